@@ -1,0 +1,32 @@
+"""The list of what could not be seen, filled while collecting."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from hostinspect.facts import Gap
+
+PERMISSION = "run as root"
+
+_REMEDIES = {errno.EACCES: PERMISSION, errno.EPERM: PERMISSION}
+
+
+class GapLog:
+    """Collects `Gap`s in the order met; the same gap twice is kept once."""
+
+    def __init__(self) -> None:
+        self._gaps: dict[Gap, None] = {}
+
+    def add(self, collector: str, subject: str, why: str | OSError, remedy: str | None = None) -> None:
+        """Note that `subject` could not be seen. An `OSError` is put in the host's own words.
+
+        Without `remedy`, a refused permission asks for root and anything else for a second run.
+        """
+        if isinstance(why, OSError):
+            remedy = remedy or _REMEDIES.get(why.errno or 0)
+            why = os.strerror(why.errno) if why.errno else str(why)
+        self._gaps[Gap(collector=collector, subject=subject, why=why, remedy=remedy or "run it again")] = None
+
+    def as_tuple(self) -> tuple[Gap, ...]:
+        return tuple(self._gaps)

@@ -1,0 +1,1 @@
+"""How a container engine writes things down on disk."""

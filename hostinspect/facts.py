@@ -1,0 +1,441 @@
+"""What was read, as its source says it: one immutable record per thing, named as its man page names it.
+
+Records carry no meaning: that a link belongs to a container is for `hostinspect.correlate` to find. A snapshot is a
+`Facts` written down, so everything here is plain data (strings, numbers, tuples) that serialises without loss.
+
+Conventions: namespaces are named by their inode number (`net:[4026531840]` is 4026531840); ids are whole; times are
+RFC 3339 strings; `None` means "not there" or "could not be read", and in the second case a `Gap` says so. Text that
+came from bytes is decoded with `os.fsdecode`'s surrogateescape turned into `\\xNN` so that it is always valid UTF-8.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Family = Literal["ipv4", "ipv6", "inet", "bridge", "arp", "netdev"]
+Backend = Literal["legacy", "nft"]
+
+
+class Record(Struct, frozen=True, omit_defaults=True):
+    """Base of everything in `Facts`: frozen, comparable, serialisable."""
+
+
+class Gap(Record, frozen=True, kw_only=True):
+    """Something that could not be seen: data, not an exception."""
+
+    collector: str  # the family of facts that has a hole: "links", "containers", …
+    subject: str  # what was tried, on what: a path, a namespace, a pid
+    why: str  # what the host answered
+    remedy: str  # what the person at the shell can do
+
+
+# --- the host ---------------------------------------------------------------------------------------------------
+
+
+class Host(Record, frozen=True, kw_only=True):
+    """The machine: uname(2), /proc/sys/kernel/random/boot_id, os-release(5)."""
+
+    hostname: str
+    kernel: str  # utsname.release
+    os: str | None = None  # PRETTY_NAME of /etc/os-release
+    boot_id: str | None = None
+    collected_at: str  # RFC 3339, UTC, when the tour began
+    boot_time: int | None = None  # seconds since the epoch, btime of /proc/stat
+    clock_ticks: int = 100  # starttime's unit, sysconf(_SC_CLK_TCK)
+    netns: int | None = None  # the host's network namespace: that of pid 1, else our own
+    mntns: int | None = None  # the host's mount namespace, likewise
+
+
+class Sysctl(Record, frozen=True, kw_only=True):
+    """One value under /proc/sys that decides about forwarding; per namespace, here the host's."""
+
+    name: str  # "net.ipv4.ip_forward"
+    value: str
+
+
+class Process(Record, frozen=True, kw_only=True):
+    """A process: /proc/PID/stat, cgroup and ns links (proc(5))."""
+
+    pid: int
+    ppid: int
+    comm: str
+    state: str  # one letter, proc_pid_stat(5)
+    starttime: int  # clock ticks since boot, field 22 of stat
+    netns: int | None = None  # None: /proc/PID/ns/net could not be read
+    mntns: int | None = None
+    cgroups: tuple[str, ...] = ()  # distinct cgroup paths over all hierarchies, in /proc/PID/cgroup order
+    cmdline: tuple[str, ...] | None = None  # read only for engine processes (dockerd, docker-proxy, shims)
+
+
+class FrozenCgroup(Record, frozen=True, kw_only=True):
+    """A cgroup that the freezer has stopped: `docker pause`. v1 freezer.state, v2 cgroup.events `frozen 1`."""
+
+    path: str  # as /proc/PID/cgroup spells it
+
+
+# --- network namespaces and what is in them ---------------------------------------------------------------------
+
+
+class NetworkNamespace(Record, frozen=True, kw_only=True):
+    """A network namespace, by its nsfs inode (namespaces(7)); found through processes, names or mounts."""
+
+    inode: int
+    paths: tuple[str, ...] = ()  # nsfs bind mounts that pin it: /run/docker/netns/KEY, /run/netns/NAME, …
+    pids: tuple[int, ...] = ()  # every process in it, ascending
+    entered: bool = False  # False: its links could not be read, a Gap says why
+
+
+class Nsid(Record, frozen=True, kw_only=True):
+    """RTM_GETNSID: in `netns`, the namespace `target` is called `nsid` (ip-netns(8) list-id)."""
+
+    netns: int
+    nsid: int
+    target: int
+
+
+class Link(Record, frozen=True, kw_only=True):
+    """A network interface: RTM_NEWLINK (rtnetlink(7)), without statistics."""
+
+    netns: int
+    ifindex: int
+    ifname: str
+    kind: str | None = None  # IFLA_INFO_KIND: veth, bridge, macvlan, …; None for a physical one or lo
+    slave_kind: str | None = None  # IFLA_INFO_SLAVE_KIND: what its master is
+    link_type: str = "ether"  # ARPHRD_*: ether, loopback, none, …
+    mac: str | None = None  # IFLA_ADDRESS where it is 6 bytes
+    mtu: int = 0  # bytes, IFLA_MTU
+    operstate: str = "unknown"  # IFLA_OPERSTATE, RFC 2863, lower case
+    flags: tuple[str, ...] = ()  # IFF_*: UP, LOWER_UP, LOOPBACK, …
+    alias: str | None = None  # IFLA_IFALIAS
+    altnames: tuple[str, ...] = ()
+    master: int | None = None  # IFLA_MASTER: ifindex of its bridge or bond, in the same namespace
+    link: int | None = None  # IFLA_LINK: ifindex of peer or lower device
+    link_netnsid: int | None = None  # IFLA_LINK_NETNSID: where `link` is; means something in `netns` only
+    port_state: str | None = None  # IFLA_BRPORT_STATE: disabled, listening, learning, forwarding, blocking
+    bridge_id: str | None = None  # "8000.0242a1b2c3d4" as brctl(8) spells it
+    stp: bool | None = None  # IFLA_BR_STP_STATE
+    mode: str | None = None  # macvlan: private, vepa, bridge, passthru, source; ipvlan: l2, l3, l3s
+    vxlan_id: int | None = None  # the VNI, IFLA_VXLAN_ID
+    vlan_id: int | None = None  # IFLA_VLAN_ID
+
+
+class Address(Record, frozen=True, kw_only=True):
+    """An address of a link: RTM_NEWADDR."""
+
+    netns: int
+    ifindex: int
+    family: Literal["ipv4", "ipv6"]
+    address: str  # IFA_LOCAL, else IFA_ADDRESS; no prefix
+    prefix_len: int
+    scope: str = "global"  # global, site, link, host
+
+
+class Route(Record, frozen=True, kw_only=True):
+    """A unicast route of the main or another table: RTM_NEWROUTE, `local` table left out."""
+
+    netns: int
+    family: Literal["ipv4", "ipv6"]
+    dst: str | None  # "172.17.0.0/16"; None is the default route
+    gateway: str | None = None
+    ifindex: int | None = None  # RTA_OIF
+    prefsrc: str | None = None
+    table: int = 254
+    metric: int = 0
+    type: str = "unicast"  # RTN_*: unicast, blackhole, unreachable, prohibit
+
+
+class ListeningSocket(Record, frozen=True, kw_only=True):
+    """A TCP socket in LISTEN, or an unconnected bound UDP one: sock_diag(7)."""
+
+    netns: int
+    proto: str  # tcp, udp, sctp
+    family: Literal["ipv4", "ipv6"]
+    address: str  # "0.0.0.0" and "::" for any
+    port: int
+    inode: int
+    v6only: bool = False  # IPv6 socket that takes no IPv4: IPV6_V6ONLY; with "::" and False it serves both
+
+
+class SocketHolder(Record, frozen=True, kw_only=True):
+    """A process that holds a listening socket open: /proc/PID/fd."""
+
+    inode: int
+    pid: int
+
+
+# --- packet filter ----------------------------------------------------------------------------------------------
+
+
+class Chain(Record, frozen=True, kw_only=True):
+    """A chain of a table, as it stands in the kernel."""
+
+    netns: int
+    family: Family
+    backend: Backend
+    table: str
+    name: str
+    hook: str | None = None  # prerouting, input, forward, output, postrouting; None for a user's chain
+    priority: int | None = None  # nft base chains; None for legacy
+    policy: str | None = None  # ACCEPT or DROP on a base chain
+    packets: int | None = None
+    bytes: int | None = None
+
+
+class Rule(Record, frozen=True, kw_only=True):
+    """A rule of a chain. `text` says it in full; the other fields repeat what correlation needs.
+
+    `exact` is False where an extension or expression is not known to us: then `text` says so in brackets, no field
+    but the counters may be relied on, and nothing is concluded from the rule.
+    """
+
+    netns: int
+    family: Family
+    backend: Backend
+    table: str
+    chain: str
+    position: int  # from 1, as `iptables -L --line-numbers`
+    text: str  # iptables-save spelling ("-A DOCKER … -j DNAT --to-destination …"), or nft's for native rules
+    verdict: str | None = None  # ACCEPT, DROP, RETURN, DNAT, SNAT, MASQUERADE, REDIRECT, … or the chain jumped to
+    proto: str | None = None
+    src: str | None = None  # address or prefix; "!" in front when negated, here and below
+    dst: str | None = None
+    in_interface: str | None = None
+    out_interface: str | None = None
+    dport: str | None = None  # "80", "8000:8010"
+    sport: str | None = None
+    to: str | None = None  # "172.17.0.5:80", "[fd00::2]:80", "172.17.0.5", ":80"
+    comment: str | None = None
+    packets: int | None = None
+    bytes: int | None = None
+    exact: bool = True
+
+
+# --- mounts -----------------------------------------------------------------------------------------------------
+
+
+class MountPoint(Record, frozen=True, kw_only=True):
+    """One line of /proc/PID/mountinfo (proc_pid_mountinfo(5)), octal escapes resolved."""
+
+    mntns: int | None
+    mount_id: int
+    parent_id: int
+    device: str  # "0:48"
+    root: str
+    mount_point: str  # as seen from the root of the process it was read through
+    options: tuple[str, ...]  # of the mount: rw, nosuid, …
+    propagation: tuple[str, ...] = ()  # optional fields: shared:1, master:2, propagate_from:3, unbindable
+    fstype: str
+    source: str
+    super_options: tuple[str, ...] = ()  # of the file system, split at commas; overlay's are in Overlay fields below
+    lowerdir: tuple[str, ...] = ()  # overlay only, topmost first
+    upperdir: str | None = None
+    workdir: str | None = None
+
+
+# --- what the engine wrote down ---------------------------------------------------------------------------------
+
+
+class Engine(Record, frozen=True, kw_only=True):
+    """An engine found on the host, running or not."""
+
+    name: str  # "docker"
+    data_root: str
+    version: str | None = None  # only where a file or process says it
+    pid: int | None = None  # of the daemon
+
+
+class RecordedEndpoint(Record, frozen=True, kw_only=True):
+    """NetworkSettings.Networks[name] of config.v2.json: a container's place on a network, as recorded.
+
+    Empty strings and zeros of the record are None here.
+    """
+
+    network: str
+    network_id: str | None = None
+    endpoint_id: str | None = None
+    gateway: str | None = None
+    ip: str | None = None
+    prefix_len: int | None = None
+    gateway6: str | None = None
+    ip6: str | None = None
+    prefix_len6: int | None = None
+    mac: str | None = None
+    aliases: tuple[str, ...] = ()
+    dns_names: tuple[str, ...] = ()  # since Docker 25
+
+
+class RecordedPort(Record, frozen=True, kw_only=True):
+    """One binding of NetworkSettings.Ports (what became of it), or of HostConfig.PortBindings (what was asked)."""
+
+    proto: str
+    container_port: int
+    host_ip: str
+    host_port: int | None  # None: asked for without a number; the engine chooses
+
+
+class RecordedMount(Record, frozen=True, kw_only=True):
+    """One MountPoints entry of config.v2.json; fields and spelling of `docker inspect`'s Mounts."""
+
+    type: str  # bind, volume, tmpfs, …
+    name: str | None = None  # volume
+    source: str | None = None  # absolute path on the host
+    destination: str
+    driver: str | None = None
+    mode: str = ""  # "Relabel" in the file
+    rw: bool = True
+    propagation: str = ""
+    subpath: str | None = None  # volume-subpath of Docker 26 and later
+
+
+class ContainerRecord(Record, frozen=True, kw_only=True):
+    """containers/ID/config.v2.json and hostconfig.json under the data root, without environment and arguments."""
+
+    engine: str
+    data_root: str
+    id: str
+    name: str
+    image: str | None = None  # Config.Image: as it was asked for
+    image_id: str | None = None  # sha256:…
+    driver: str | None = None  # overlay2, …
+    created: str | None = None
+    hostname: str | None = None
+    running: bool = False
+    paused: bool = False
+    restarting: bool = False
+    dead: bool = False
+    removal_in_progress: bool = False
+    pid: int | None = None
+    exit_code: int | None = None
+    started_at: str | None = None  # None where the record has year 1: never
+    finished_at: str | None = None
+    network_mode: str | None = None  # default, bridge, host, none, container:ID, or a network's name
+    sandbox_id: str | None = None
+    sandbox_key: str | None = None  # /var/run/docker/netns/…
+    endpoints: tuple[RecordedEndpoint, ...] = ()
+    ports: tuple[RecordedPort, ...] = ()  # NetworkSettings.Ports, bound ones
+    exposed_ports: tuple[str, ...] = ()  # "80/tcp": NetworkSettings.Ports' and Config.ExposedPorts' keys
+    port_bindings: tuple[RecordedPort, ...] = ()  # HostConfig.PortBindings
+    mounts: tuple[RecordedMount, ...] = ()
+    tmpfs: tuple[tuple[str, str], ...] = ()  # HostConfig.Tmpfs: destination, options
+    labels: tuple[tuple[str, str], ...] = ()
+    readonly_rootfs: bool = False
+    privileged: bool = False
+    restart_policy: str | None = None
+
+
+class LayerRecord(Record, frozen=True, kw_only=True):
+    """layerdb/mounts/ID/* and overlay2/MOUNT-ID/{link,lower}: a container's layers on disk, overlay2 driver."""
+
+    container_id: str
+    mount_id: str
+    init_id: str | None = None
+    parent: str | None = None  # chain id of the image's top layer, sha256:…
+    lower: tuple[str, ...] = ()  # absolute diff directories, topmost first, l/SHORT resolved
+    upper: str
+    work: str
+    merged: str  # where it is mounted while the container runs
+
+
+class NetworkRecord(Record, frozen=True, kw_only=True):
+    """docker/network/v1.0/network/NID of local-kv.db, joined with the driver's own record of the same network."""
+
+    engine: str
+    data_root: str
+    id: str
+    name: str
+    driver: str  # bridge, host, null, macvlan, ipvlan, overlay
+    scope: str = "local"
+    internal: bool = False
+    attachable: bool = False
+    ingress: bool = False
+    ipv6: bool = False
+    created: str | None = None
+    subnets: tuple[Subnet, ...] = ()
+    bridge: str | None = None  # BridgeName of the driver's record, or the com.docker.network.bridge.name option
+    parent: str | None = None  # macvlan, ipvlan
+    mode: str | None = None  # macvlan, ipvlan
+    options: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Subnet(Record, frozen=True, kw_only=True):
+    """One pool of a network, as `docker network inspect`'s IPAM.Config says it (gateway without its prefix)."""
+
+    subnet: str
+    gateway: str | None = None
+    ip_range: str | None = None
+
+
+class EndpointRecord(Record, frozen=True, kw_only=True):
+    """docker/network/v1.0/endpoint/NID/EID of local-kv.db."""
+
+    id: str
+    network_id: str
+    name: str | None = None
+    sandbox_id: str | None = None
+    address: str | None = None
+    prefix_len: int | None = None
+    address6: str | None = None
+    prefix_len6: int | None = None
+    mac: str | None = None
+    src_name: str | None = None  # the name its interface had before it was moved into the sandbox
+    port_map: tuple[RecordedPort, ...] = ()
+
+
+class SandboxRecord(Record, frozen=True, kw_only=True):
+    """docker/network/v1.0/sandbox/SID of local-kv.db: whose a namespace is."""
+
+    id: str  # its key is the first 12; "ingress_sbox" and "lb_NID" for swarm's
+    container_id: str  # "ingress-sbox", "lb-NETWORK" for swarm's
+    endpoints: tuple[tuple[str, str], ...] = ()  # network id, endpoint id
+
+
+class VolumeRecord(Record, frozen=True, kw_only=True):
+    """A directory of volumes/ under the data root, with its record in metadata.db and opts.json where there is one."""
+
+    engine: str
+    data_root: str
+    name: str
+    driver: str = "local"
+    mountpoint: str | None = None  # None: another driver's, not for us to guess
+    options: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    created: str | None = None
+
+
+class ImageRecord(Record, frozen=True, kw_only=True):
+    """An image of image/DRIVER/repositories.json: its id and its names."""
+
+    data_root: str
+    id: str
+    names: tuple[str, ...] = ()
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """Everything of one tour over one host. Tuples are in the order read; correlation sorts."""
+
+    host: Host
+    engines: tuple[Engine, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
+    processes: tuple[Process, ...] = ()
+    frozen_cgroups: tuple[FrozenCgroup, ...] = ()
+    network_namespaces: tuple[NetworkNamespace, ...] = ()
+    nsids: tuple[Nsid, ...] = ()
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    listening_sockets: tuple[ListeningSocket, ...] = ()
+    socket_holders: tuple[SocketHolder, ...] = ()
+    chains: tuple[Chain, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    mounts: tuple[MountPoint, ...] = ()
+    containers: tuple[ContainerRecord, ...] = ()
+    layers: tuple[LayerRecord, ...] = ()
+    networks: tuple[NetworkRecord, ...] = ()
+    endpoints: tuple[EndpointRecord, ...] = ()
+    sandboxes: tuple[SandboxRecord, ...] = ()
+    volumes: tuple[VolumeRecord, ...] = ()
+    images: tuple[ImageRecord, ...] = ()
+    gaps: tuple[Gap, ...] = ()

@@ -1,0 +1,1 @@
+"""A topology in, text out."""

@@ -29,6 +29,7 @@ class Gap(Record, frozen=True, kw_only=True):
     subject: str  # what was tried, on what: a path, a namespace, a pid
     why: str  # what the host answered
     remedy: str  # what the person at the shell can do
+    minor: bool = False  # True: the answer stands without it, so that alone it makes no exit code 3
 
 
 # --- the host ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,9 @@ class GapLog:
     def __init__(self) -> None:
         self._gaps: dict[Gap, None] = {}
 
-    def add(self, collector: str, subject: str, why: str | OSError, remedy: str | None = None) -> None:
+    def add(
+        self, collector: str, subject: str, why: str | OSError, remedy: str | None = None, *, minor: bool = False
+    ) -> None:
         """Note that `subject` could not be seen. An `OSError` is put in the host's own words.
 
         Without `remedy`, a refused permission asks for root and anything else for a second run.
@@ -26,7 +28,9 @@ class GapLog:
         if isinstance(why, OSError):
             remedy = remedy or _REMEDIES.get(why.errno or 0)
             why = os.strerror(why.errno) if why.errno else str(why)
-        self._gaps[Gap(collector=collector, subject=subject, why=why, remedy=remedy or "run it again")] = None
+        self._gaps[Gap(collector=collector, subject=subject, why=why, remedy=remedy or "run it again", minor=minor)] = (
+            None
+        )
 
     def as_tuple(self) -> tuple[Gap, ...]:
         return tuple(self._gaps)

@@ -183,7 +183,7 @@ class Network(Node, frozen=True, kw_only=True):
 
     id: str
     name: str | None  # None: known from the kernel only
-    driver: str
+    driver: str | None
     scope: str
     internal: bool
     attachable: bool
@@ -286,6 +286,7 @@ class NatRule(Node, frozen=True, kw_only=True):
     packets: int | None
     bytes: int | None
     container: str | None  # whose address it leads to or comes from, or in whose namespace it stands
+    network: str | None  # id of the network whose subnet or bridge it names
     exact: bool  # False: `text` holds something hostinspect does not know, in brackets
 
 

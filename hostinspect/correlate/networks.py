@@ -1,0 +1,251 @@
+"""Networks, their bridges and hidden namespaces, and what each network namespace is there for."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+from hostinspect import facts, topology
+from hostinspect.correlate.index import Index
+from hostinspect.topology import Container, Drift, Network, Subnet
+
+# libnetwork pins an overlay network's namespace as INIT-EPOCH, a dash and the first ten of the id.
+_OVERLAY_NAME = re.compile(r"^\d+-([0-9a-z]{10})$")
+
+
+class Networks:
+    """The networks of the host, found from records, from containers' endpoints and from hidden namespaces."""
+
+    def __init__(self, index: Index, containers: Iterable[Container]) -> None:
+        self._index = index
+        self._members: dict[str, set[str]] = defaultdict(set)
+        self._names: dict[str, str] = {}
+        for container in containers:
+            for endpoint in container.endpoints:
+                if endpoint.network_id is None:
+                    continue
+                if endpoint.network:
+                    self._names.setdefault(endpoint.network_id, endpoint.network)
+                if container.state in ("running", "paused"):
+                    self._members[endpoint.network_id].add(container.id)
+
+    @cached_property
+    def networks(self) -> tuple[Network, ...]:
+        """Every network, by name."""
+        networks = [self._recorded(record) for record in self._index.facts.networks]
+        known = set(self._index.network_records)
+        networks += [self._unrecorded(id_, name) for id_, name in self._names.items() if id_ not in known]
+        return tuple(sorted(networks, key=lambda network: (network.name or "", network.id)))
+
+    @cached_property
+    def by_bridge(self) -> dict[str, str]:
+        """Ids of the networks by their bridge in the host's namespace."""
+        return {n.bridge: n.id for n in self.networks if n.bridge and n.netns is None}
+
+    @cached_property
+    def by_subnet(self) -> dict[str, str]:
+        """Ids of the networks by subnet; a subnet that several have, as null or overlay networks may, is left out."""
+        subnets: dict[str, str | None] = {}
+        for network in self.networks:
+            for pool in network.subnets:
+                subnets[pool.subnet] = None if pool.subnet in subnets else network.id
+        return {subnet: id_ for subnet, id_ in subnets.items() if id_ is not None}
+
+    @cached_property
+    def overlay_netns(self) -> dict[str, int]:
+        """Hidden namespaces of overlay networks by the first ten of the network's id."""
+        found = {}
+        for path, inode in self._index.netns_by_path.items():
+            match = _OVERLAY_NAME.match(path.rsplit("/", 1)[-1])
+            if match:
+                found[match[1]] = inode
+        return found
+
+    def _recorded(self, record: facts.NetworkRecord) -> Network:
+        bridge, drift = self._bridge(record)
+        netns = self.overlay_netns.get(record.id[:10]) if record.driver == "overlay" else None
+        subnets = [Subnet(subnet=s.subnet, gateway=s.gateway, ip_range=s.ip_range) for s in record.subnets]
+        return Network(
+            id=record.id,
+            name=record.name,
+            driver=record.driver,
+            scope=record.scope,
+            internal=record.internal,
+            attachable=record.attachable,
+            ingress=record.ingress,
+            ipv6=record.ipv6,
+            created=record.created,
+            subnets=tuple(subnets),
+            bridge=self._hidden_bridge(netns) if netns else bridge,
+            parent=record.parent,
+            mode=record.mode,
+            vxlan_ids=self._vxlan_ids(netns),
+            netns=netns,
+            options=dict(record.options),
+            labels=dict(record.labels),
+            containers=tuple(sorted(self._members[record.id])),
+            drift=tuple(drift),
+        )
+
+    def _bridge(self, record: facts.NetworkRecord) -> tuple[str | None, list[Drift]]:
+        """The bridge of a bridge network, where it is there and holds the gateway's subnet."""
+        if record.driver != "bridge":
+            return None, []
+        name = record.bridge or f"br-{record.id[:12]}"
+        if self._index.host_netns not in self._index.links:
+            return name, []
+        link = self._index.host_links.get(name)
+        if link is None:
+            return None, [Drift(field="bridge", recorded=name, effective=None)]
+        if link.kind != "bridge":
+            return None, [Drift(field="bridge", recorded=name, effective=f"{name} is of kind {link.kind}")]
+        addresses = self._index.addresses.get((link.netns, link.ifindex), [])
+        held = {_address(a.address) for a in addresses}
+        drift = []
+        for pool in record.subnets:
+            gateway = pool.gateway
+            if gateway and _address(gateway) not in held and not self._gatewayless(record):
+                effective = ", ".join(f"{a.address}/{a.prefix_len}" for a in addresses) or None
+                drift.append(Drift(field=f"subnets[{pool.subnet}].gateway", recorded=gateway, effective=effective))
+        return name, drift
+
+    @staticmethod
+    def _gatewayless(record: facts.NetworkRecord) -> bool:
+        """Networks whose bridge has no address by intent: gateway modes of Docker 27 and later."""
+        options = dict(record.options)
+        return (
+            "isolated"
+            in (
+                options.get("com.docker.network.bridge.gateway_mode_ipv4"),
+                options.get("com.docker.network.bridge.gateway_mode_ipv6"),
+            )
+            or options.get("com.docker.network.bridge.inhibit_ipv4") == "true"
+        )
+
+    def _unrecorded(self, id_: str, name: str) -> Network:
+        """A network that only a container's record names: swarm's live in the managers' raft store.
+
+        Its hidden namespace says the driver, the VNI and the subnets (its br0 holds each one's gateway).
+        """
+        netns = self.overlay_netns.get(id_[:10])
+        bridge = self._hidden_bridge(netns)
+        return Network(
+            id=id_,
+            name=name,
+            driver="overlay" if netns else None,
+            scope="swarm" if netns else "local",
+            internal=False,
+            attachable=False,
+            ingress=name == "ingress",
+            ipv6=False,
+            created=None,
+            subnets=self._hidden_subnets(netns),
+            bridge=bridge,
+            parent=None,
+            mode=None,
+            vxlan_ids=self._vxlan_ids(netns),
+            netns=netns,
+            options={},
+            labels={},
+            containers=tuple(sorted(self._members[id_])),
+            drift=(),
+        )
+
+    def _hidden_links(self, netns: int | None, kind: str) -> list[facts.Link]:
+        return [link for link in self._index.links.get(netns or 0, {}).values() if link.kind == kind]
+
+    def _hidden_bridge(self, netns: int | None) -> str | None:
+        bridges = self._hidden_links(netns, "bridge")
+        return bridges[0].ifname if len(bridges) == 1 else None
+
+    def _vxlan_ids(self, netns: int | None) -> tuple[int, ...]:
+        return tuple(sorted(link.vxlan_id for link in self._hidden_links(netns, "vxlan") if link.vxlan_id is not None))
+
+    def _hidden_subnets(self, netns: int | None) -> tuple[Subnet, ...]:
+        subnets = []
+        for link in self._hidden_links(netns, "bridge"):
+            for address in self._index.addresses.get((link.netns, link.ifindex), []):
+                if address.scope == "global":
+                    pool = ipaddress.ip_interface(f"{address.address}/{address.prefix_len}").network
+                    subnets.append(Subnet(subnet=str(pool), gateway=address.address))
+        return tuple(sorted(subnets, key=lambda s: s.subnet))
+
+    def describe_bridges(self, links: Iterable[topology.Link]) -> tuple[topology.Bridge, ...]:
+        """Every bridge of every namespace with its ports; `links` are the described ones."""
+        ports: dict[tuple[int, str], list[topology.BridgePort]] = defaultdict(list)
+        links = list(links)
+        for link in links:
+            if link.master is not None:
+                port = topology.BridgePort(link=link.ifname, container=link.container)
+                ports[link.netns, link.master].append(port)
+        network_by_netns = {network.netns: network.id for network in self.networks if network.netns is not None}
+        bridges = []
+        for link in links:
+            if link.kind != "bridge":
+                continue
+            record = self._index.links[link.netns][link.ifindex]
+            on_host = link.netns == self._index.host_netns
+            bridges.append(
+                topology.Bridge(
+                    name=link.ifname,
+                    id=record.bridge_id,
+                    stp=record.stp,
+                    netns=link.netns,
+                    addresses=link.addresses,
+                    ports=tuple(sorted(ports[link.netns, link.ifname], key=lambda port: port.link)),
+                    network=self.by_bridge.get(link.ifname) if on_host else network_by_netns.get(link.netns),
+                )
+            )
+        bridges.sort(key=lambda bridge: (bridge.netns != self._index.host_netns, bridge.netns, bridge.name))
+        return tuple(bridges)
+
+    def describe_namespaces(self, members: Mapping[int, list[str]]) -> tuple[topology.NetworkNamespace, ...]:
+        """Every namespace with its purpose; `members` are the containers in each, by inode."""
+        network_by_netns = {network.netns: network for network in self.networks if network.netns is not None}
+        described = []
+        for namespace in self._index.facts.network_namespaces:
+            containers = tuple(sorted(members.get(namespace.inode, ())))
+            role, network = self._role(namespace, bool(containers), network_by_netns)
+            described.append(
+                topology.NetworkNamespace(
+                    inode=namespace.inode,
+                    paths=namespace.paths,
+                    pids=namespace.pids,
+                    containers=containers,
+                    host=namespace.inode == self._index.host_netns,
+                    role=role,
+                    network=network,
+                )
+            )
+        described.sort(key=lambda namespace: (not namespace.host, namespace.inode))
+        return tuple(described)
+
+    def _role(
+        self, namespace: facts.NetworkNamespace, occupied: bool, network_by_netns: Mapping[int, Network]
+    ) -> tuple[topology.NetnsRole, str | None]:
+        if namespace.inode == self._index.host_netns:
+            return "host", None
+        if namespace.inode in network_by_netns:
+            return "overlay", network_by_netns[namespace.inode].id
+        names = [path.rsplit("/", 1)[-1] for path in namespace.paths]
+        if "ingress_sbox" in names:
+            ingress = [network.id for network in self.networks if network.ingress]
+            return "ingress", ingress[0] if len(ingress) == 1 else None
+        for name in names:
+            if name.startswith("lb_"):
+                prefix = name.removeprefix("lb_")
+                balanced = [network.id for network in self.networks if network.id.startswith(prefix)]
+                return "load-balancer", balanced[0] if len(balanced) == 1 else None
+        sandboxed = any(name in self._index.sandboxes_by_key for name in names)
+        return "container" if occupied or sandboxed else "other", None
+
+
+def _address(text: str) -> str:
+    """An address in the kernel's spelling, so that two ways to write one compare equal; anything else as it is."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text

@@ -1,0 +1,62 @@
+"""Whether a container runs, as which process, and in which namespaces: the record against the processes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hostinspect.correlate.index import Index, normal_run_path
+from hostinspect.facts import ContainerRecord, Process
+from hostinspect.topology import ContainerState, Drift
+
+_GONE = "ZX"  # zombie, dead: proc_pid_stat(5)
+
+
+class Runtime(NamedTuple):
+    """A container as the kernel has it."""
+
+    state: ContainerState
+    main: Process | None  # the container's first process, while it runs
+    netns: int | None
+    cgroup: str | None
+    drift: tuple[Drift, ...]
+
+
+def runtime_of(index: Index, record: ContainerRecord) -> Runtime:
+    """Join a record with its processes. Without any, a record that says running is drift."""
+    alive = [p for p in index.processes_by_container.get(record.id, []) if p.state not in _GONE]
+    recorded = recorded_state(record)
+    if not alive:
+        state: ContainerState = "exited" if recorded in ("running", "paused") else recorded
+        return Runtime(state, None, None, None, _drift("state", recorded, state))
+    main = next((p for p in alive if p.pid == record.pid), alive[0])
+    state = "paused" if not index.frozen_paths.isdisjoint(main.cgroups) else "running"
+    drift = _drift("state", recorded, state)
+    if main.pid != record.pid:
+        drift += (Drift(field="pid", recorded=str(record.pid) if record.pid else None, effective=str(main.pid)),)
+    return Runtime(state, main, _netns(index, record, main), _cgroup(record, main), drift)
+
+
+def recorded_state(record: ContainerRecord) -> ContainerState:
+    """The state in `docker inspect`'s words, from the record's flags (moby: container.State.StateString)."""
+    if record.running:
+        return "paused" if record.paused else "restarting" if record.restarting else "running"
+    if record.removal_in_progress:
+        return "removing"
+    if record.dead:
+        return "dead"
+    return "created" if record.started_at is None else "exited"
+
+
+def _drift(field: str, recorded: str, effective: str) -> tuple[Drift, ...]:
+    return () if recorded == effective else (Drift(field=field, recorded=recorded, effective=effective),)
+
+
+def _netns(index: Index, record: ContainerRecord, main: Process) -> int | None:
+    """Of its main process; where that cannot be read, of the sandbox that the engine pinned for it."""
+    if main.netns is not None or record.sandbox_key is None:
+        return main.netns
+    return index.netns_by_path.get(normal_run_path(record.sandbox_key))
+
+
+def _cgroup(record: ContainerRecord, main: Process) -> str | None:
+    return next((path for path in main.cgroups if record.id in path), next(iter(main.cgroups), None))

@@ -1,0 +1,41 @@
+"""Volumes and who uses them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+
+from hostinspect.facts import VolumeRecord
+from hostinspect.topology import Container, Volume, VolumeUser
+
+_ANONYMOUS_LABEL = "com.docker.volume.anonymous"  # since Docker 23
+_ANONYMOUS_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+def describe_volumes(records: Iterable[VolumeRecord], containers: Iterable[Container]) -> tuple[Volume, ...]:
+    """Every volume by name, with its users, running or not."""
+    users: dict[str, list[VolumeUser]] = defaultdict(list)
+    for container in containers:
+        for mount in container.mounts:
+            if mount.type == "volume" and mount.name:
+                users[mount.name].append(VolumeUser(container=container.id, destination=mount.destination, rw=mount.rw))
+    volumes = [
+        Volume(
+            name=record.name,
+            driver=record.driver,
+            mountpoint=record.mountpoint,
+            options=dict(record.options),
+            labels=dict(record.labels),
+            anonymous=_is_anonymous(record),
+            created=record.created,
+            used_by=tuple(sorted(users[record.name], key=lambda user: (user.container, user.destination))),
+        )
+        for record in records
+    ]
+    return tuple(sorted(volumes, key=lambda volume: volume.name))
+
+
+def _is_anonymous(record: VolumeRecord) -> bool:
+    """Whether the engine made up the name. Before Docker 23 only its shape says so."""
+    return _ANONYMOUS_LABEL in dict(record.labels) or bool(_ANONYMOUS_NAME.fullmatch(record.name))

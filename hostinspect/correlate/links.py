@@ -62,9 +62,7 @@ def _veth(index: Index, link: facts.Link) -> Ends:
         )
     back = _target_netns(index, peer)
     if back is None:
-        return Ends(
-            doubt=f"{peer.ifname} in namespace {netns} may be its peer, but points to a namespace that could not be found"
-        )
+        return Ends(doubt=f"{peer.ifname} in namespace {netns} may be its peer, but points to a namespace not found")
     if back != link.netns:
         return Ends(doubt=f"{peer.ifname} in namespace {netns} points back to namespace {back}")
     return Ends(peer=peer)

@@ -38,7 +38,7 @@ def _describe(
         container = owners.get(rule.netns)
     elif rule.exact:
         named = (split_address(rule.to)[0] if rule.to else None, _host(rule.src), _host(rule.dst))
-        container = next((by_address[address] for address in named if address in by_address), None)
+        container = next((by_address[address] for address in named if address and address in by_address), None)
         network = _network(rule, networks)
     return NatRule(
         netns=rule.netns,

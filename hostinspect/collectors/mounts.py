@@ -1,0 +1,116 @@
+"""What is mounted on the host and in each container."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+
+from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.processes import container_cgroup
+from hostinspect.facts import MountPoint, Process
+from hostinspect.kernel import procfs
+from hostinspect.kernel.mountinfo import mountinfo
+
+COLLECTOR = "mounts"
+
+
+def collect_mounts(
+    processes: Iterable[Process], gaps: GapLog, proc: str = "/proc", pids: Iterable[int] = ()
+) -> tuple[MountPoint, ...]:
+    """Mounts of the host's mount namespace, then of each that a container's process is in, by its lowest pid.
+
+    The host's are those that pid 1 sees, else those that we see. A container's process is one with a 64-hex id in its
+    cgroup path, or of `pids`: those that an engine recorded, for engines that make no cgroups (rootless). Services with
+    mounts of their own are no containers, and left out. A namespace whose processes all ended meanwhile has none.
+    """
+    try:
+        fd = procfs.open_proc(proc)
+    except OSError as error:
+        gaps.add(COLLECTOR, proc, error)
+        return ()
+    try:
+        return tuple(_collect(fd, proc, processes, frozenset(pids), gaps))
+    finally:
+        os.close(fd)
+
+
+def candidates(
+    processes: Iterable[Process], host: int | None, recorded: frozenset[int] = frozenset()
+) -> dict[int, list[int]]:
+    """The mount namespaces of containers, and the pids in each that they can be read through, ascending."""
+    members: dict[int, list[int]] = {}
+    theirs: dict[tuple[str, ...], bool] = {}  # there are fewer cgroups than processes
+    for process in sorted(processes, key=lambda process: process.pid):
+        if process.mntns is None or process.mntns == host:
+            continue
+        of_container = theirs.get(process.cgroups)
+        if of_container is None:
+            of_container = theirs[process.cgroups] = any(map(container_cgroup, process.cgroups))
+        if of_container or process.pid in recorded:
+            members.setdefault(process.mntns, []).append(process.pid)
+    return members
+
+
+def _collect(
+    fd: int, proc: str, processes: Iterable[Process], recorded: frozenset[int], gaps: GapLog
+) -> Iterator[MountPoint]:
+    host, mounts = _host(fd, proc, gaps)
+    yield from mounts
+    refused = 0
+    for mntns, pids in candidates(processes, host, recorded).items():
+        for pid in pids:
+            try:
+                mounts = _mounts(fd, pid, mntns)
+            except PermissionError:
+                refused += 1
+                break
+            except (OSError, ValueError) as error:
+                gaps.add(COLLECTOR, f"{proc}/{pid}/mountinfo", error if isinstance(error, OSError) else str(error))
+                break
+            if mounts:
+                yield from mounts
+                break
+    if refused:
+        gaps.add(COLLECTOR, f"mountinfo of {refused} mount namespaces", "Permission denied", PERMISSION)
+
+
+def _host(fd: int, proc: str, gaps: GapLog) -> tuple[int | None, list[MountPoint]]:
+    """The host's mount namespace and its mounts."""
+    for pid in ("1", "self"):
+        try:
+            process = os.open(pid, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+        except OSError:
+            continue  # hidden, or no pid of ours here
+        try:
+            mntns = procfs.namespace(process, "mnt")
+            return mntns, mountinfo(process, mntns)
+        except PermissionError:
+            continue
+        except (OSError, ValueError) as error:
+            gaps.add(COLLECTOR, f"{proc}/{pid}/mountinfo", error if isinstance(error, OSError) else str(error))
+            continue
+        finally:
+            os.close(process)
+    gaps.add(COLLECTOR, f"{proc}/1/mountinfo", "neither this nor our own can be read", PERMISSION)
+    return None, []
+
+
+def _mounts(fd: int, pid: int, mntns: int) -> list[MountPoint]:
+    """The mounts that `pid` sees; none when it has ended or is not in that namespace any more."""
+    try:
+        process = procfs.open_process(fd, pid)
+    except procfs.GONE:
+        return []
+    try:
+        if procfs.namespace(process, "mnt") != mntns:
+            return []
+        return mountinfo(process, mntns)
+    except procfs.GONE:
+        return []
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # it ended between the two, and is a zombie
+            return []
+        raise
+    finally:
+        os.close(process)

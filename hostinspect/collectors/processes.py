@@ -1,0 +1,140 @@
+"""Every process: who it is, whose child, in which namespaces and cgroups."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.facts import Process
+from hostinspect.kernel import procfs
+from hostinspect.kernel.text import text
+
+COLLECTOR = "processes"
+
+# Whose arguments say something about an engine: its data root, its socket, a published port. Compared with comm, which
+# has 15 bytes at most. Others' arguments are not read: they may hold secrets and reading them waits for their memory.
+ENGINE_COMMS = frozenset(
+    (
+        b"dockerd",
+        b"docker-proxy",
+        b"containerd",
+        b"containerd-shim",  # -runc-v1, -runc-v2, cut
+        b"docker-containe",  # docker-containerd and its shim, before 18.09
+        b"rootlesskit",
+        b"rootlessport",
+        b"slirp4netns",
+        b"podman",
+        b"conmon",
+    )
+)
+
+_CONTAINER_CGROUP = re.compile(r".*(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])[^/]*", re.DOTALL)
+
+
+def container_cgroup(path: str) -> str | None:
+    r"""The container's own cgroup that `path` is or is in: up to the last component with a 64-hex id, else None.
+
+    >>> container_cgroup("/system.slice/docker-" + "ab" * 32 + ".scope/init").endswith("ab.scope")
+    True
+    >>> container_cgroup("/user.slice/user-1000.slice") is None
+    True
+    """
+    found = _CONTAINER_CGROUP.match(path)
+    return found.group() if found else None
+
+
+def collect_processes(gaps: GapLog, proc: str = "/proc") -> tuple[Process, ...]:
+    """All processes of the procfs at `proc`, by pid.
+
+    One that ends while it is read is left out, and is no gap. A zombie has no namespaces any more; a kernel thread is
+    in none of interest: of both only stat is certain. Where namespaces may not be seen (EACCES without ptrace access)
+    the process is there without them; what is refused becomes one gap each, with a count.
+    """
+    try:
+        fd = procfs.open_proc(proc)
+    except OSError as error:
+        gaps.add(COLLECTOR, proc, error)
+        return ()
+    try:
+        _check(fd, proc, gaps)
+        return _collect(fd, proc, gaps)
+    finally:
+        os.close(fd)
+
+
+def _check(fd: int, proc: str, gaps: GapLog) -> None:
+    """Note what is not as it should be about the procfs itself: another pid namespace, or processes hidden."""
+    if procfs.own_pid(fd) is None:
+        why = "it is no proc file system, or of a pid namespace that hostinspect is not in"
+        gaps.add(COLLECTOR, proc, why, "enter the host's pid namespace too (nsenter -p), or mount its /proc")
+
+
+def _collect(fd: int, proc: str, gaps: GapLog) -> tuple[Process, ...]:
+    processes: list[Process] = []
+    hidden = 0  # whose stat may not be read (hidepid=noaccess)
+    refused: list[tuple[str, ...]] = []  # cgroups of those whose namespaces may not be seen
+    paths: dict[bytes, tuple[str, ...]] = {}  # a container's processes have the same cgroup file
+    try:
+        pids = procfs.pids(fd)
+    except OSError as error:
+        gaps.add(COLLECTOR, proc, error)
+        return ()
+    if pids and 1 not in pids:
+        gaps.add(COLLECTOR, proc, "pid 1 is not in it: other users' processes are hidden (hidepid)", PERMISSION)
+    for pid in pids:
+        try:
+            process = procfs.open_process(fd, pid)
+        except procfs.GONE:
+            continue
+        try:
+            record = _process(process, paths, refused)
+        except procfs.GONE:
+            continue
+        except PermissionError:
+            hidden += 1
+            continue
+        except (OSError, ValueError) as error:
+            gaps.add(COLLECTOR, f"{proc}/{pid}", error if isinstance(error, OSError) else str(error))
+            continue
+        finally:
+            os.close(process)
+        processes.append(record)
+    if hidden:
+        gaps.add(COLLECTOR, f"{hidden} processes", "Permission denied (hidepid)", PERMISSION)
+    if refused:
+        # Some pid 1 is out of reach of root too, when that may do more than we; then the answer stands without it.
+        of_container = any(container_cgroup(path) for cgroups in refused for path in cgroups)
+        subject = f"namespaces of {len(refused)} processes"
+        gaps.add(COLLECTOR, subject, "Permission denied", PERMISSION, minor=not of_container)
+    return tuple(processes)
+
+
+def _process(process: int, paths: dict[bytes, tuple[str, ...]], refused: list[tuple[str, ...]]) -> Process:
+    pid, comm, state, ppid, flags, starttime = procfs.stat(process)
+    if flags & procfs.PF_KTHREAD:
+        return Process(pid=pid, ppid=ppid, comm=text(comm), state=state, starttime=starttime)
+    raw = procfs.read("cgroup", process)
+    cgroups = paths.get(raw)
+    if cgroups is None:
+        # A cgroup is usually the same in all hierarchies; dict keeps their order.
+        cgroups = paths[raw] = tuple(dict.fromkeys(entry.path for entry in procfs.parse_cgroup(raw)))
+    netns = mntns = None
+    try:
+        netns = procfs.namespace(process, "net")
+        mntns = procfs.namespace(process, "mnt")
+    except PermissionError:
+        refused.append(cgroups)
+    except procfs.GONE:
+        pass  # a zombie, or it became one
+    return Process(
+        pid=pid,
+        ppid=ppid,
+        comm=text(comm),
+        state=state,
+        starttime=starttime,
+        netns=netns,
+        mntns=mntns,
+        cgroups=cgroups,
+        cmdline=procfs.cmdline(process) if comm in ENGINE_COMMS else None,
+    )

@@ -1,0 +1,46 @@
+r"""What a host is: os-release(5), /proc/sys/kernel/random/boot_id, uname(2).
+
+>>> parse_os_release(b'NAME=Debian\n# a comment\nPRETTY_NAME="Debian GNU/Linux 12 (\\"bookworm\\")"\n')["PRETTY_NAME"]
+'Debian GNU/Linux 12 ("bookworm")'
+"""
+
+from __future__ import annotations
+
+import re
+
+from hostinspect.kernel.text import text
+
+_ASSIGNMENT = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s"'\\]*))\s*""", re.DOTALL)
+_ESCAPED = re.compile(r'\\(["$`\\])')
+_LIMIT = 64 * 1024  # bytes; an os-release has some hundred
+
+
+def os_release(root: str = "") -> dict[str, str]:
+    """The variables of ROOT/etc/os-release, else ROOT/usr/lib/os-release (os-release(5)).
+
+    Raises OSError, FileNotFoundError when there is neither.
+    """
+    try:
+        return parse_os_release(_read(f"{root}/etc/os-release"))
+    except FileNotFoundError:
+        return parse_os_release(_read(f"{root}/usr/lib/os-release"))
+
+
+def parse_os_release(raw: bytes) -> dict[str, str]:
+    """The assignments of an os-release file; lines that are none are passed over, as the manual asks."""
+    variables = {}
+    for line in text(raw).split("\n"):
+        if found := _ASSIGNMENT.fullmatch(line.strip()):
+            name, double, single, bare = found.groups()
+            variables[name] = _ESCAPED.sub(r"\1", double) if double is not None else single or bare or ""
+    return variables
+
+
+def boot_id(proc: str = "/proc") -> str:
+    """The id of this boot, a UUID in /proc/sys/kernel/random/boot_id (random(4)). Raises OSError."""
+    return text(_read(f"{proc}/sys/kernel/random/boot_id")).strip()
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes longer to load than all this
+        return file.read(_LIMIT)

@@ -1,0 +1,129 @@
+r"""/proc/PID/mountinfo (proc_pid_mountinfo(5)): what is mounted where in a mount namespace.
+
+    >>> mount, = parse_mountinfo(
+    ...     b"431 417 8:1 /volumes/v/_data /mnt/a\\040b rw,noatime master:1 - ext4 /dev/sda1 rw,discard\n")
+    >>> mount.mount_point, mount.root, mount.propagation
+    ('/mnt/a b', '/volumes/v/_data', ('master:1',))
+    >>> mount, = parse_mountinfo(
+    ...     b"7 1 0:48 / / rw - overlay overlay rw,lowerdir=/o/l/A:/o/B,upperdir=/o/3/up,workdir=/o/3/work,xino=off\n")
+    >>> mount.lowerdir, mount.upperdir, mount.super_options
+    (('/o/l/A', '/o/B'), '/o/3/up', ('rw', 'xino=off'))
+
+The *root* of a mount whose directory was removed ends in "//deleted", as the kernel has it; that of an nsfs mount is
+the namespace, "net:[4026532201]".
+"""
+
+from __future__ import annotations
+
+import re
+
+from hostinspect.facts import MountPoint
+from hostinspect.kernel import procfs
+from hostinspect.kernel.text import text
+
+_OCTAL = re.compile(rb"\\([0-3][0-7][0-7])")
+_NO_TEXT = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are no UTF-8
+# A colon that parts layers has an even number of backslashes in front, each spelled \134 by the kernel.
+_LAYERS = re.compile(r"(?<!\\134)((?:\\134\\134)*):")
+_ESCAPED = re.compile(r"\\([\\:,])")
+
+
+def mountinfo(process: int, mntns: int | None = None) -> list[MountPoint]:
+    """/proc/PID/mountinfo of the /proc/PID with descriptor `process`, in its order; `mntns` is put in each record.
+
+    Mounts out of reach of the process's root directory are not in it. Raises OSError (EINVAL of a zombie), ValueError.
+    """
+    return parse_mountinfo(procfs.read_records("mountinfo", process), mntns)
+
+
+def parse_mountinfo(raw: bytes, mntns: int | None = None) -> list[MountPoint]:
+    """The lines of a mountinfo file, `mntns` put in each record. Raises ValueError for one that is of another form."""
+    # Decoded once, for a host has thousands of lines; only lines with something to resolve are taken apart further.
+    whole = raw.decode("utf-8", "surrogateescape")
+    all_text = whole.isascii() or not _NO_TEXT.search(whole)
+    mounts = []
+    for line in whole.split("\n"):
+        if not line:
+            continue
+        fields = line.split(" ")
+        try:
+            dash = fields.index("-", 6)  # after no, one or several optional fields
+            mount_id, parent_id = int(fields[0]), int(fields[1])
+            fstype, source, super_options = fields[dash + 1 : dash + 4]
+        except ValueError:
+            raise ValueError(f"not the form of a mountinfo line: {_resolve(line[:120])}") from None
+        device, root, mount_point, options = fields[2:6]
+        propagation = tuple(fields[6:dash])
+        of_file_system = super_options.split(",")
+        lowerdir: tuple[str, ...] = ()
+        upperdir = workdir = None
+        if fstype == "overlay":
+            of_file_system, lowerdir, upperdir, workdir = _overlay(of_file_system)
+        if not all_text or "\\" in line:
+            device, root, mount_point, options = map(_resolve, (device, root, mount_point, options))
+            fstype, source = _resolve(fstype), _resolve(source)
+            propagation = tuple(map(_resolve, propagation))
+            of_file_system = [_resolve(option) for option in of_file_system]
+        mounts.append(
+            MountPoint(
+                mntns=mntns,
+                mount_id=mount_id,
+                parent_id=parent_id,
+                device=device,
+                root=root,
+                mount_point=mount_point,
+                options=tuple(options.split(",")),
+                propagation=propagation,
+                fstype=fstype,
+                source=source,
+                super_options=tuple(of_file_system),
+                lowerdir=lowerdir,
+                upperdir=upperdir,
+                workdir=workdir,
+            )
+        )
+    return mounts
+
+
+def _overlay(options: list[str]) -> tuple[list[str], tuple[str, ...], str | None, str | None]:
+    """What is left of an overlay's options, its lower directories (topmost first), upper and work directory.
+
+    The directories are as they were given to mount(2): Docker gives relative ones, from its overlay2 directory, when
+    absolute ones would take more than a page (128 layers and so).
+    """
+    rest: list[str] = []
+    lower: list[str] = []
+    upper = work = None
+    for option in options:
+        name, _, directory = option.partition("=")
+        if name == "lowerdir":
+            lower += _layers(directory)
+        elif name in ("lowerdir+", "datadir+"):  # since 6.8, one each; nothing in it is escaped for overlay
+            lower.append(_resolve(directory))
+        elif name == "upperdir":
+            upper = _resolve(directory)
+        elif name == "workdir":
+            work = _resolve(directory)
+        else:
+            rest.append(option)
+    return rest, tuple(lower), upper, work
+
+
+def _layers(lowerdir: str) -> list[str]:
+    r"""The directories of a lowerdir option, as mountinfo has it; "::" is before data-only ones (since 6.5).
+
+    Overlay's own escapes (`\:` and, since a comma ends an option, `\,`) are in it as they were given. The kernel
+    escapes blanks, commas and backslashes (so `\:` reads `\134:`); 6.5 alone gives a colon within a name as `\072`.
+    """
+    if "\\" not in lowerdir:
+        return [_resolve(layer) for layer in lowerdir.split(":") if layer]
+    layers = _LAYERS.sub("\\1\n", lowerdir).split("\n")  # a newline proper is spelled \012 here
+    return [_ESCAPED.sub(r"\1", _resolve(layer)) for layer in layers if layer]
+
+
+def _resolve(field: str) -> str:
+    r"""A field without its octal escapes (`\040` is a blank), as `text` has it."""
+    if "\\" not in field and field.isascii():
+        return field
+    raw = field.encode("utf-8", "surrogateescape")
+    return text(_OCTAL.sub(lambda escape: bytes((int(escape[1], 8),)), raw))

@@ -35,7 +35,7 @@ def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends
     if not own or namespace is None or (record.network_mode or "").startswith("container:"):
         return Joined(tuple(sorted(map(_recorded_only, record.endpoints), key=_order)), ())
 
-    free = [link for link in index.links[namespace.inode].values() if link.kind in _INTERFACE_KINDS]
+    free = [link for link in index.links.get(namespace.inode, {}).values() if link.kind in _INTERFACE_KINDS]
     endpoints: list[Endpoint] = []
     drift: list[Drift] = []
     for recorded in record.endpoints:
@@ -43,6 +43,7 @@ def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends
         if link is not None:
             free.remove(link)
         elif recorded.mac is not None or recorded.ip is not None:
+            endpoints.append(_lost(recorded))
             drift.append(Drift(field=f"endpoints[{recorded.network}]", recorded=_place(recorded), effective=None))
             continue
         endpoint = _effective(index, recorded, link, ends)
@@ -114,6 +115,11 @@ def _recorded_only(recorded: RecordedEndpoint) -> Endpoint:
         aliases=recorded.aliases,
         dns_names=recorded.dns_names,
     )
+
+
+def _lost(recorded: RecordedEndpoint) -> Endpoint:
+    """An endpoint of a running container that has no interface any more, hence no address."""
+    return replace(_recorded_only(recorded), ip=None, prefix_len=None, ip6=None, prefix_len6=None, mac=None)
 
 
 def _effective(index: Index, recorded: RecordedEndpoint, link: Link | None, ends: Mapping[Key, Ends]) -> Endpoint:

@@ -88,7 +88,7 @@ def host_paths(index: Index, mount: MountPoint) -> set[str]:
     for outer in index.host_mounts_by_device.get(mount.device, ()):
         below = _below(mount.root, outer.root)
         if below is not None:
-            paths.add(normpath(f"{outer.mount_point}/{below}"))
+            paths.add(normpath(f"{outer.mount_point.rstrip('/')}/{below}"))
     return paths
 
 

@@ -1,0 +1,42 @@
+# Two commands matter: `make demo` and `make test`. Each does all its set-up, as root on a fresh Debian machine.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint unit bench clean
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## Debian packages (only what is missing), and the virtual environment
+	@sh tests/lab/setup.sh
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml requirements-dev.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## a throwaway Docker host with the demo scenario, and its report (KEEP=1 keeps the host)
+	@$(BIN)/python -m tests.lab demo
+
+test: setup lint ## lint, then every test, the live ones against real engines
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed ## ruff, mypy --strict, the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.installed ## the tests that need neither root nor an engine
+	$(BIN)/python -m pytest tests/unit
+
+bench: setup ## measure; asserts nothing
+	$(BIN)/python -m tests.bench
+
+clean: ## the virtual environment and what the tools left
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

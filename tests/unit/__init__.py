@@ -1,0 +1,1 @@
+"""Pure tests: recorded bytes in, records out; no host, no root."""

@@ -67,19 +67,19 @@ class Directory:
         """
         fd, size = self._open(relative)
         try:
-            content = os.read(fd, min(size, limit) + 1)
-            # Neither as long as it said: it is being written to; or 0: its file system tells no sizes.
-            while size <= limit and (len(content) != size or not size):
-                more = os.read(fd, limit + 1 - len(content))
-                content += more
-                size = len(content)
-                if not more:
-                    break
+            if size <= limit:
+                content = os.read(fd, min(size or 4095, limit) + 1)
+                # Another size than it said: it is being written to, or its file system (proc, cgroup) says 0 of all.
+                while content and len(content) != size and len(content) <= limit:
+                    more = os.read(fd, min(65536, limit + 1 - len(content)))
+                    if not more:
+                        break
+                    content += more
+                if len(content) <= limit:
+                    return content
         finally:
             os.close(fd)
-        if size > limit:
-            raise FileTooLargeError(f"{relative} has {size} bytes or more, {limit} are read at most")
-        return content
+        raise FileTooLargeError(f"{relative} has more than {limit} bytes, which is more than is read")
 
     def open(self, relative: str) -> int:
         """A descriptor of the regular file `relative`, read-only and close-on-exec, for mmap(2). Close it.

@@ -274,6 +274,7 @@ class RecordedPort(Record, frozen=True, kw_only=True):
     container_port: int
     host_ip: str
     host_port: int | None  # None: asked for without a number; the engine chooses
+    host_port_end: int | None = None  # asked for as a range, from host_port on: the engine chooses one of it
 
 
 class RecordedMount(Record, frozen=True, kw_only=True):
@@ -352,6 +353,7 @@ class NetworkRecord(Record, frozen=True, kw_only=True):
     attachable: bool = False
     ingress: bool = False
     ipv6: bool = False
+    config_only: bool = False  # a template for `docker network create --config-from`: never a network itself
     created: str | None = None
     subnets: tuple[Subnet, ...] = ()
     bridge: str | None = None  # BridgeName of the driver's record, or the com.docker.network.bridge.name option

@@ -30,7 +30,7 @@ import os
 import struct
 from collections.abc import Iterator
 
-MAX_SIZE = 256 << 20  # bytes; a local-kv.db of 1,000 networks is about 2 MiB
+MAX_SIZE = 64 << 20  # bytes; a local-kv.db of 1,000 networks is about 2 MiB
 MAX_DEPTH = 64  # of branch pages; a tree of 2**64 keys is not that deep
 RETRIES = 8  # commits that may come in between before giving up
 
@@ -41,6 +41,10 @@ _BUCKET = 0x01
 _PAGE_HEADER = 16
 _META_SIZE = 64
 _PAGE_SIZES = tuple(1 << shift for shift in range(9, 17))  # 512 bytes to 64 KiB: the page sizes of Linux' machines
+
+
+Item = tuple[bytes, bytes]  # key, value
+_Element = tuple[bytes, bytes, bool]  # key, value, and whether the value is a bucket
 
 
 class BoltError(Exception):
@@ -61,6 +65,10 @@ class _Meta:
                 break
         else:
             raise BoltError("no meta page")
+        self.page_size: int
+        self.root: int
+        self.page_count: int  # pages from here on were never written
+        self.txid: int
         _, version, self.page_size, _, self.root, _, _, self.page_count, self.txid, checksum = fields
         if version != _VERSION or self.page_size not in _PAGE_SIZES:
             raise BoltError(f"version {version}, page size {self.page_size}: not known")
@@ -127,16 +135,18 @@ class Bolt:
         """Transaction that wrote this state; it grows with every commit."""
         return self._meta.txid
 
-    def items(self, *path: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def items(self, *path: bytes) -> Iterator[Item]:
         """Keys and values in the bucket at `path`, in key order, without its sub-buckets. No such bucket: none."""
-        return ((key, value) for key, value, is_bucket in self._walk(path) if not is_bucket)
+        return _items(self._bucket_at(path, _Walk(len(self._content), len(path))))
 
-    def buckets(self, *path: bytes) -> Iterator[bytes]:
-        """Names of the buckets in the bucket at `path`, in order; without a path, of the file's own."""
-        return (key for key, _, is_bucket in self._walk(path) if is_bucket)
+    def buckets(self, *path: bytes) -> Iterator[tuple[bytes, Iterator[Item]]]:
+        """The buckets in the bucket at `path`, in order, each with its items; without a path, the file's own."""
+        walk = _Walk(len(self._content), len(path) + 1)
+        for key, value, is_bucket in self._bucket_at(path, walk):
+            if is_bucket:
+                yield key, _items(self._open_bucket(value, walk))
 
-    def _walk(self, path: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes, bool]]:
-        walk = _Walk(len(self._content), self._meta)
+    def _bucket_at(self, path: tuple[bytes, ...], walk: _Walk) -> Iterator[_Element]:
         elements = self._tree(self._meta.root, walk)
         for name in path:
             value = next((value for key, value, is_bucket in elements if is_bucket and key == name), None)
@@ -145,15 +155,15 @@ class Bolt:
             elements = self._open_bucket(value, walk)
         yield from elements
 
-    def _open_bucket(self, value: bytes, walk: _Walk) -> Iterator[tuple[bytes, bytes, bool]]:
+    def _open_bucket(self, value: bytes, walk: _Walk) -> Iterator[_Element]:
         if len(value) < self._bucket.size:
             raise BoltError("a bucket shorter than its header")
-        root, _ = self._bucket.unpack_from(value)
+        root: int = self._bucket.unpack_from(value)[0]
         if root:
             return self._tree(root, walk)
         return self._leaf(value[self._bucket.size :], walk)
 
-    def _tree(self, root: int, walk: _Walk) -> Iterator[tuple[bytes, bytes, bool]]:
+    def _tree(self, root: int, walk: _Walk) -> Iterator[_Element]:
         """The leaf elements below a page, left to right."""
         waiting = [(root, 0)]
         while waiting:
@@ -187,7 +197,7 @@ class Bolt:
         walk.claim(page_id, overflow)
         return self._content[start:end]
 
-    def _leaf(self, page: bytes, walk: _Walk) -> Iterator[tuple[bytes, bytes, bool]]:
+    def _leaf(self, page: bytes, walk: _Walk) -> Iterator[_Element]:
         if len(page) < _PAGE_HEADER:
             raise BoltError("a page shorter than its header")
         _, flags, count, _ = self._header.unpack_from(page)
@@ -204,13 +214,17 @@ class Bolt:
             yield page[start + pos : middle], page[middle : middle + value_size], bool(flags & _BUCKET)
 
 
+def _items(elements: Iterator[_Element]) -> Iterator[Item]:
+    return ((key, value) for key, value, is_bucket in elements if not is_bucket)
+
+
 class _Walk:
     """What one walk has used of the file: a hostile one is stopped before it costs more than reading all of it."""
 
-    def __init__(self, size: int, meta: _Meta) -> None:
+    def __init__(self, size: int, depth: int) -> None:
         self._seen: set[int] = set()
-        # A bucket in line is paid for as a value and once more as elements.
-        self._left = 2 * size + meta.page_size
+        # A bucket in line is part of the value of the one around it, so its bytes are paid for at each depth.
+        self._left = (depth + 1) * size
 
     def claim(self, page_id: int, overflow: int) -> None:
         pages = range(page_id, page_id + overflow + 1)
@@ -230,7 +244,7 @@ def _pread_all(fd: int, limit: int) -> bytes:
     size = os.fstat(fd).st_size
     if size > limit:
         raise BoltError(f"{size} bytes, more than the {limit} that are read")
-    parts = []
+    parts: list[bytes] = []
     offset = 0
     while offset <= limit:
         part = os.pread(fd, max(size - offset, 0) + 1, offset)

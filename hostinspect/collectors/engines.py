@@ -1,0 +1,349 @@
+"""Engines of the host, and what each wrote down on disk. Asks no daemon, so a hanging or dead one makes no difference.
+
+An engine is found by its daemon's command line, by /etc/docker/daemon.json, or because its default data root is there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.engines.docker.containers import read_containers
+from hostinspect.engines.docker.images import read_images
+from hostinspect.engines.docker.layers import DRIVERS, read_layers
+from hostinspect.engines.docker.networks import NetworkTable, read_networks
+from hostinspect.engines.docker.record import RecordError, decode
+from hostinspect.engines.docker.swarm import read_swarm_networks
+from hostinspect.engines.docker.volumes import read_volumes
+from hostinspect.facts import (
+    ContainerRecord,
+    EndpointRecord,
+    Engine,
+    Host,
+    ImageRecord,
+    LayerRecord,
+    NetworkRecord,
+    Process,
+    SandboxRecord,
+    VolumeRecord,
+)
+from hostinspect.kernel.files import Directory
+from hostinspect.kernel.text import text
+
+DEFAULT_DATA_ROOT = "/var/lib/docker"
+DEFAULT_CONFIG_FILE = "/etc/docker/daemon.json"
+_MAX_CONFIG = 1 << 20  # bytes
+
+
+class EngineRecords(Struct, frozen=True, kw_only=True):
+    """Everything that one engine wrote down, each tuple in the order of ids or names."""
+
+    containers: tuple[ContainerRecord, ...] = ()
+    layers: tuple[LayerRecord, ...] = ()
+    networks: tuple[NetworkRecord, ...] = ()
+    endpoints: tuple[EndpointRecord, ...] = ()
+    sandboxes: tuple[SandboxRecord, ...] = ()
+    volumes: tuple[VolumeRecord, ...] = ()
+    images: tuple[ImageRecord, ...] = ()
+
+
+# --- where engines are ------------------------------------------------------------------------------------------
+
+
+class DaemonConfig(Struct):
+    """What of daemon.json says where things are (dockerd(8), --config-file)."""
+
+    data_root: str = field(default="", name="data-root")
+    graph: str = ""  # data-root's name before Docker 17.05
+    userns_remap: str = field(default="", name="userns-remap")
+
+
+_config_decoder = msgspec.json.Decoder(DaemonConfig)
+
+
+def parse_config(content: bytes) -> DaemonConfig:
+    """daemon.json. Raises `RecordError`."""
+    return decode(_config_decoder, content)
+
+
+def parse_cmdline(cmdline: Sequence[str]) -> dict[str, str]:
+    """dockerd's options that say where things are, by long name, from its command line. The last one wins.
+
+    >>> parse_cmdline(["dockerd", "-H", "fd://", "--data-root", "/srv/docker", "--config-file=/etc/d.json"])
+    {'data-root': '/srv/docker', 'config-file': '/etc/d.json'}
+    """
+    found: dict[str, str] = {}
+    words = iter(cmdline[1:])
+    for word in words:
+        if word == "--":
+            break
+        option, is_joined, value = word.partition("=")
+        name = _OPTIONS.get(option)
+        if name is None and word.startswith("-g") and not is_joined:
+            name, value, is_joined = "data-root", word[2:], "="  # -g/srv/docker
+        if name:
+            found[name] = value if is_joined else next(words, "")
+    return found
+
+
+_OPTIONS = {
+    "--data-root": "data-root",
+    "--graph": "data-root",
+    "-g": "data-root",
+    "--config-file": "config-file",
+    "--userns-remap": "userns-remap",
+}
+
+
+def collect_engines(
+    host: Host, processes: Iterable[Process], gaps: GapLog, data_roots: Sequence[str] = ()
+) -> tuple[Engine, ...]:
+    """The Docker engines of this host, by data root; running ones with their daemon's pid.
+
+    With `data_roots`, these and no others. Gaps: a configuration that cannot be read, a daemon whose data root cannot
+    be known, a data root of `data_roots` that is none. A daemon in a container is that container's affair.
+    """
+    found: dict[str, Engine] = {}
+    for process in processes:
+        if _is_daemon(process) and _is_of_host(process, host, gaps):
+            data_root = _data_root_of(process, gaps)
+            if data_root:
+                found[data_root] = Engine(name="docker", data_root=data_root, pid=process.pid)
+    if data_roots:
+        explicit = [os.path.realpath(path) for path in data_roots]
+        return tuple(found.get(path, Engine(name="docker", data_root=path)) for path in dict.fromkeys(explicit))
+    config = _read_config(DEFAULT_CONFIG_FILE, gaps)
+    at_rest = _remapped(config.data_root or config.graph or DEFAULT_DATA_ROOT, config.userns_remap, gaps)
+    # A daemon that runs from /etc/docker/daemon.json has been found already, by the same path.
+    if at_rest not in found and _may_be_data_root(at_rest):
+        found[at_rest] = Engine(name="docker", data_root=at_rest)
+    return tuple(engine for _, engine in sorted(found.items()))
+
+
+def _is_daemon(process: Process) -> bool:
+    program = process.cmdline[0].rpartition("/")[2] if process.cmdline else process.comm
+    return "dockerd" in (process.comm, program)
+
+
+def _is_of_host(process: Process, host: Host, gaps: GapLog) -> bool:
+    """Whether a daemon sees the host's files. One in a container or in a namespace of its own does not."""
+    if process.mntns == host.mntns or process.mntns is None or host.mntns is None:
+        return process.mntns is not None or not in_container(process.cgroups)
+    if in_container(process.cgroups):
+        return False
+    if _home(process.pid):
+        return True  # rootless: a mount namespace of its own, with the host's home directories
+    gaps.add(
+        "engines",
+        f"dockerd, pid {process.pid}",
+        "it runs in a mount namespace of its own, so its paths are not the host's",
+        "name its data root with --data-root, as the host sees it",
+    )
+    return False
+
+
+def in_container(cgroups: Iterable[str]) -> bool:
+    """Whether one of the cgroup paths names a container: 64 hexadecimal digits, however they are wrapped.
+
+    >>> in_container(["/system.slice/docker-" + "ab" * 32 + ".scope"]), in_container(["/system.slice/docker.service"])
+    (True, False)
+    """
+    for path in cgroups:
+        for part in path.replace("-", "/").replace(".", "/").replace(":", "/").split("/"):
+            if len(part) == 64 and not part.strip("0123456789abcdef"):
+                return True
+    return False
+
+
+def _home(pid: int) -> str | None:
+    """The home directory of the ordinary user that a rootless daemon belongs to; None for root's and unknown ones."""
+    try:
+        uid = Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return None
+    if not uid:
+        return None
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        return None
+
+
+def _data_root_of(process: Process, gaps: GapLog) -> str | None:
+    """A daemon's data root: its command line, else its daemon.json, else the default."""
+    if process.cmdline is None:
+        gaps.add("engines", f"dockerd, pid {process.pid}", "its command line could not be read", PERMISSION)
+        return None
+    options = parse_cmdline(process.cmdline)
+    home = _home(process.pid)
+    default, config_file = DEFAULT_DATA_ROOT, DEFAULT_CONFIG_FILE
+    if home:
+        default, config_file = f"{home}/.local/share/docker", f"{home}/.config/docker/daemon.json"
+    config = _read_config(options.get("config-file") or config_file, gaps)
+    data_root = options.get("data-root") or config.data_root or config.graph or default
+    if not data_root.startswith("/"):
+        try:
+            data_root = str(Path(f"/proc/{process.pid}/cwd").readlink() / data_root)
+        except OSError as error:
+            gaps.add("engines", f"dockerd, pid {process.pid}, data root {data_root}", error)
+            return None
+    return _remapped(data_root, options.get("userns-remap") or config.userns_remap, gaps)
+
+
+def _read_config(path: str, gaps: GapLog) -> DaemonConfig:
+    try:
+        directory, _, name = path.rpartition("/")
+        with Directory(directory or "/") as files:
+            return parse_config(files.read(name, _MAX_CONFIG))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        gaps.add("engines", path, error)
+    except RecordError as error:
+        gaps.add("engines", path, str(error), "correct the file; dockerd does not start with it either")
+    return DaemonConfig()
+
+
+def _remapped(data_root: str, remap: str, gaps: GapLog) -> str:
+    """The real path of the data root; with userns-remap, its sub-directory UID.GID of the first ids of the user."""
+    data_root = os.path.realpath(data_root)
+    if not remap or remap == "host":
+        return data_root
+    user, _, group = remap.partition(":")
+    user = "dockremap" if user == "default" else user
+    uid, gid = _first_subid("subuid", user), _first_subid("subgid", group or user)
+    if uid is not None and gid is not None:
+        return f"{data_root}/{uid}.{gid}"
+    try:
+        with Directory(data_root) as files:
+            names = [name for name in files.listdir() if name.count(".") == 1 and name.replace(".", "").isdecimal()]
+    except OSError:
+        names = []
+    if len(names) == 1:
+        return f"{data_root}/{names[0]}"
+    gaps.add(
+        "engines",
+        f"{data_root}, userns-remap {remap}",
+        f"/etc/subuid and /etc/subgid do not say whose it is, and there are {len(names)} directories that it may be",
+        "name the one with --data-root",
+    )
+    return data_root
+
+
+def _first_subid(file: str, name: str) -> int | None:
+    """The first id of a user's or group's range in /etc/subuid or /etc/subgid (subuid(5))."""
+    try:
+        with Directory("/etc") as etc:
+            content = text(etc.read(file, _MAX_CONFIG))
+    except OSError:
+        return None
+    for line in content.splitlines():
+        owner, _, rest = line.partition(":")
+        first = rest.partition(":")[0]
+        if owner == name and first.isdecimal():
+            return int(first)
+    return None
+
+
+def _may_be_data_root(path: str) -> bool:
+    """Whether an engine has been at `path`: it has containers/, or may have it where we may not look."""
+    try:
+        Path(path, "containers").stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+# --- what they wrote down ---------------------------------------------------------------------------------------
+
+
+class _Notes:
+    """Turns what a reader could not read into gaps; refused permissions under a data root into a single one."""
+
+    def __init__(self, collector: str, data_root: str, gaps: GapLog) -> None:
+        self._collector, self._data_root, self._gaps = collector, data_root, gaps
+
+    def __call__(self, subject: str, why: str | OSError, remedy: str | None = None) -> None:
+        if isinstance(why, PermissionError):
+            self._gaps.add("engines", self._data_root, why)
+        else:
+            self._gaps.add(self._collector, subject, why, remedy)
+
+
+def collect_records(engine: Engine, gaps: GapLog) -> EngineRecords:
+    """Everything that `engine` wrote down under its data root.
+
+    What is unreadable or damaged is a gap each, and the rest is read; what goes away meanwhile is none. Without
+    permission there is one gap for the whole data root.
+    """
+    data_root = engine.data_root
+    notes = {family: _Notes(family, data_root, gaps) for family in ("containers", "layers", "networks", "volumes")}
+    image_note = _Notes("images", data_root, gaps)
+    try:
+        with Directory(data_root) as files:
+            if not files.exists("containers"):
+                gaps.add("engines", data_root, "no data root of Docker: it has no containers/", "name another one")
+                return EngineRecords()
+            containers = tuple(read_containers(files, engine.name, data_root, notes["containers"]))
+            layers = tuple(read_layers(files, data_root, notes["layers"]))
+            table = read_networks(files, engine.name, data_root, notes["networks"])
+            swarm = read_swarm_networks(files, engine.name, data_root, notes["networks"])
+            volumes = tuple(read_volumes(files, engine.name, data_root, notes["volumes"]))
+            images = tuple(read_images(files, data_root, image_note))
+            _note_unknown_layers(files, containers, layers, notes["layers"], data_root)
+    except OSError as error:
+        gaps.add("engines", data_root, error, None if isinstance(error, PermissionError) else "name another data root")
+        return EngineRecords()
+    return EngineRecords(
+        containers=containers,
+        layers=layers,
+        networks=tuple(_networks(table, swarm)),
+        endpoints=tuple(table.endpoints.values()) if table else (),
+        sandboxes=tuple(table.sandboxes.values()) if table else (),
+        volumes=volumes,
+        images=images,
+    )
+
+
+def _networks(table: NetworkTable | None, swarm: dict[str, NetworkRecord]) -> Iterator[NetworkRecord]:
+    """Networks of local scope and of the swarm, by id."""
+    for _, network in sorted({**swarm, **(table.networks if table else {})}.items()):
+        yield network
+
+
+def _note_unknown_layers(
+    files: Directory,
+    containers: tuple[ContainerRecord, ...],
+    layers: tuple[LayerRecord, ...],
+    note: _Notes,
+    data_root: str,
+) -> None:
+    """Say whose layers are not known: all of a storage driver that is not overlay2, or one without its record."""
+    known = {layer.container_id for layer in layers}
+    unknown: dict[str, int] = {}
+    for container in containers:
+        if container.id in known:
+            continue
+        if container.driver and container.driver not in DRIVERS:
+            unknown[container.driver] = unknown.get(container.driver, 0) + 1
+        elif not (container.dead or container.removal_in_progress) and files.exists(f"containers/{container.id}"):
+            note(
+                f"{data_root}/image/{container.driver}/layerdb/mounts/{container.id}",
+                f"container {container.name} has no readable record of its layers",
+                "docker rm it: it cannot be started without",
+            )
+    for driver, count in sorted(unknown.items()):
+        note(
+            f"{data_root}, storage driver {driver}",
+            f"it does not write down the directories of its {count} containers where overlay2 does",
+            "look at the mounts: those of running containers are complete",
+        )

@@ -1,0 +1,282 @@
+"""containers/ID/config.v2.json and hostconfig.json: what each container is, and what became of it.
+
+The daemon writes both whole, through a temporary file and rename(2), whenever a container changes. So they are never
+half-written, and with the daemon dead they say what it knew last. A file looks like this (much shortened):
+
+    {"State": {"Running": true, "Pid": 810, "StartedAt": "2026-11-25T04:21:41.88Z", …}, "ID": "680380611d03…",
+     "Config": {"Hostname": "…", "Image": "app:latest", "Env": […], …}, "Image": "sha256:34671e…",
+     "NetworkSettings": {"SandboxID": "…", "Networks": {"my_net": {"NetworkID": "…", "IPAddress": "172.18.0.2", …}},
+                         "Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": null}},
+     "MountPoints": {"/data": {"Type": "volume", "Name": "v", "Source": "…", "Relabel": "ro", "RW": false, …}}, …}
+
+`docker inspect` shows the same but for these: State.Status is derived from the flags; GraphDriver comes from layerdb
+(see `layers`); Mounts' Mode is the file's "Relabel"; Config.MacAddress, SizeRw and the like are computed. While a
+container does not run, 20.10 keeps its last SandboxID and SandboxKey in the file and in its answer.
+
+Config.Env, Config.Cmd, Path and Args, where secrets are, are skipped while decoding and never become objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct, field
+
+from hostinspect.engines.docker.record import (
+    DAMAGED,
+    MAX_ENTRIES,
+    MAX_FILE,
+    Note,
+    RecordError,
+    decode,
+    is_id,
+    pairs,
+    port,
+    port_number,
+    split_port,
+    timestamp,
+)
+from hostinspect.facts import ContainerRecord, RecordedEndpoint, RecordedMount, RecordedPort
+from hostinspect.kernel.files import Directory
+
+# --- the fields of config.v2.json that are used -----------------------------------------------------------------
+
+
+class _State(Struct, rename="pascal"):
+    running: bool = False
+    paused: bool = False
+    restarting: bool = False
+    dead: bool = False
+    removal_in_progress: bool = False  # not written since Docker 28: it is not kept over a restart of the daemon
+    pid: int = 0
+    exit_code: int = 0
+    started_at: str = ""
+    finished_at: str = ""
+
+
+class _Config(Struct, rename="pascal"):
+    hostname: str = ""
+    image: str = ""
+    labels: dict[str, str] | None = None
+    exposed_ports: dict[str, msgspec.Raw] | None = None
+
+
+class _Endpoint(Struct):
+    network_id: str = field(default="", name="NetworkID")
+    endpoint_id: str = field(default="", name="EndpointID")
+    gateway: str = field(default="", name="Gateway")
+    ip: str = field(default="", name="IPAddress")
+    prefix_len: int = field(default=0, name="IPPrefixLen")
+    gateway6: str = field(default="", name="IPv6Gateway")
+    ip6: str = field(default="", name="GlobalIPv6Address")
+    prefix_len6: int = field(default=0, name="GlobalIPv6PrefixLen")
+    mac: str = field(default="", name="MacAddress")
+    aliases: tuple[str, ...] | None = field(default=None, name="Aliases")
+    dns_names: tuple[str, ...] | None = field(default=None, name="DNSNames")
+
+
+class _Binding(Struct):
+    host_ip: str = field(default="", name="HostIp")
+    host_port: str = field(default="", name="HostPort")
+
+
+_PortMap = dict[str, list[_Binding] | None]
+
+
+class _NetworkSettings(Struct, rename="pascal"):
+    networks: dict[str, _Endpoint | None] | None = None
+    ports: _PortMap | None = None
+    sandbox_id: str = field(default="", name="SandboxID")
+    sandbox_key: str = ""
+
+
+class _VolumeOptions(Struct):
+    subpath: str = field(default="", name="Subpath")
+
+
+class _Spec(Struct):
+    volume_options: _VolumeOptions | None = field(default=None, name="VolumeOptions")
+
+
+class _MountPoint(Struct, rename="pascal"):
+    destination: str
+    type: str = ""
+    name: str = ""
+    source: str = ""
+    driver: str = ""
+    relabel: str = ""
+    rw: bool = field(default=True, name="RW")
+    propagation: str = ""
+    spec: _Spec | None = None
+
+
+class _ContainerFile(Struct, rename="pascal"):
+    name: str
+    state: _State
+    id: str = field(name="ID")
+    config: _Config | None = None
+    image: str = ""
+    driver: str = ""
+    created: str = ""
+    network_settings: _NetworkSettings | None = None
+    mount_points: dict[str, _MountPoint] | None = None
+
+
+class _RestartPolicy(Struct, rename="pascal"):
+    name: str = ""
+
+
+class _HostConfig(Struct, rename="pascal"):
+    network_mode: str = ""
+    port_bindings: _PortMap | None = None
+    tmpfs: dict[str, str] | None = None
+    readonly_rootfs: bool = False
+    privileged: bool = False
+    restart_policy: _RestartPolicy | None = None
+
+
+_container_decoder = msgspec.json.Decoder(_ContainerFile)
+_hostconfig_decoder = msgspec.json.Decoder(_HostConfig)
+
+
+# --- bytes to records -------------------------------------------------------------------------------------------
+
+
+def parse_container(config: bytes, hostconfig: bytes | None, engine: str, data_root: str) -> ContainerRecord:
+    """The record of one container from its two files; `hostconfig` None where that file is missing.
+
+    Empty strings, zeros and times of year 1 are None. Raises `RecordError` naming the file.
+    """
+    try:
+        container = decode(_container_decoder, config)
+        settings = container.network_settings or _NO_NETWORK_SETTINGS
+        ports = tuple(_bindings(settings.ports))
+    except RecordError as error:
+        raise RecordError(f"config.v2.json: {error}") from None
+    try:
+        host = decode(_hostconfig_decoder, hostconfig) if hostconfig is not None else _NO_HOST_CONFIG
+        port_bindings = tuple(_bindings(host.port_bindings))
+    except RecordError as error:
+        raise RecordError(f"hostconfig.json: {error}") from None
+    state = container.state
+    asked = container.config or _NO_CONFIG
+    return ContainerRecord(
+        engine=engine,
+        data_root=data_root,
+        id=container.id,
+        name=container.name.removeprefix("/"),
+        image=asked.image or None,
+        image_id=container.image or None,
+        driver=container.driver or None,
+        created=timestamp(container.created),
+        hostname=asked.hostname or None,
+        running=state.running,
+        paused=state.paused,
+        restarting=state.restarting,
+        dead=state.dead,
+        removal_in_progress=state.removal_in_progress,
+        pid=state.pid or None,
+        exit_code=state.exit_code,
+        started_at=timestamp(state.started_at),
+        finished_at=timestamp(state.finished_at),
+        network_mode=host.network_mode or None,
+        sandbox_id=settings.sandbox_id or None,
+        sandbox_key=settings.sandbox_key or None,
+        endpoints=tuple(_endpoints(settings.networks)),
+        ports=ports,
+        exposed_ports=tuple(sorted({**(settings.ports or {}), **(asked.exposed_ports or {})})),
+        port_bindings=port_bindings,
+        mounts=tuple(_mounts(container.mount_points)),
+        tmpfs=pairs(host.tmpfs),
+        labels=pairs(asked.labels),
+        readonly_rootfs=host.readonly_rootfs,
+        privileged=host.privileged,
+        restart_policy=host.restart_policy.name or None if host.restart_policy else None,
+    )
+
+
+def _endpoints(networks: dict[str, _Endpoint | None] | None) -> Iterator[RecordedEndpoint]:
+    for network, endpoint in sorted((networks or {}).items()):
+        if endpoint is None:
+            yield RecordedEndpoint(network=network)
+            continue
+        yield RecordedEndpoint(
+            network=network,
+            network_id=endpoint.network_id or None,
+            endpoint_id=endpoint.endpoint_id or None,
+            gateway=endpoint.gateway or None,
+            ip=endpoint.ip or None,
+            prefix_len=endpoint.prefix_len or None,
+            gateway6=endpoint.gateway6 or None,
+            ip6=endpoint.ip6 or None,
+            prefix_len6=endpoint.prefix_len6 or None,
+            mac=endpoint.mac or None,
+            aliases=endpoint.aliases or (),
+            dns_names=endpoint.dns_names or (),
+        )
+
+
+def _bindings(ports: _PortMap | None) -> Iterator[RecordedPort]:
+    """The bindings of a port map, by port. A port without any is exposed only."""
+    for key, bindings in sorted((ports or {}).items()):
+        if bindings:
+            number, proto = split_port(key)
+            for binding in bindings:
+                # "8080", "8000-8010" (one of these), "" or "0" (any).
+                first, _, last = binding.host_port.partition("-")
+                start = port_number(first) if first else 0
+                yield port(proto, number, binding.host_ip, start, port_number(last) if last else start)
+
+
+def _mounts(mounts: dict[str, _MountPoint] | None) -> Iterator[RecordedMount]:
+    for _, mount in sorted((mounts or {}).items()):
+        options = mount.spec.volume_options if mount.spec else None
+        yield RecordedMount(
+            type=mount.type or ("volume" if mount.name else "bind"),  # not written before Docker 1.12
+            name=mount.name or None,
+            source=mount.source or None,
+            destination=mount.destination,
+            driver=mount.driver or None,
+            mode=mount.relabel,
+            rw=mount.rw,
+            propagation=mount.propagation,
+            subpath=options.subpath or None if options else None,
+        )
+
+
+_NO_CONFIG = _Config()
+_NO_NETWORK_SETTINGS = _NetworkSettings()
+_NO_HOST_CONFIG = _HostConfig()
+
+
+# --- files to records -------------------------------------------------------------------------------------------
+
+
+def read_containers(files: Directory, engine: str, data_root: str, note: Note) -> Iterator[ContainerRecord]:
+    """Every container under the opened data root, by id. One that goes away meanwhile is left out."""
+    try:
+        ids = [name for name in files.listdir("containers") if is_id(name)]
+    except OSError as error:
+        return note(f"{data_root}/containers", error)
+    if len(ids) > MAX_ENTRIES:
+        note(f"{data_root}/containers", f"{len(ids)} containers, the first {MAX_ENTRIES} are read")
+    for container_id in ids[:MAX_ENTRIES]:
+        path = f"containers/{container_id}"
+        try:
+            config = files.read(f"{path}/config.v2.json", MAX_FILE)
+            try:
+                hostconfig = files.read(f"{path}/hostconfig.json", MAX_FILE)
+            except FileNotFoundError:
+                hostconfig = None
+            record = parse_container(config, hostconfig, engine, data_root)
+            if record.id != container_id:
+                raise RecordError(f"config.v2.json: it is that of {record.id!r}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # removed between listing and reading, or left behind by a removal that failed
+        except OSError as error:
+            note(f"{data_root}/{path}", error)
+        except RecordError as error:
+            note(f"{data_root}/{path}", str(error), DAMAGED)
+        else:
+            yield record

@@ -1,0 +1,183 @@
+"""swarm/worker/tasks.db: the tasks that a swarm gave this node, with the networks they are attached to.
+
+A BoltDB; bucket "v1", in it "tasks", in it one bucket per task with the key "data": a docker.swarmkit.v1.Task in
+protobuf (swarmkit's api/objects.proto and specs.proto). A task carries a whole copy of each network that it is on, the
+ingress network too if it publishes a port through the routing mesh. A container on an attachable overlay network has a
+task as well. So the networks that this node takes part in are known exactly: but for `ingress` while no service
+publishes a port, of which only the cluster's (encrypted) raft log knows.
+
+    Task     1 id · 11 networks (NetworkAttachment: 1 network)
+    Network  1 id · 2 meta (1 version: 1 index · 2 created_at: 1 seconds, 2 nanos) · 3 spec · 4 driver_state · 5 ipam
+    spec     1 annotations (1 name, 2 labels) · 2 driver_config · 3 ipv6 · 4 internal · 5 ipam · 6 attachable
+             7 ingress
+    Driver   1 name · 2 options            ipam  3 configs (2 subnet, 3 range, 4 gateway)
+
+A task's specification, with the environment of its container, is skipped and never becomes an object.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from hostinspect.engines.boltdb import MAX_SIZE, Bolt, BoltError
+from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, RecordError, pairs
+from hostinspect.engines.docker.table import open_table
+from hostinspect.facts import NetworkRecord, Subnet
+from hostinspect.kernel.files import Directory
+from hostinspect.kernel.text import text
+
+TABLE = "swarm/worker/tasks.db"
+
+Field = tuple[int, "int | bytes"]  # number, and varint or bytes
+
+
+# --- protobuf's wire format -------------------------------------------------------------------------------------
+
+
+def fields(message: bytes) -> Iterator[Field]:
+    """The fields of a protobuf message in order, nested messages and strings as bytes. Raises `RecordError`.
+
+    >>> list(fields(bytes.fromhex("0a026869 1801")))
+    [(1, b'hi'), (3, 1)]
+    """
+    position, end = 0, len(message)
+    while position < end:
+        tag, position = _varint(message, position)
+        number, wire_type = tag >> 3, tag & 7
+        if wire_type == 0:
+            value, position = _varint(message, position)
+            yield number, value
+            continue
+        if wire_type == 2:
+            length, position = _varint(message, position)
+        elif wire_type in (1, 5):
+            length = 8 if wire_type == 1 else 4
+        else:
+            raise RecordError(f"not protobuf: wire type {wire_type}")
+        if position + length > end:
+            raise RecordError("not protobuf: a field ends outside of its message")
+        yield number, message[position : position + length]
+        position += length
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    """A base-128 number, least significant group first, and the position after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            break
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise RecordError("not protobuf: a number has no end")
+
+
+class _Message:
+    """A message whose fields are looked up by number; the last one wins, as protobuf says."""
+
+    def __init__(self, content: bytes) -> None:
+        self._fields = list(fields(content))
+
+    def every(self, number: int) -> Iterator[bytes]:
+        return (value for found, value in self._fields if found == number and isinstance(value, bytes))
+
+    def message(self, number: int) -> _Message:
+        return _Message(next(reversed(list(self.every(number))), b""))
+
+    def string(self, number: int) -> str:
+        return text(next(reversed(list(self.every(number))), b""))
+
+    def number(self, number: int) -> int:
+        return next((value for found, value in reversed(self._fields) if found == number and isinstance(value, int)), 0)
+
+    def strings(self, number: int) -> dict[str, str]:
+        """A map<string, string>."""
+        entries = (_Message(entry) for entry in self.every(number))
+        return {entry.string(1): entry.string(2) for entry in entries}
+
+
+# --- bytes to records -------------------------------------------------------------------------------------------
+
+
+def parse_task(content: bytes, engine: str, data_root: str) -> Iterator[tuple[int, NetworkRecord]]:
+    """The networks that a task is attached to, each with the version of its copy. Raises `RecordError`."""
+    for number, attachment in fields(content):
+        if number == 11 and isinstance(attachment, bytes):
+            network = _Message(attachment).message(1)
+            if network.string(1):
+                yield network.message(2).message(1).number(1), _network(network, engine, data_root)
+
+
+def _network(network: _Message, engine: str, data_root: str) -> NetworkRecord:
+    spec, driver = network.message(3), network.message(4)
+    annotations = spec.message(1)
+    return NetworkRecord(
+        engine=engine,
+        data_root=data_root,
+        id=network.string(1),
+        name=annotations.string(1),
+        # What the cluster made of it; a network just created may not have got there.
+        driver=driver.string(1) or spec.message(2).string(1) or "overlay",
+        scope="swarm",
+        internal=bool(spec.number(4)),
+        attachable=bool(spec.number(6)),
+        ingress=bool(spec.number(7)),
+        ipv6=bool(spec.number(3)),
+        created=_timestamp(network.message(2).message(2)),
+        subnets=tuple(_subnets(network.message(5))) or tuple(_subnets(spec.message(5))),
+        options=pairs(driver.strings(2)) or pairs(spec.message(2).strings(2)),
+        labels=pairs(annotations.strings(2)),
+    )
+
+
+def _subnets(ipam: _Message) -> Iterator[Subnet]:
+    for config in map(_Message, ipam.every(3)):
+        if config.string(2):
+            yield Subnet(subnet=config.string(2), gateway=config.string(4) or None, ip_range=config.string(3) or None)
+
+
+def _timestamp(stamp: _Message) -> str | None:
+    """google.protobuf.Timestamp as Go prints it: UTC, no zeros at the end."""
+    seconds, nanos = stamp.number(1), stamp.number(2)
+    if not 0 < seconds < 1 << 34 or not 0 <= nanos < 1_000_000_000:
+        return None
+    fraction = f".{nanos:09}".rstrip("0").rstrip(".")
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + fraction + "Z"
+
+
+def parse_tasks(table: Bolt, engine: str, data_root: str) -> tuple[dict[str, NetworkRecord], list[str]]:
+    """The networks of all tasks by id, the newest copy of each, and the errors of tasks. Raises `BoltError`."""
+    newest: dict[str, tuple[int, NetworkRecord]] = {}
+    errors: list[str] = []
+    for count, (task_id, values) in enumerate(table.buckets(b"v1", b"tasks")):
+        if count >= MAX_ENTRIES:
+            errors.append(f"more than {MAX_ENTRIES} tasks, the rest is not read")
+            break
+        content = next((value for key, value in values if key == b"data"), b"")
+        try:
+            for version, network in parse_task(content, engine, data_root):
+                if network.id not in newest or newest[network.id][0] < version:
+                    newest[network.id] = version, network
+        except RecordError as error:
+            errors.append(f"task {text(task_id)}: {error}")
+    return {network_id: network for network_id, (_, network) in newest.items()}, errors
+
+
+def read_swarm_networks(files: Directory, engine: str, data_root: str, note: Note) -> dict[str, NetworkRecord]:
+    """The swarm's networks that this node has tasks on, by id; none where the node is in no swarm."""
+    try:
+        networks, errors = parse_tasks(open_table(files, TABLE, MAX_SIZE), engine, data_root)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        note(f"{data_root}/{TABLE}", error)
+    except BoltError as error:
+        note(f"{data_root}/{TABLE}", str(error), DAMAGED)
+    else:
+        for words in errors:
+            note(f"{data_root}/{TABLE}", words, DAMAGED)
+        return networks
+    return {}

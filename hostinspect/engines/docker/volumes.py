@@ -1,0 +1,159 @@
+"""volumes/: a directory per volume of the local driver, and metadata.db with what all volumes were created with.
+
+    volumes/metadata.db             BoltDB, bucket "volumes": NAME → {"Name", "Driver", "Labels", "Options"}
+    volumes/NAME/_data              the content
+    volumes/NAME/opts.json          only with options: {"MountType", "MountOpts", "MountDevice", "Quota"}
+
+A local volume is what has a directory; the daemon itself finds them so. Volumes of other drivers have a record only,
+and where they are is known to their driver alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+from hostinspect.engines.boltdb import MAX_SIZE, Bolt, BoltError
+from hostinspect.engines.docker.record import (
+    DAMAGED,
+    MAX_ENTRIES,
+    MAX_FILE,
+    Note,
+    RecordError,
+    decode,
+    pairs,
+)
+from hostinspect.engines.docker.table import open_table
+from hostinspect.facts import VolumeRecord
+from hostinspect.kernel.files import Directory
+from hostinspect.kernel.text import text
+
+
+class Metadata(Struct, rename="pascal"):
+    """A value of metadata.db."""
+
+    driver: str = ""
+    labels: dict[str, str] | None = None
+    options: dict[str, str] | None = None
+
+
+class _Quota(Struct, rename="pascal"):
+    size: int = 0
+
+
+class _OptionsFile(Struct, rename="pascal"):
+    mount_type: str = ""
+    mount_opts: str = ""
+    mount_device: str = ""
+    quota: _Quota | None = None
+
+
+_metadata_decoder = msgspec.json.Decoder(Metadata)
+_options_decoder = msgspec.json.Decoder(_OptionsFile)
+
+
+def parse_metadata(table: Bolt) -> tuple[dict[str, Metadata], list[str]]:
+    """Metadata by volume name, and the errors of records that are none. Raises `BoltError`."""
+    found: dict[str, Metadata] = {}
+    errors = []
+    for key, value in table.items(b"volumes"):
+        if len(found) >= MAX_ENTRIES:
+            errors.append(f"more than {MAX_ENTRIES} records, the rest is not read")
+            break
+        name = text(key)
+        try:
+            found[name] = decode(_metadata_decoder, value)
+        except RecordError as error:
+            errors.append(f"{name}: {error}")
+    return found, errors
+
+
+def parse_options(content: bytes) -> dict[str, str]:
+    """opts.json as the options that `docker volume create -o` was given. Raises `RecordError`."""
+    saved = decode(_options_decoder, content)
+    options = {"type": saved.mount_type, "o": saved.mount_opts, "device": saved.mount_device}
+    if saved.quota and saved.quota.size:
+        options["size"] = str(saved.quota.size)  # bytes, whatever the unit was
+    return {key: value for key, value in options.items() if value}
+
+
+def is_volume_name(name: str) -> bool:
+    """Whether Docker would take it: a letter or digit, then these, "_", "." and "-"."""
+    return name[:1].isalnum() and name.isascii() and name.translate(_ALLOWED).isalnum()
+
+
+_ALLOWED = str.maketrans("_.-", "xxx")
+
+
+def read_volumes(files: Directory, engine: str, data_root: str, note: Note) -> Iterator[VolumeRecord]:
+    """Every volume under the opened data root, by name.
+
+    `created` is the change time of the volume's directory in UTC, as Docker 23 and later have it (20.10 takes that of
+    _data, which moves when a file is made in the volume's root). A local volume whose directory is gone has None.
+    """
+    try:
+        directories = {name for name in files.listdir("volumes") if is_volume_name(name)} - {"metadata.db"}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        return note(f"{data_root}/volumes", error)
+    metadata: dict[str, Metadata] = {}
+    table_path = "volumes/metadata.db"
+    try:
+        metadata, errors = parse_metadata(open_table(files, table_path, MAX_SIZE))
+        for words in errors:
+            note(f"{data_root}/{table_path}", words, DAMAGED)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        note(f"{data_root}/{table_path}", error)
+    except BoltError as error:
+        note(f"{data_root}/{table_path}", str(error), DAMAGED)
+    names = sorted(directories | metadata.keys())
+    if len(names) > MAX_ENTRIES:
+        note(f"{data_root}/volumes", f"{len(names)} volumes, the first {MAX_ENTRIES} are read")
+    for name in names[:MAX_ENTRIES]:
+        volume = _read_volume(files, name, metadata.get(name), engine, data_root, note)
+        if volume is not None:
+            yield volume
+
+
+def _read_volume(
+    files: Directory, name: str, metadata: Metadata | None, engine: str, data_root: str, note: Note
+) -> VolumeRecord | None:
+    driver = metadata.driver or "local" if metadata else "local"
+    labels = pairs(metadata.labels) if metadata else ()
+    options = pairs(metadata.options) if metadata else ()
+    if driver != "local" or not is_volume_name(name):
+        return VolumeRecord(
+            engine=engine, data_root=data_root, name=name, driver=driver, labels=labels, options=options
+        )
+    path = f"volumes/{name}"
+    created = None
+    try:
+        if files.is_dir(path):
+            changed = files.lstat(path).st_ctime_ns // 1_000_000_000
+            created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(changed))
+        elif metadata is None:
+            return None  # a file, or removed since the listing
+        if metadata is None and files.is_file(f"{path}/opts.json"):
+            options = pairs(parse_options(files.read(f"{path}/opts.json", MAX_FILE)))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        note(f"{data_root}/{path}", error)
+    except RecordError as error:
+        note(f"{data_root}/{path}/opts.json", str(error), DAMAGED)
+    return VolumeRecord(
+        engine=engine,
+        data_root=data_root,
+        name=name,
+        driver=driver,
+        mountpoint=f"{data_root}/{path}/_data",
+        options=options,
+        labels=labels,
+        created=created,
+    )

@@ -19,8 +19,7 @@ T = TypeVar("T")
 def collect_host(gaps: GapLog, proc: str = "/proc", root: str = "") -> Host:
     """Name, kernel, system, boot and namespaces of the host; `root` is where its file system begins.
 
-    Its namespaces are those of pid 1, or ours where pid 1's may not be seen: then they are right only if we run in the
-    host's own, which a gap says.
+    Its namespaces are those of pid 1; ours where pid 1's may not be seen, which a minor gap says.
     """
     system = os.uname()
     fd = _or_gap(gaps, proc, lambda: procfs.open_proc(proc))

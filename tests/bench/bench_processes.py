@@ -24,7 +24,7 @@ def with_psutil() -> int:
 
 def with_psutil_afresh() -> int:
     """The same as a program does that asks once: process_iter keeps its Process objects for the next call."""
-    psutil.process_iter.cache_clear()  # type: ignore[attr-defined]
+    psutil.process_iter.cache_clear()
     return with_psutil()
 
 
@@ -58,7 +58,11 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     ours, count = best(lambda: len(collect_processes(GapLog())), runs)
     print(f"collect_processes   {ours:8.2f} ms  {count} processes, {ours / count * 1e3:.1f} µs each")
-    for name, run in (("psutil", with_psutil), ("psutil, afresh", with_psutil_afresh), ("pathlib, unparsed", with_pathlib)):
+    for name, run in (
+        ("psutil", with_psutil),
+        ("psutil, afresh", with_psutil_afresh),
+        ("pathlib, unparsed", with_pathlib),
+    ):
         other, count = best(run, runs)
         print(f"{name:19s} {other:8.2f} ms  {count} processes, {other / ours:.1f} × ours")
     processes = collect_processes(GapLog())

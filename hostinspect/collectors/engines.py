@@ -274,7 +274,7 @@ class _Notes:
 
     def __call__(self, subject: str, why: str | OSError, remedy: str | None = None) -> None:
         if isinstance(why, PermissionError):
-            self._gaps.add("engines", self._data_root, why)
+            self._gaps.add("engines", self._data_root, f"its files may not be read: {why.strerror}", PERMISSION)
         else:
             self._gaps.add(self._collector, subject, why, remedy)
 
@@ -291,7 +291,9 @@ def collect_records(engine: Engine, gaps: GapLog) -> EngineRecords:
     try:
         with Directory(data_root) as files:
             if not files.exists("containers"):
-                gaps.add("engines", data_root, "no data root of Docker: it has no containers/", "name another one")
+                gaps.add(
+                    "engines", data_root, "no data root of Docker: it has no containers/", "name it with --data-root"
+                )
                 return EngineRecords()
             containers = tuple(read_containers(files, engine.name, data_root, notes["containers"]))
             layers = tuple(read_layers(files, data_root, notes["layers"]))
@@ -300,8 +302,11 @@ def collect_records(engine: Engine, gaps: GapLog) -> EngineRecords:
             volumes = tuple(read_volumes(files, engine.name, data_root, notes["volumes"]))
             images = tuple(read_images(files, data_root, image_note))
             _note_unknown_layers(files, containers, layers, notes["layers"], data_root)
+    except PermissionError as error:
+        _Notes("engines", data_root, gaps)(data_root, error)
+        return EngineRecords()
     except OSError as error:
-        gaps.add("engines", data_root, error, None if isinstance(error, PermissionError) else "name another data root")
+        gaps.add("engines", data_root, error, "name the engine's data root with --data-root")
         return EngineRecords()
     return EngineRecords(
         containers=containers,
@@ -345,5 +350,5 @@ def _note_unknown_layers(
         note(
             f"{data_root}, storage driver {driver}",
             f"it does not write down the directories of its {count} containers where overlay2 does",
-            "look at the mounts: those of running containers are complete",
+            "start the container: while it runs, its mounts tell",
         )

@@ -9,9 +9,11 @@ half-written, and with the daemon dead they say what it knew last. A file looks 
                          "Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": null}},
      "MountPoints": {"/data": {"Type": "volume", "Name": "v", "Source": "…", "Relabel": "ro", "RW": false, …}}, …}
 
-`docker inspect` shows the same but for these: State.Status is derived from the flags; GraphDriver comes from layerdb
-(see `layers`); Mounts' Mode is the file's "Relabel"; Config.MacAddress, SizeRw and the like are computed. While a
-container does not run, 20.10 keeps its last SandboxID and SandboxKey in the file and in its answer.
+`docker inspect` shows the same but for these, all seen on 20.10 and 28.5: State.Status is derived from the flags;
+GraphDriver comes from layerdb (see `layers`); Mounts' Mode is the file's "Relabel"; the Source of a local volume is
+where that volume is now, whatever the file says (for an anonymous one it says nothing); SizeRw and the like are
+computed. After a start that failed, the file keeps the endpoint that the daemon has given up: so addresses count only
+while a container runs. SandboxID and SandboxKey are as in the file, which may name the last run's.
 
 Config.Env, Config.Cmd, Path and Args, where secrets are, are skipped while decoding and never become objects.
 """
@@ -28,6 +30,7 @@ from hostinspect.engines.docker.record import (
     MAX_ENTRIES,
     MAX_FILE,
     Note,
+    Number,
     RecordError,
     decode,
     is_id,
@@ -37,6 +40,7 @@ from hostinspect.engines.docker.record import (
     split_port,
     timestamp,
 )
+from hostinspect.engines.docker.volumes import is_volume_name
 from hostinspect.facts import ContainerRecord, RecordedEndpoint, RecordedMount, RecordedPort
 from hostinspect.kernel.files import Directory
 
@@ -49,8 +53,8 @@ class _State(Struct, rename="pascal"):
     restarting: bool = False
     dead: bool = False
     removal_in_progress: bool = False  # not written since Docker 28: it is not kept over a restart of the daemon
-    pid: int = 0
-    exit_code: int = 0
+    pid: Number = 0
+    exit_code: Number = 0
     started_at: str = ""
     finished_at: str = ""
 
@@ -67,11 +71,12 @@ class _Endpoint(Struct):
     endpoint_id: str = field(default="", name="EndpointID")
     gateway: str = field(default="", name="Gateway")
     ip: str = field(default="", name="IPAddress")
-    prefix_len: int = field(default=0, name="IPPrefixLen")
+    prefix_len: Number = field(default=0, name="IPPrefixLen")
     gateway6: str = field(default="", name="IPv6Gateway")
     ip6: str = field(default="", name="GlobalIPv6Address")
-    prefix_len6: int = field(default=0, name="GlobalIPv6PrefixLen")
+    prefix_len6: Number = field(default=0, name="GlobalIPv6PrefixLen")
     mac: str = field(default="", name="MacAddress")
+    asked_mac: str = field(default="", name="DesiredMacAddress")  # since Docker 25
     aliases: tuple[str, ...] | None = field(default=None, name="Aliases")
     dns_names: tuple[str, ...] | None = field(default=None, name="DNSNames")
 
@@ -151,12 +156,12 @@ def parse_container(config: bytes, hostconfig: bytes | None, engine: str, data_r
     try:
         container = decode(_container_decoder, config)
         settings = container.network_settings or _NO_NETWORK_SETTINGS
-        ports = tuple(_bindings(settings.ports))
+        ports = tuple(_bindings(settings.ports)) if settings.ports else ()
     except RecordError as error:
         raise RecordError(f"config.v2.json: {error}") from None
     try:
         host = decode(_hostconfig_decoder, hostconfig) if hostconfig is not None else _NO_HOST_CONFIG
-        port_bindings = tuple(_bindings(host.port_bindings))
+        port_bindings = tuple(_bindings(host.port_bindings)) if host.port_bindings else ()
     except RecordError as error:
         raise RecordError(f"hostconfig.json: {error}") from None
     state = container.state
@@ -183,11 +188,11 @@ def parse_container(config: bytes, hostconfig: bytes | None, engine: str, data_r
         network_mode=host.network_mode or None,
         sandbox_id=settings.sandbox_id or None,
         sandbox_key=settings.sandbox_key or None,
-        endpoints=tuple(_endpoints(settings.networks)),
+        endpoints=tuple(_endpoints(settings.networks, state.running)) if settings.networks else (),
         ports=ports,
         exposed_ports=tuple(sorted({**(settings.ports or {}), **(asked.exposed_ports or {})})),
         port_bindings=port_bindings,
-        mounts=tuple(_mounts(container.mount_points)),
+        mounts=tuple(_mounts(container.mount_points, data_root)) if container.mount_points else (),
         tmpfs=pairs(host.tmpfs),
         labels=pairs(asked.labels),
         readonly_rootfs=host.readonly_rootfs,
@@ -196,10 +201,19 @@ def parse_container(config: bytes, hostconfig: bytes | None, engine: str, data_r
     )
 
 
-def _endpoints(networks: dict[str, _Endpoint | None] | None) -> Iterator[RecordedEndpoint]:
-    for network, endpoint in sorted((networks or {}).items()):
+def _endpoints(networks: dict[str, _Endpoint | None], running: bool) -> Iterator[RecordedEndpoint]:
+    for network, endpoint in sorted(networks.items()):
         if endpoint is None:
             yield RecordedEndpoint(network=network)
+            continue
+        if not running:
+            yield RecordedEndpoint(
+                network=network,
+                network_id=endpoint.network_id or None,
+                mac=endpoint.mac or None if endpoint.mac == endpoint.asked_mac else None,
+                aliases=endpoint.aliases or (),
+                dns_names=endpoint.dns_names or (),
+            )
             continue
         yield RecordedEndpoint(
             network=network,
@@ -217,9 +231,9 @@ def _endpoints(networks: dict[str, _Endpoint | None] | None) -> Iterator[Recorde
         )
 
 
-def _bindings(ports: _PortMap | None) -> Iterator[RecordedPort]:
+def _bindings(ports: _PortMap) -> Iterator[RecordedPort]:
     """The bindings of a port map, by port. A port without any is exposed only."""
-    for key, bindings in sorted((ports or {}).items()):
+    for key, bindings in sorted(ports.items()):
         if bindings:
             number, proto = split_port(key)
             for binding in bindings:
@@ -229,13 +243,16 @@ def _bindings(ports: _PortMap | None) -> Iterator[RecordedPort]:
                 yield port(proto, number, binding.host_ip, start, port_number(last) if last else start)
 
 
-def _mounts(mounts: dict[str, _MountPoint] | None) -> Iterator[RecordedMount]:
-    for _, mount in sorted((mounts or {}).items()):
+def _mounts(mounts: dict[str, _MountPoint], data_root: str) -> Iterator[RecordedMount]:
+    for _, mount in sorted(mounts.items()):
         options = mount.spec.volume_options if mount.spec else None
+        source = mount.source
+        if mount.driver == "local" and is_volume_name(mount.name):
+            source = f"{data_root}/volumes/{mount.name}/_data"
         yield RecordedMount(
             type=mount.type or ("volume" if mount.name else "bind"),  # not written before Docker 1.12
             name=mount.name or None,
-            source=mount.source or None,
+            source=source or None,
             destination=mount.destination,
             driver=mount.driver or None,
             mode=mount.relabel,

@@ -26,6 +26,7 @@ from hostinspect.engines.docker.record import (
     DAMAGED,
     MAX_ENTRIES,
     Note,
+    Number,
     RecordError,
     decode,
     pairs,
@@ -113,11 +114,11 @@ class _Endpoint(Struct):
 
 
 class _PortMapping(Struct, rename="pascal"):
-    proto: int = 0
-    port: int = 0
+    proto: Number = 0
+    port: Number = 0
     host_ip: str = field(default="", name="HostIP")
-    host_port: int = 0
-    host_port_end: int = 0
+    host_port: Number = 0
+    host_port_end: Number = 0
 
 
 class _BridgeEndpoint(Struct):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
 from hostinspect.facts import RecordedPort
 
 T = TypeVar("T")
+
+# A number of Go's int32 or uint32: larger ones are nobody's pid, port or prefix, and would not fit into a snapshot.
+Number = Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 32)]
 
 # What is read at most. A busy host has hundreds of containers; far beyond that somebody fills our memory.
 MAX_ENTRIES = 65_536  # directories of containers/, volumes/, layerdb/mounts; keys of a database

@@ -1,0 +1,275 @@
+"""The legacy tables of iptables and ip6tables: getsockopt(2) on a raw socket, as libiptc makes it.
+
+`IPT_SO_GET_INFO` tells a table's size and where its chains begin, `IPT_SO_GET_ENTRIES` gives the rules as one blob of
+`struct ipt_entry` (linux/netfilter_ipv4/ip_tables.h; `struct ip6t_entry` in linux/netfilter_ipv6/ip6_tables.h), in the
+64-bit layout. Layouts have been the same since 2.6.
+
+Asking for a table that a namespace has not makes it and may load its module, so only tables that
+/proc/net/ip_tables_names lists are asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct
+from struct import error as StructError  # noqa: N812
+from typing import NamedTuple
+
+from hostinspect import facts
+from hostinspect.kernel.xtables.rule import (
+    INV_DSTIP,
+    INV_FRAG,
+    INV_PROTO,
+    INV_SRCIP,
+    INV_VIA_IN,
+    INV_VIA_OUT,
+    RuleText,
+)
+from hostinspect.kernel.xtables.spelling import IFNAMSIZ, string
+
+SO_GET_INFO, SO_GET_ENTRIES = 64, 65  # IPT_BASE_CTL and the next; the same numbers for IPv6
+_INFO = Struct("@32sI5I5I2I")  # struct ipt_getinfo: name, valid_hooks, hook_entry, underflow, num_entries, size
+_ENTRIES = Struct("@32sI4x")  # struct ipt_get_entries, up to its entries
+_EXTENSION = Struct("@H29sB")  # struct xt_entry_match, xt_entry_target: size, name, revision; data follows
+_VERDICT = Struct("@i")
+_HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")  # enum nf_inet_hooks
+_VERDICTS = {-1: "DROP", -2: "ACCEPT", -4: "QUEUE", -5: "RETURN"}  # -NF_* - 1; XT_RETURN is -NF_REPEAT - 1
+_ATTEMPTS = 5  # a table that is replaced between the two calls answers EAGAIN
+
+
+class UnknownLayoutError(ValueError):
+    """The blob is not one of the layout that we know."""
+
+
+class _Protocol(NamedTuple):
+    family: facts.Family
+    domain: int
+    level: int
+    names: Path
+    entry: Struct  # src, dst, smsk, dmsk, iniface, outiface, their masks, proto, …, next_offset, comefrom, counters
+    goto: int  # IPT_F_GOTO, IP6T_F_GOTO
+
+
+IPV4 = _Protocol(
+    "ipv4",
+    socket.AF_INET,
+    socket.SOL_IP,
+    Path("/proc/thread-self/net/ip_tables_names"),
+    Struct("@4s4s4s4s16s16s16s16sHBBI2HI2Q"),
+    0x02,
+)
+IPV6 = _Protocol(
+    "ipv6",
+    socket.AF_INET6,
+    socket.IPPROTO_IPV6,
+    Path("/proc/thread-self/net/ip6_tables_names"),
+    Struct("@16s16s16s16s16s16s16s16sHxBB3xI2HI2Q"),  # tos is not used by anyone
+    0x04,
+)
+_F_FRAG = 0x01  # IPT_F_FRAG; IPv6's 0x01 only repeats that a protocol is given
+
+
+class Table(NamedTuple):
+    """A table as the kernel gave it."""
+
+    name: str
+    hook_entry: dict[str, int]  # offset of the first rule of each built-in chain
+    underflow: dict[str, int]  # offset of its policy, a rule itself
+    blob: bytes
+
+
+def table_names(protocol: _Protocol) -> list[str]:
+    """The legacy tables of this network namespace (/proc/net/ip_tables_names); none where the module is absent."""
+    try:
+        return protocol.names.read_text().split()
+    except FileNotFoundError:
+        return []
+
+
+def read_table(protocol: _Protocol, name: str) -> Table:
+    """One table that `table_names` lists. Raises OSError: EPERM without CAP_NET_ADMIN."""
+    from hostinspect.kernel.sockopt import getsockopt
+
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with socket.socket(protocol.domain, kind, socket.IPPROTO_RAW) as raw:
+        for _ in range(_ATTEMPTS):
+            answer = getsockopt(raw, protocol.level, SO_GET_INFO, _INFO.pack(name.encode(), *[0] * 13))
+            _name, valid_hooks, *offsets, _count, size = _INFO.unpack(answer)
+            request = _ENTRIES.pack(name.encode(), size)
+            try:
+                blob = getsockopt(raw, protocol.level, SO_GET_ENTRIES, request, _ENTRIES.size + size)
+            except OSError as e:
+                if e.errno != errno.EAGAIN:
+                    raise
+                continue
+            hooks = [n for n in range(len(_HOOKS)) if valid_hooks & 1 << n]
+            return Table(
+                name,
+                {_HOOKS[n]: offsets[n] for n in hooks},
+                {_HOOKS[n]: offsets[5 + n] for n in hooks},
+                blob[_ENTRIES.size :],
+            )
+    raise OSError(errno.EAGAIN, f"the table {name} was being replaced each time it was read")
+
+
+class _Extension(NamedTuple):
+    name: str
+    revision: int
+    info: bytes
+
+
+class _Entry(NamedTuple):
+    """One struct ipt_entry."""
+
+    offset: int
+    next: int
+    header: tuple[bytes, ...]  # addresses, masks, interfaces, their masks
+    proto: int
+    flags: int
+    invert: int
+    packets: int
+    bytes: int
+    matches: tuple[_Extension, ...]
+    target: _Extension
+
+
+def _extension(blob: bytes, offset: int, end: int) -> tuple[_Extension, int]:
+    size, name, revision = _EXTENSION.unpack_from(blob, offset)
+    if not _EXTENSION.size <= size <= end - offset:
+        raise UnknownLayoutError("an extension is larger than its rule")
+    return _Extension(string(name), revision, blob[offset + _EXTENSION.size : offset + size]), offset + size
+
+
+def entries(protocol: _Protocol, blob: bytes) -> Iterator[_Entry]:
+    """The rules of a blob, policies and heads of chains included. Raises `UnknownLayoutError`."""
+    offset = 0
+    while offset < len(blob):
+        try:
+            *header, proto, flags, invert, _cache, target_offset, next_offset, _from, packets, octets = (
+                protocol.entry.unpack_from(blob, offset)
+            )
+            if not protocol.entry.size <= target_offset < next_offset <= len(blob) - offset:
+                raise UnknownLayoutError(f"a rule's offsets at {offset} make no sense")
+            matches, at = [], offset + protocol.entry.size
+            while at < offset + target_offset:
+                found, at = _extension(blob, at, offset + target_offset)
+                matches.append(found)
+            target, _end = _extension(blob, offset + target_offset, offset + next_offset)
+        except StructError as e:
+            raise UnknownLayoutError(str(e)) from e
+        after = offset + next_offset
+        yield _Entry(offset, after, tuple(header), proto, flags, invert, packets, octets, tuple(matches), target)
+        offset = after
+
+
+def _verdict(entry: _Entry) -> int:
+    if len(entry.target.info) < _VERDICT.size:
+        raise UnknownLayoutError("a standard target without a verdict")
+    verdict: int = _VERDICT.unpack_from(entry.target.info)[0]
+    return verdict
+
+
+def _chain_heads(table: Table, rules: list[_Entry]) -> dict[int, str]:
+    """Offset of the first rule of each chain, and its name: hooks, and user's chains after their ERROR entry."""
+    heads = {offset: name for name, offset in table.hook_entry.items()}
+    for entry in rules:
+        if entry.target.name == "ERROR" and entry.next < len(table.blob):  # the last one ends the table
+            heads[entry.next] = string(entry.target.info)
+    return heads
+
+
+def decode(protocol: _Protocol, table: Table, netns: int) -> Iterator[facts.Chain | facts.Rule]:
+    """The chains and rules of a table, in its order; `position` counts from 1 in each chain.
+
+    Raises `UnknownLayoutError`. An extension that is not known makes its rule inexact, with a bracket in its text.
+    """
+    rules = list(entries(protocol, table.blob))
+    heads = _chain_heads(table, rules)
+    policies = {offset: name for name, offset in table.underflow.items()}
+    chain, position = "", 0
+    for entry, following in zip(rules, [*rules[1:], None], strict=True):
+        if entry.offset in heads:
+            chain, position = heads[entry.offset], 0
+            if chain not in table.hook_entry:
+                yield _chain(protocol, table, netns, chain)
+        if entry.offset in policies:
+            yield _chain(protocol, table, netns, policies[entry.offset], entry)
+        elif entry.target.name == "ERROR" or _ends_chain(following, table):
+            continue
+        else:
+            position += 1
+            yield _rule(protocol, table, netns, chain, position, entry, heads)
+
+
+def _ends_chain(following: _Entry | None, table: Table) -> bool:
+    """Whether the rule before `following` is the RETURN that ends a user's chain, which no tool shows."""
+    return following is None or following.target.name == "ERROR"
+
+
+def _chain(protocol: _Protocol, table: Table, netns: int, name: str, policy: _Entry | None = None) -> facts.Chain:
+    return facts.Chain(
+        netns=netns,
+        family=protocol.family,
+        backend="legacy",
+        table=table.name,
+        name=name,
+        hook=name.lower() if policy else None,
+        policy=_VERDICTS.get(_verdict(policy)) if policy else None,
+        packets=policy.packets if policy else None,
+        bytes=policy.bytes if policy else None,
+    )
+
+
+def _rule(
+    protocol: _Protocol, table: Table, netns: int, chain: str, position: int, entry: _Entry, heads: dict[int, str]
+) -> facts.Rule:
+    spelled = RuleText(protocol.family, f"-A {chain}")
+    source, destination, source_mask, destination_mask, iniface, outiface, in_mask, out_mask = entry.header
+    spelled.address("s", "src", source, source_mask, entry.invert & INV_SRCIP)
+    spelled.address("d", "dst", destination, destination_mask, entry.invert & INV_DSTIP)
+    spelled.interface("i", "in_interface", interface(iniface, in_mask), entry.invert & INV_VIA_IN)
+    spelled.interface("o", "out_interface", interface(outiface, out_mask), entry.invert & INV_VIA_OUT)
+    spelled.protocol(entry.proto, entry.invert & INV_PROTO)
+    if protocol is IPV4 and entry.flags & _F_FRAG:
+        spelled.fragment(entry.invert & INV_FRAG)
+    for match in entry.matches:
+        spelled.match(*match)
+    _target(spelled, protocol, entry, heads)
+    return facts.Rule(
+        netns=netns,
+        family=protocol.family,
+        backend="legacy",
+        table=table.name,
+        chain=chain,
+        position=position,
+        text=spelled.text,
+        verdict=spelled.verdict,
+        packets=entry.packets,
+        bytes=entry.bytes,
+        exact=spelled.exact,
+        **spelled.fields,
+    )
+
+
+def _target(spelled: RuleText, protocol: _Protocol, entry: _Entry, heads: dict[int, str]) -> None:
+    if entry.target.name:
+        spelled.target(*entry.target)
+        return
+    verdict = _verdict(entry)
+    if verdict == entry.next:
+        return  # a rule without a target only counts: the kernel goes on with the next
+    name = _VERDICTS.get(verdict) or heads.get(verdict)
+    if name is None:
+        spelled.unknown(f"verdict {verdict}")
+    else:
+        spelled.jump(name, goto=bool(entry.flags & protocol.goto))
+
+
+def interface(ifname: bytes, mask: bytes) -> str:
+    """`eth0`; `eth+` where the mask ends before the name's NUL; "" where none is meant."""
+    length = next((n for n, octet in enumerate(mask) if not octet), len(mask))
+    name = string(ifname[:length])
+    return name + "+" if 0 < length < IFNAMSIZ and len(name) == length else name

@@ -1,0 +1,76 @@
+"""A whole rule as iptables-save(8) spells it, from its parts: shared by the legacy tables and those of nf_tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hostinspect import facts
+from hostinspect.kernel import xtables
+from hostinspect.kernel.xtables.extension import Clause, UnknownError, inverted
+from hostinspect.kernel.xtables.spelling import network, protocol, with_mask
+
+INV_VIA_IN, INV_VIA_OUT, INV_SRCIP, INV_DSTIP, INV_FRAG, INV_PROTO = 0x01, 0x02, 0x08, 0x10, 0x20, 0x40
+
+
+@dataclass
+class RuleText:
+    """Grows a rule's text and its fields from left to right."""
+
+    family: facts.Family
+    text: str
+    fields: dict[str, str] = field(default_factory=dict)
+    exact: bool = True
+    verdict: str | None = None
+
+    def address(self, letter: str, name: str, addr: bytes, mask: bytes, invert: object) -> None:
+        """`-s` and `-d`: not written when every address is meant."""
+        if not invert and not any(mask) and (self.family == "ipv6" or not any(addr)):
+            return
+        self.text += f"{' !' if invert else ''} -{letter} {network(addr, mask)}"
+        self.fields[name] = inverted(invert, with_mask(addr, mask))
+
+    def interface(self, letter: str, name: str, ifname: str, invert: object) -> None:
+        """`-i` and `-o`; `ifname` ends in `+` where it is the beginning of a name."""
+        if ifname:
+            self.text += f"{' !' if invert else ''} -{letter} {ifname}"
+            self.fields[name] = inverted(invert, ifname)
+
+    def protocol(self, number: int, invert: object) -> None:
+        if number:
+            name = protocol(number)
+            self.text += f"{' !' if invert else ''} -p {name}"
+            self.fields["proto"] = inverted(invert, name)
+
+    def fragment(self, invert: object) -> None:
+        self.text += f"{' !' if invert else ''} -f"
+
+    def match(self, name: str, revision: int, info: bytes) -> None:
+        try:
+            self.clause(name, xtables.match(name, revision, info, self.family))
+        except UnknownError:
+            self.unknown(f"match {name} rev {revision}")
+
+    def clause(self, name: str, clause: Clause) -> None:
+        """A match that is decoded already."""
+        self.text += f" -m {clause.name or name}{clause.text}"
+        self.fields.update(clause.fields)
+
+    def target(self, name: str, revision: int, info: bytes) -> None:
+        self.verdict = name
+        try:
+            clause = xtables.target(name, revision, info, self.family)
+        except UnknownError:
+            self.unknown(f"target {name} rev {revision}")
+            return
+        self.verdict = clause.name or name
+        self.text += f" -j {self.verdict}{clause.text}"
+        self.fields.update(clause.fields)
+
+    def jump(self, chain: str, *, goto: bool = False) -> None:
+        """A standard verdict or a chain."""
+        self.verdict = chain
+        self.text += f" -{'g' if goto else 'j'} {chain}"
+
+    def unknown(self, what: str) -> None:
+        self.text += f" [unknown {what}]"
+        self.exact = False

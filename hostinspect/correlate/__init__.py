@@ -34,7 +34,7 @@ def correlate(collected: facts.Facts) -> Topology:
         (_container(index, record, ends, forwarding, listeners.get(record.id, ())) for record in collected.containers),
         key=lambda container: (container.name, container.id),
     )
-    networks = Networks(index, containers)
+    networks = Networks(index, containers, ends)
     members = _members(containers)
     owners = _owners(index, containers)
     links = describe_links(index, ends, owners)
@@ -47,7 +47,7 @@ def correlate(collected: facts.Facts) -> Topology:
         netns=networks.describe_namespaces(members),
         nat_rules=describe_rules(index, networks, _by_address(containers), owners),
         volumes=describe_volumes(collected.volumes, containers),
-        gaps=(*collected.gaps, *_unknown_containers(index)),
+        gaps=(*collected.gaps, *_unknown_containers(index), *networks.gaps()),
     )
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from hostinspect import facts, topology
 from hostinspect.correlate.index import Index
+from hostinspect.correlate.links import Ends, Key
 from hostinspect.topology import Container, Drift, Network, Subnet
 
 # libnetwork pins an overlay network's namespace as INIT-EPOCH, a dash and the first ten of the id.
@@ -19,8 +20,9 @@ _OVERLAY_NAME = re.compile(r"^\d+-([0-9a-z]{10})$")
 class Networks:
     """The networks of the host, found from records, from containers' endpoints and from hidden namespaces."""
 
-    def __init__(self, index: Index, containers: Iterable[Container]) -> None:
+    def __init__(self, index: Index, containers: Iterable[Container], ends: Mapping[Key, Ends]) -> None:
         self._index = index
+        self._ends = ends
         self._members: dict[str, set[str]] = defaultdict(set)
         self._names: dict[str, str] = {}
         for container in containers:
@@ -38,6 +40,10 @@ class Networks:
         networks = [self._recorded(record) for record in self._index.facts.networks]
         known = set(self._index.network_records)
         networks += [self._unrecorded(id_, name) for id_, name in self._names.items() if id_ not in known]
+        known.update(self._names)
+        # Docker 20.10 stores the endpoints of the swarm's networks in local-kv.db, though not the networks.
+        stored = {endpoint.network_id for endpoint in self._index.facts.endpoints} - known
+        networks += [self._unrecorded(id_, None) for id_ in stored if id_[:10] in self.overlay_netns]
         return tuple(sorted(networks, key=lambda network: (network.name or "", network.id)))
 
     @cached_property
@@ -125,8 +131,16 @@ class Networks:
             or options.get("com.docker.network.bridge.inhibit_ipv4") == "true"
         )
 
-    def _unrecorded(self, id_: str, name: str) -> Network:
-        """A network that only a container's record names: swarm's live in the managers' raft store.
+    @cached_property
+    def _ingress_netns(self) -> frozenset[int]:
+        """The hidden namespaces that the ingress sandbox has a leg in."""
+        sandbox = self._index.netns_by_path.get("/run/docker/netns/ingress_sbox")
+        ends = (self._ends.get((sandbox or 0, ifindex)) for ifindex in self._index.links.get(sandbox or 0, ()))
+        hidden = set(self.overlay_netns.values())
+        return frozenset(end.peer.netns for end in ends if end and end.peer and end.peer.netns in hidden)
+
+    def _unrecorded(self, id_: str, name: str | None) -> Network:
+        """A network that only a container's or an endpoint's record names: swarm's live in the managers' raft store.
 
         Its hidden namespace says the driver, the VNI and the subnets (its br0 holds each one's gateway).
         """
@@ -139,7 +153,7 @@ class Networks:
             scope="swarm" if netns else "local",
             internal=False,
             attachable=False,
-            ingress=name == "ingress",
+            ingress=netns in self._ingress_netns,
             ipv6=False,
             created=None,
             subnets=self._hidden_subnets(netns),
@@ -152,6 +166,21 @@ class Networks:
             labels={},
             containers=tuple(sorted(self._members[id_])),
             drift=(),
+        )
+
+    def gaps(self) -> tuple[facts.Gap, ...]:
+        """Overlay networks of which the kernel shows the hidden namespace, and no file the name or the whole id."""
+        known = {network.netns for network in self.networks if network.name is not None}
+        return tuple(
+            facts.Gap(
+                collector="networks",
+                subject=f"overlay network {prefix}… (namespace {inode})",
+                why="its name and whole id are in the swarm managers' encrypted store only",
+                remedy="docker network ls, on a manager",
+                minor=True,
+            )
+            for prefix, inode in sorted(self.overlay_netns.items())
+            if inode not in known
         )
 
     def _hidden_links(self, netns: int | None, kind: str) -> list[facts.Link]:

@@ -189,6 +189,7 @@ class Network(Node, frozen=True, kw_only=True):
     attachable: bool
     ingress: bool
     ipv6: bool
+    config_only: bool  # a template that other networks are created from, never a network itself
     created: str | None
     subnets: tuple[Subnet, ...]
     bridge: str | None  # in the host's namespace; for overlay in `netns`

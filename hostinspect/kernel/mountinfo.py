@@ -25,7 +25,7 @@ _OCTAL = re.compile(rb"\\([0-3][0-7][0-7])")
 _NO_TEXT = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are no UTF-8
 # A colon that parts layers has an even number of backslashes in front, each spelled \134 by the kernel.
 _LAYERS = re.compile(r"(?<!\\134)((?:\\134\\134)*):")
-_ESCAPED = re.compile(r"\\([\\:,])")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)  # overlay's ovl_unescape: a backslash goes, what it is before stays
 
 
 def mountinfo(process: int, mntns: int | None = None) -> list[MountPoint]:
@@ -89,7 +89,8 @@ def _overlay(options: list[str]) -> tuple[list[str], tuple[str, ...], str | None
     """What is left of an overlay's options, its lower directories (topmost first), upper and work directory.
 
     The directories are as they were given to mount(2): Docker gives relative ones, from its overlay2 directory, when
-    absolute ones would take more than a page (128 layers and so).
+    absolute ones would take more than a page. Overlay takes a backslash before any character out of them, but for
+    lowerdir+ and datadir+ (since 6.8), and shows them as given; so it is taken out here.
     """
     rest: list[str] = []
     lower: list[str] = []
@@ -98,12 +99,12 @@ def _overlay(options: list[str]) -> tuple[list[str], tuple[str, ...], str | None
         name, _, directory = option.partition("=")
         if name == "lowerdir":
             lower += _layers(directory)
-        elif name in ("lowerdir+", "datadir+"):  # since 6.8, one each; nothing in it is escaped for overlay
+        elif name in ("lowerdir+", "datadir+"):  # one each
             lower.append(_resolve(directory))
         elif name == "upperdir":
-            upper = _resolve(directory)
+            upper = _ESCAPED.sub(r"\1", _resolve(directory))
         elif name == "workdir":
-            work = _resolve(directory)
+            work = _ESCAPED.sub(r"\1", _resolve(directory))
         else:
             rest.append(option)
     return rest, tuple(lower), upper, work
@@ -112,7 +113,7 @@ def _overlay(options: list[str]) -> tuple[list[str], tuple[str, ...], str | None
 def _layers(lowerdir: str) -> list[str]:
     r"""The directories of a lowerdir option, as mountinfo has it; "::" is before data-only ones (since 6.5).
 
-    Overlay's own escapes (`\:` and, since a comma ends an option, `\,`) are in it as they were given. The kernel
+    Overlay's own escapes (`\:` and, since a comma ends an option, `\,`) are in it as they were given. Then mountinfo
     escapes blanks, commas and backslashes (so `\:` reads `\134:`); 6.5 alone gives a colon within a name as `\072`.
     """
     if "\\" not in lowerdir:

@@ -141,6 +141,12 @@ def test_lowerdir_of_linux_6_5() -> None:
     assert one(rb"9 1 0:5 / /m ro - overlay o ro,lowerdir=/a\072b:/c" + b"\n").lowerdir == ("/a:b", "/c")
 
 
+def test_upperdir_as_it_was_given() -> None:
+    """Linux 6.18: shown with its own escapes, by mount(2) and fsconfig(2) alike."""
+    mount = one(rb"9 1 0:5 / /m rw - overlay o rw,lowerdir=/a,upperdir=/u\134\054p\134\134,workdir=/w\134k" + b"\n")
+    assert (mount.upperdir, mount.workdir) == ("/u,p\\", "/wk")
+
+
 def test_a_backslash_before_the_colon_that_parts() -> None:
     assert one(rb"9 1 0:5 / /m ro - overlay o ro,lowerdir=/a\134\134:/b" + b"\n").lowerdir == ("/a\\", "/b")
 

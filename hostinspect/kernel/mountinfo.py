@@ -25,7 +25,7 @@ _OCTAL = re.compile(rb"\\([0-3][0-7][0-7])")
 _NO_TEXT = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are no UTF-8
 # A colon that parts layers has an even number of backslashes in front, each spelled \134 by the kernel.
 _LAYERS = re.compile(r"(?<!\\134)((?:\\134\\134)*):")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)  # overlay's ovl_unescape: a backslash goes, what it is before stays
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)  # overlay's ovl_unescape: a backslash goes, what it is before stays
 
 
 def mountinfo(process: int, mntns: int | None = None) -> list[MountPoint]:
@@ -102,9 +102,9 @@ def _overlay(options: list[str]) -> tuple[list[str], tuple[str, ...], str | None
         elif name in ("lowerdir+", "datadir+"):  # one each
             lower.append(_resolve(directory))
         elif name == "upperdir":
-            upper = _ESCAPED.sub(r"\1", _resolve(directory))
+            upper = _resolve(directory, of_overlay=True)
         elif name == "workdir":
-            work = _ESCAPED.sub(r"\1", _resolve(directory))
+            work = _resolve(directory, of_overlay=True)
         else:
             rest.append(option)
     return rest, tuple(lower), upper, work
@@ -119,12 +119,13 @@ def _layers(lowerdir: str) -> list[str]:
     if "\\" not in lowerdir:
         return [_resolve(layer) for layer in lowerdir.split(":") if layer]
     layers = _LAYERS.sub("\\1\n", lowerdir).split("\n")  # a newline proper is spelled \012 here
-    return [_ESCAPED.sub(r"\1", _resolve(layer)) for layer in layers if layer]
+    return [_resolve(layer, of_overlay=True) for layer in layers if layer]
 
 
-def _resolve(field: str) -> str:
-    r"""A field without its octal escapes (`\040` is a blank), as `text` has it."""
+def _resolve(field: str, of_overlay: bool = False) -> str:
+    r"""A field without its octal escapes (`\040` is a blank), and then without overlay's, as `text` has it."""
     if "\\" not in field and field.isascii():
         return field
     raw = field.encode("utf-8", "surrogateescape")
-    return text(_OCTAL.sub(lambda escape: bytes((int(escape[1], 8),)), raw))
+    raw = _OCTAL.sub(lambda escape: bytes((int(escape[1], 8),)), raw)
+    return text(_ESCAPED.sub(rb"\1", raw) if of_overlay else raw)

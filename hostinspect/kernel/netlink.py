@@ -46,8 +46,8 @@ _attribute = struct.Struct("=HH").unpack_from  # struct nlattr: length with this
 _TIMEVAL = struct.Struct("@ll")
 _INT = struct.Struct("=i")
 
-# The kernel makes a dump's datagrams as large as the reader's buffer, up to 32 KiB; a single message may be longer.
-_BUFFER_SIZE = 65536
+# A datagram of a dump has 32 KiB at most, but for a single message that is longer; then the buffer grows.
+_BUFFER_SIZE = 32768
 
 
 class NetlinkError(OSError):

@@ -1,0 +1,463 @@
+r"""Links, addresses, routes and names of namespaces from rtnetlink(7), as records.
+
+Each family is a `Dump`: the request, and the parser of the messages that answer it. Nothing is asked twice and nothing
+is changed, but for one thing that the kernel does itself: whoever dumps the links of a namespace makes it number the
+namespaces that their peers are in (IFLA_LINK_NETNSID), as `ip link` does.
+
+    >>> with NetlinkSocket(NETLINK_ROUTE) as route:
+    ...     lo, *_ = links(route, netns=1)
+    >>> lo.ifname, lo.ifindex, lo.link_type, lo.kind
+    ('lo', 1, 'loopback', None)
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from socket import AF_INET, AF_INET6, inet_ntop
+from typing import Any, Generic, Literal, TypeVar
+
+from hostinspect.facts import Address, Link, Route
+from hostinspect.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, attribute_list, attributes
+from hostinspect.kernel.text import text
+
+__all__ = [
+    "ADDRESSES",
+    "LINKS",
+    "NETLINK_ROUTE",
+    "ROUTES",
+    "Dump",
+    "NetlinkSocket",
+    "addresses",
+    "links",
+    "nsid",
+    "nsids_of",
+    "routes",
+]
+
+Record = TypeVar("Record", Link, Address, Route)
+Message = tuple[int, bytes]
+
+RTM_NEWLINK, RTM_GETLINK = 16, 18
+RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTM_NEWNSID, RTM_GETNSID = 88, 90
+
+_u16 = struct.Struct("=H").unpack_from
+_s32 = struct.Struct("=i").unpack_from
+_u32 = struct.Struct("=I").unpack_from
+_attribute_u32 = struct.Struct("=HHI").pack  # struct nlattr and a value of 4 bytes
+_attribute_s32 = struct.Struct("=HHi").pack
+
+
+class Dump(Generic[Record]):
+    """A dump request of NETLINK_ROUTE, and what makes records of its answer.
+
+    `parse` takes the messages, and the inode of the namespace to put in each record.
+    """
+
+    __slots__ = ("body", "msg_type", "parse")
+
+    def __init__(self, msg_type: int, body: bytes, parse: Callable[[Iterable[Message], int], Iterator[Record]]) -> None:
+        self.msg_type = msg_type
+        self.body = body
+        self.parse = parse
+
+    def read(self, route: NetlinkSocket, netns: int) -> list[Record]:
+        """The records of the namespace that `route` was made in. Raises NetlinkError, ValueError."""
+        return self.records(route.dump(self.msg_type, self.body), netns)
+
+    def records(self, messages: Iterable[Message], netns: int) -> list[Record]:
+        """The records in answers to the request. Raises ValueError for a message of another form."""
+        try:
+            return list(self.parse(messages, netns))
+        except (struct.error, IndexError) as error:
+            raise ValueError(f"answer to request {self.msg_type} of rtnetlink: {error}") from None
+
+
+# --- links ------------------------------------------------------------------------------------------------------
+
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_OPERSTATE = 1, 3, 4, 5, 10, 16
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_PROP_LIST = 18, 20, 29, 37, 52
+_IFLA_ALT_IFNAME = 53  # in IFLA_PROP_LIST
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+_IFLA_BR_STP_STATE, _IFLA_BR_BRIDGE_ID = 5, 11
+_IFLA_BRPORT_STATE = 1
+_IFLA_MACVLAN_MODE = _IFLA_IPVLAN_MODE = _IFLA_VXLAN_ID = _IFLA_VLAN_ID = 1
+
+# Without statistics a message has half its size. Without RTEXT_FILTER_VF it has nothing of the virtual functions of a
+# network card either: hundreds of them fill a message that no reader's buffer takes.
+_RTEXT_FILTER_SKIP_STATS = 8
+
+_ifinfomsg = struct.Struct("=BxHiII").unpack_from  # family, type, index, flags, change
+_IFINFOMSG_SIZE = 16
+
+# include/uapi/linux/if_arp.h; spelled as ip-link(8) does
+_LINK_TYPES = {
+    0: "netrom",
+    1: "ether",
+    2: "eether",
+    3: "ax25",
+    6: "ieee802",
+    7: "arcnet",
+    15: "dlci",
+    19: "atm",
+    24: "ieee1394",
+    27: "eui64",
+    32: "infiniband",
+    256: "slip",
+    271: "x25",
+    280: "can",
+    290: "mctp",
+    512: "ppp",
+    513: "hdlc",
+    519: "rawip",
+    768: "ipip",
+    769: "tunnel6",
+    772: "loopback",
+    774: "fddi",
+    776: "sit",
+    778: "gre",
+    779: "pimreg",
+    801: "ieee802.11",
+    802: "ieee802.11/prism",
+    803: "ieee802.11/radiotap",
+    804: "ieee802.15.4",
+    805: "ieee802.15.4/monitor",
+    820: "phonet",
+    822: "caif",
+    823: "gre6",
+    824: "netlink",
+    825: "6lowpan",
+    0xFFFE: "none",
+    0xFFFF: "void",
+}
+
+# IFF_* of include/uapi/linux/if.h, by bit
+_FLAGS = (
+    "UP",
+    "BROADCAST",
+    "DEBUG",
+    "LOOPBACK",
+    "POINTOPOINT",
+    "NOTRAILERS",
+    "RUNNING",
+    "NOARP",
+    "PROMISC",
+    "ALLMULTI",
+    "MASTER",
+    "SLAVE",
+    "MULTICAST",
+    "PORTSEL",
+    "AUTOMEDIA",
+    "DYNAMIC",
+    "LOWER_UP",
+    "DORMANT",
+    "ECHO",
+)
+
+_OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
+_PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
+_MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
+_IPVLAN_MODES = {0: "l2", 1: "l3", 2: "l3s"}
+
+
+def _bridge(config: dict[int, bytes]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if raw := config.get(_IFLA_BR_BRIDGE_ID):
+        fields["bridge_id"] = f"{raw[:2].hex()}.{raw[2:8].hex()}"
+    if raw := config.get(_IFLA_BR_STP_STATE):
+        fields["stp"] = _u32(raw)[0] != 0
+    return fields
+
+
+def _macvlan(config: dict[int, bytes]) -> dict[str, Any]:
+    raw = config.get(_IFLA_MACVLAN_MODE)
+    return {"mode": _name(_MACVLAN_MODES, _u32(raw)[0])} if raw else {}
+
+
+def _ipvlan(config: dict[int, bytes]) -> dict[str, Any]:
+    raw = config.get(_IFLA_IPVLAN_MODE)
+    return {"mode": _name(_IPVLAN_MODES, _u16(raw)[0])} if raw else {}
+
+
+def _vxlan(config: dict[int, bytes]) -> dict[str, Any]:
+    raw = config.get(_IFLA_VXLAN_ID)
+    return {"vxlan_id": _u32(raw)[0]} if raw else {}
+
+
+def _vlan(config: dict[int, bytes]) -> dict[str, Any]:
+    raw = config.get(_IFLA_VLAN_ID)
+    return {"vlan_id": _u16(raw)[0]} if raw else {}
+
+
+def _bridge_port(config: dict[int, bytes]) -> dict[str, Any]:
+    raw = config.get(_IFLA_BRPORT_STATE)
+    return {"port_state": _name(_PORT_STATES, raw[0])} if raw else {}
+
+
+_Handler = Callable[[dict[int, bytes]], dict[str, Any]]
+
+# What a kind of device, or of master, says in its IFLA_INFO_DATA or IFLA_INFO_SLAVE_DATA: fields of `Link`.
+_KINDS: dict[str, _Handler] = {
+    "bridge": _bridge,
+    "macvlan": _macvlan,
+    "macvtap": _macvlan,
+    "ipvlan": _ipvlan,
+    "ipvtap": _ipvlan,
+    "vxlan": _vxlan,
+    "vlan": _vlan,
+}
+_SLAVE_KINDS: dict[str, _Handler] = {"bridge": _bridge_port}
+
+
+def parse_links(messages: Iterable[Message], netns: int) -> Iterator[Link]:
+    """Answers to RTM_GETLINK. Raises ValueError or struct.error for another form."""
+    for msg_type, body in messages:
+        if msg_type == RTM_NEWLINK:
+            yield parse_link(body, netns)
+
+
+def parse_link(body: bytes, netns: int) -> Link:
+    """A RTM_NEWLINK message. Raises ValueError, struct.error when it has another form.
+
+    `link` is None where the kernel says 0, which is no interface; `link_netnsid` is -1 where the kernel itself could
+    not name the namespace: then `link` is in another one, and nobody knows which.
+    """
+    _, link_type, ifindex, flags, _ = _ifinfomsg(body)
+    found = attributes(body, _IFINFOMSG_SIZE)
+    fields = _link_info(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
+    if raw := found.get(_IFLA_LINK):
+        fields["link"] = _s32(raw)[0] or None
+    if raw := found.get(_IFLA_LINK_NETNSID):
+        fields["link_netnsid"] = _s32(raw)[0]
+    if raw := found.get(_IFLA_MASTER):
+        fields["master"] = _u32(raw)[0]
+    if raw := found.get(_IFLA_IFALIAS):
+        fields["alias"] = _string(raw)
+    if raw := found.get(_IFLA_PROP_LIST):
+        fields["altnames"] = tuple(_string(name) for kind, name in attribute_list(raw) if kind == _IFLA_ALT_IFNAME)
+    mac = found.get(_IFLA_ADDRESS, b"")
+    return Link(
+        netns=netns,
+        ifindex=ifindex,
+        ifname=_string(found.get(_IFLA_IFNAME, b"")),
+        link_type=_LINK_TYPES.get(link_type) or f"[{link_type}]",
+        mac=mac.hex(":") if len(mac) == 6 else None,
+        mtu=_u32(found[_IFLA_MTU])[0] if _IFLA_MTU in found else 0,
+        operstate=_name(_OPERSTATES, found[_IFLA_OPERSTATE][0]) if found.get(_IFLA_OPERSTATE) else "unknown",
+        flags=_flags(flags),
+        **fields,
+    )
+
+
+def _link_info(raw: bytes) -> dict[str, Any]:
+    """The fields that IFLA_LINKINFO tells: kinds, and what the handlers of these find."""
+    info = attributes(raw)
+    fields: dict[str, Any] = {}
+    if raw := info.get(_IFLA_INFO_KIND, b""):
+        kind = fields["kind"] = _string(raw)
+        if (handler := _KINDS.get(kind)) and _IFLA_INFO_DATA in info:
+            fields.update(handler(attributes(info[_IFLA_INFO_DATA])))
+    if raw := info.get(_IFLA_INFO_SLAVE_KIND, b""):
+        kind = fields["slave_kind"] = _string(raw)
+        if (handler := _SLAVE_KINDS.get(kind)) and _IFLA_INFO_SLAVE_DATA in info:
+            fields.update(handler(attributes(info[_IFLA_INFO_SLAVE_DATA])))
+    return fields
+
+
+_flag_names: dict[int, tuple[str, ...]] = {}
+
+
+def _flags(flags: int) -> tuple[str, ...]:
+    """Names of IFF_* bits, lowest first; a host has a handful of combinations."""
+    names = _flag_names.get(flags)
+    if names is None:
+        names = _flag_names[flags] = tuple(name for bit, name in enumerate(_FLAGS) if flags >> bit & 1)
+    return names
+
+
+LINKS = Dump(
+    RTM_GETLINK,
+    struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute_u32(8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS),
+    parse_links,
+)
+
+
+def links(route: NetlinkSocket, netns: int) -> list[Link]:
+    """All network interfaces (RTM_GETLINK) of the namespace of `route`, by ifindex. Raises NetlinkError, ValueError."""
+    return LINKS.read(route, netns)
+
+
+# --- addresses --------------------------------------------------------------------------------------------------
+
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+
+_ifaddrmsg = struct.Struct("=BBBBI").unpack_from  # family, prefix length, flags, scope, index
+_IFADDRMSG_SIZE = 8
+
+_SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
+_FAMILIES: dict[int, Literal["ipv4", "ipv6"]] = {AF_INET: "ipv4", AF_INET6: "ipv6"}
+
+
+def parse_addresses(messages: Iterable[Message], netns: int) -> Iterator[Address]:
+    """Answers to RTM_GETADDR: those of IPv4 and IPv6. Raises ValueError or struct.error for another form."""
+    for msg_type, body in messages:
+        number, prefix_len, _, scope, ifindex = _ifaddrmsg(body)
+        family = _FAMILIES.get(number)
+        if msg_type != RTM_NEWADDR or family is None:
+            continue
+        found = attributes(body, _IFADDRMSG_SIZE)
+        # Of a point-to-point interface IFA_ADDRESS is the other end.
+        raw = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
+        if raw is None:
+            continue
+        yield Address(
+            netns=netns,
+            ifindex=ifindex,
+            family=family,
+            address=inet_ntop(number, raw),
+            prefix_len=prefix_len,
+            scope=_name(_SCOPES, scope),
+        )
+
+
+ADDRESSES = Dump(RTM_GETADDR, bytes(_IFADDRMSG_SIZE), parse_addresses)
+
+
+def addresses(route: NetlinkSocket, netns: int) -> list[Address]:
+    """All addresses (RTM_GETADDR) of the namespace of `route`, IPv4 first. Raises NetlinkError, ValueError."""
+    return ADDRESSES.read(route, netns)
+
+
+# --- routes -----------------------------------------------------------------------------------------------------
+
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH = 1, 4, 5, 6, 7, 9
+_RTA_TABLE, _RTA_VIA = 15, 18
+_RT_TABLE_LOCAL = 255
+_RTM_F_CLONED = 0x200  # a cached one, made by the kernel for one destination
+
+# family, dst and src prefix length, tos, table, protocol, scope, type, flags
+_rtmsg = struct.Struct("=BBBBBBBBI").unpack_from
+_RTMSG_SIZE = 12
+_rtnexthop = struct.Struct("=HBBi").unpack_from  # length with this header, flags, hops, index
+_RTNEXTHOP_SIZE = 8
+
+# RTN_* that decide where packets for others go; local, broadcast, anycast and multicast are the host's own.
+_ROUTE_TYPES = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw", 10: "nat"}
+
+
+def parse_routes(messages: Iterable[Message], netns: int) -> Iterator[Route]:
+    """Answers to RTM_GETROUTE: routes of IPv4 and IPv6 outside of table `local`; one record for each of several next
+    hops. Raises ValueError or struct.error for another form.
+    """
+    for msg_type, body in messages:
+        number, dst_len, _, _, table, _, _, kind, flags = _rtmsg(body)
+        family, route_type = _FAMILIES.get(number), _ROUTE_TYPES.get(kind)
+        if msg_type != RTM_NEWROUTE or family is None or route_type is None or flags & _RTM_F_CLONED:
+            continue
+        found = attributes(body, _RTMSG_SIZE)
+        if raw := found.get(_RTA_TABLE):
+            table = _u32(raw)[0]  # the header's field has 8 bits
+        if table == _RT_TABLE_LOCAL:
+            continue
+        dst = found.get(_RTA_DST)
+        prefsrc = found.get(_RTA_PREFSRC)
+        for gateway, ifindex in _next_hops(found):
+            yield Route(
+                netns=netns,
+                family=family,
+                dst=f"{inet_ntop(number, dst)}/{dst_len}" if dst else None,
+                gateway=gateway,
+                ifindex=ifindex,
+                prefsrc=inet_ntop(number, prefsrc) if prefsrc else None,
+                table=table,
+                metric=_u32(found[_RTA_PRIORITY])[0] if _RTA_PRIORITY in found else 0,
+                type=route_type,
+            )
+
+
+def _next_hops(found: dict[int, bytes]) -> Iterator[tuple[str | None, int | None]]:
+    """Gateway and ifindex of each next hop of a route; nothing known is one too (a blackhole has none)."""
+    raw = found.get(_RTA_MULTIPATH)
+    if raw is None:
+        yield _gateway(found), _u32(found[_RTA_OIF])[0] if _RTA_OIF in found else None
+        return
+    offset = 0
+    while offset + _RTNEXTHOP_SIZE <= len(raw):
+        length, _, _, ifindex = _rtnexthop(raw, offset)
+        if length < _RTNEXTHOP_SIZE or offset + length > len(raw):
+            raise ValueError(f"a next hop of {length} bytes at {offset} of {len(raw)}")
+        yield _gateway(attributes(raw[offset + _RTNEXTHOP_SIZE : offset + length])), ifindex
+        offset += (length + 3) & ~3
+
+
+def _gateway(found: dict[int, bytes]) -> str | None:
+    raw = found.get(_RTA_GATEWAY)
+    if raw is None and (via := found.get(_RTA_VIA)):
+        raw = via[2:]  # struct rtvia: family, then the address; an IPv6 gateway of an IPv4 route
+    return inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw) if raw else None
+
+
+ROUTES = Dump(RTM_GETROUTE, bytes(_RTMSG_SIZE), parse_routes)
+
+
+def routes(route: NetlinkSocket, netns: int) -> list[Route]:
+    """Routes (RTM_GETROUTE) of the namespace of `route`, without those of table `local`, IPv4 first.
+
+    Raises NetlinkError, ValueError.
+    """
+    return ROUTES.read(route, netns)
+
+
+# --- names of namespaces ----------------------------------------------------------------------------------------
+
+_NETNSA_NSID, _NETNSA_FD, _NETNSA_TARGET_NSID, _NETNSA_CURRENT_NSID = 1, 3, 4, 5
+_RTGENMSG = bytes(4)  # family, padded
+
+
+def nsid(route: NetlinkSocket, fd: int) -> int | None:
+    """What the namespace of `route` calls the namespace of descriptor `fd`; None where it has no name for it.
+
+    RTM_GETNSID looks a name up and makes none. Raises NetlinkError: EINVAL when `fd` is no network namespace.
+    """
+    _, body = route.request(RTM_GETNSID, _RTGENMSG + _attribute_u32(8, _NETNSA_FD, fd))
+    found, _ = parse_nsid(body)
+    return found
+
+
+def nsids_of(route: NetlinkSocket, target: int) -> dict[int, int]:
+    """All names that the namespace called `target` has given: what the namespace of `route` calls the same ones.
+
+    Those that the latter has no name for are left out. It needs Linux 4.20: raises NetlinkError, also where `target`
+    is none or not ours to ask (EACCES, EPERM).
+    """
+    known = {}
+    for _, body in route.dump(RTM_GETNSID, _RTGENMSG + _attribute_s32(8, _NETNSA_TARGET_NSID, target)):
+        theirs, ours = parse_nsid(body)
+        if theirs is not None and ours is not None:
+            known[theirs] = ours
+    return known
+
+
+def parse_nsid(body: bytes) -> tuple[int | None, int | None]:
+    """NETNSA_NSID and NETNSA_CURRENT_NSID of a RTM_NEWNSID message, None for not assigned. Raises ValueError."""
+    found = attributes(body, len(_RTGENMSG))
+    nsid, current = (_s32(found[kind])[0] if kind in found else -1 for kind in (_NETNSA_NSID, _NETNSA_CURRENT_NSID))
+    return nsid if nsid >= 0 else None, current if current >= 0 else None
+
+
+# --- small things -----------------------------------------------------------------------------------------------
+
+
+def _string(raw: bytes) -> str:
+    """A string that ends at its first NUL."""
+    return text(raw.split(b"\0", 1)[0])
+
+
+def _name(names: dict[int, str] | tuple[str, ...], number: int) -> str:
+    """The name of a number; one that is not known is "[7]", as ip(8) has it."""
+    try:
+        return names[number]
+    except LookupError:
+        return f"[{number}]"

@@ -13,8 +13,9 @@ act when it is opened), no read is longer than its limit, and no access time is 
     hostinspect.kernel.files.RefusedError: config.v2.json is a symbolic link, which is not followed here
 
 The walk opens one component at a time with O_NOFOLLOW, which refuses what openat2(2) with RESOLVE_BENEATH |
-RESOLVE_NO_SYMLINKS refuses, on every kernel. Opened directories of the last path are kept, so that neighbours cost one
-openat(2): that is as fast as openat2 through ctypes, without the 2 ms of importing it (tests/bench/bench_files.py).
+RESOLVE_NO_SYMLINKS refuses, on every kernel. Opened directories of the last path are kept, so that neighbours are one
+openat(2) away: 4 µs a file more than a plain open(), of which half is looking at what it is before. openat2 through
+ctypes would be 4 µs faster with that look too, and ctypes takes 2 to 4 ms to load (tests/bench/bench_files.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from types import TracebackType
 
 DEFAULT_LIMIT = 16 * 1024 * 1024  # bytes; the largest config.v2.json seen is some hundred KiB
 
+_NOATIME = os.O_NOATIME
 _WALK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK and O_NOCTTY matter only if a FIFO or terminal is put there between our lstat(2) and open(2).
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -58,6 +60,8 @@ class Directory:
         except ValueError as error:  # NUL bytes, lone surrogates
             raise RefusedError(f"{self.path!r} is no path: {error}") from None
         self._walked: list[tuple[str, int]] = []  # components of the last parent directory, and their descriptors
+        self._parent_path: str | None = ""
+        self._parent_fd = self.fd
 
     def read(self, relative: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """The content of the regular file `relative`.
@@ -129,17 +133,17 @@ class Directory:
         """The directory `relative` as a `Directory` of its own. Close it. Raises OSError, RefusedError."""
         parent, name = self._parent(relative)
         beneath = Directory.__new__(Directory)
-        beneath.path, beneath._walked = f"{self.path}/{relative}", []
-        beneath.fd = _open(name or ".", _WALK, parent)
+        beneath.path, beneath._walked, beneath._parent_path = f"{self.path}/{relative}", [], ""
+        beneath.fd = beneath._parent_fd = _open(name or ".", _WALK, parent)
         return beneath
 
     def close(self) -> None:
         """Give back all descriptors. The object is of no use afterwards; closing twice does nothing."""
-        while self._walked:
-            os.close(self._walked.pop()[1])
+        self._forget(0)
         if self.fd >= 0:
             os.close(self.fd)
-            self.fd = -1
+            self.fd = self._parent_fd = -1
+            self._parent_path = ""
 
     def __enter__(self) -> Directory:
         return self
@@ -154,14 +158,14 @@ class Directory:
         parent, name = self._parent(relative)
         # Looked at before open(2), because opening a FIFO wakes its writer and opening a device may do anything; and
         # after it, because what is there may have been exchanged in between.
-        _must_be_regular(os.stat(name or ".", dir_fd=parent, follow_symlinks=False).st_mode, relative)
+        mode = os.stat(name or ".", dir_fd=parent, follow_symlinks=False).st_mode
+        if not stat.S_ISREG(mode):
+            raise _not_regular(mode, relative)
         fd = _open(name, _READ, parent)
-        try:
-            found = os.fstat(fd)
-            _must_be_regular(found.st_mode, relative)
-        except OSError:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             os.close(fd)
-            raise
+            raise _not_regular(found.st_mode, relative)
         return fd, found.st_size
 
     def _mode(self, relative: str) -> int:
@@ -175,39 +179,58 @@ class Directory:
 
         The descriptor stays ours, and open until another directory is asked for.
         """
-        *directories, name = relative.split("/")
-        if (relative and name in _NO_NAMES) or "\0" in relative or not _NO_NAMES.isdisjoint(directories):
+        parent, _, name = relative.rpartition("/")
+        if (name in _NO_NAMES and relative) or "\0" in name or not (name.isascii() or _is_encodable(name)):
             raise RefusedError(f"{relative!r} is not a path of plain names")
-        try:
-            os.fsencode(name)
-        except UnicodeEncodeError:
-            raise RefusedError(f"{relative!r} cannot be a file's name") from None
-        walked = self._walked
-        depth = 0
-        while depth < min(len(walked), len(directories)) and walked[depth][0] == directories[depth]:
-            depth += 1
-        if depth < len(directories):
-            while len(walked) > depth:
-                os.close(walked.pop()[1])
-            for directory in directories[depth:]:
-                walked.append((directory, _open(directory, _WALK, walked[-1][1] if walked else self.fd)))
-        return walked[len(directories) - 1][1] if directories else self.fd, name
+        if relative[:1] == "/":
+            raise RefusedError(f"{relative!r} is not beneath {self.path}")
+        if parent != self._parent_path:
+            names = parent.split("/") if parent else []
+            if not _NO_NAMES.isdisjoint(names) or "\0" in parent or not (parent.isascii() or _is_encodable(parent)):
+                raise RefusedError(f"{relative!r} is not a path of plain names")
+            self._parent_fd = self._walk(names)
+            self._parent_path = parent
+        return self._parent_fd, name
+
+    def _walk(self, names: list[str]) -> int:
+        """Descriptor of the directory that is reached by `names` from this one."""
+        self._parent_path = None  # until it is known again
+        walked, fd = self._walked, self.fd
+        for depth, name in enumerate(names):
+            if depth < len(walked):
+                if walked[depth][0] == name:
+                    fd = walked[depth][1]
+                    continue
+                self._forget(depth)
+            fd = _open(name, _WALK, fd)
+            walked.append((name, fd))
+        return fd
+
+    def _forget(self, depth: int) -> None:
+        while len(self._walked) > depth:
+            os.close(self._walked.pop()[1])
 
 
 _NO_NAMES = frozenset(("", ".", ".."))
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open(name: str, flags: int, dir_fd: int) -> int:
     """open(2) of one component, leaving its access time alone; a symbolic link is RefusedError in words."""
     try:
         try:
-            return os.open(name, flags | os.O_NOATIME, dir_fd=dir_fd)
+            return os.open(name, flags | _NOATIME, dir_fd=dir_fd)
         except PermissionError as error:
             if error.errno != errno.EPERM:
                 raise
             return os.open(name, flags, dir_fd=dir_fd)  # not our file: O_NOATIME is for owner and root only
-    except UnicodeEncodeError:
-        raise RefusedError(f"{name!r} cannot be a file's name") from None
     except OSError as error:
         # ENOTDIR is the answer to O_DIRECTORY, ELOOP to O_NOFOLLOW alone.
         if error.errno in (errno.ENOTDIR, errno.ELOOP) and _is_link(name, dir_fd):
@@ -222,11 +245,10 @@ def _is_link(name: str, dir_fd: int) -> bool:
         return False
 
 
-def _must_be_regular(mode: int, relative: str) -> None:
-    if not stat.S_ISREG(mode):
-        if stat.S_ISLNK(mode):
-            raise RefusedError(f"{relative} is a symbolic link, which is not followed here")
-        raise RefusedError(f"{relative} is {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}, not a regular file")
+def _not_regular(mode: int, relative: str) -> RefusedError:
+    if stat.S_ISLNK(mode):
+        return RefusedError(f"{relative} is a symbolic link, which is not followed here")
+    return RefusedError(f"{relative} is {_KINDS.get(stat.S_IFMT(mode), 'of no known kind')}, not a regular file")
 
 
 _KINDS = {

@@ -61,7 +61,7 @@ class Dump(Generic[Record]):
     def __init__(self, msg_type: int, body: bytes, parse: Callable[[Iterable[Message], int], Iterator[Record]]) -> None:
         self.msg_type = msg_type
         self.body = body
-        self.parse = parse
+        self.parse: Callable[[Iterable[Message], int], Iterator[Record]] = parse
 
     def read(self, route: NetlinkSocket, netns: int) -> list[Record]:
         """The records of the namespace that `route` was made in. Raises NetlinkError, ValueError."""

@@ -238,9 +238,9 @@ def _bindings(ports: _PortMap) -> Iterator[RecordedPort]:
             number, proto = split_port(key)
             for binding in bindings:
                 # "8080", "8000-8010" (one of these), "" or "0" (any).
-                first, _, last = binding.host_port.partition("-")
-                start = port_number(first) if first else 0
-                yield port(proto, number, binding.host_ip, start, port_number(last) if last else start)
+                first, dash, last = binding.host_port.partition("-")
+                start = port_number(first) if first or dash else 0
+                yield port(proto, number, binding.host_ip, start, port_number(last) if dash else start)
 
 
 def _mounts(mounts: dict[str, _MountPoint], data_root: str) -> Iterator[RecordedMount]:

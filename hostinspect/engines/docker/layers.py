@@ -4,15 +4,19 @@
                                               /init-id    MOUNT-ID-init
                                               /parent     sha256:… (chain id of the image's top layer)
     overlay2/MOUNT-ID/lower                               l/SHORT:l/SHORT:…   topmost first, the -init layer leads
-    overlay2/l/SHORT                                      a link to ../LAYER-ID/diff
+    overlay2/LAYER-ID/link                                SHORT: the layer's short name
+    overlay2/l/SHORT                                      a symbolic link to ../LAYER-ID/diff
 
-The paths come out as the driver hands them to mount(2) and `docker inspect` shows them in GraphDriver.Data. Nothing is
-followed: a link counts if it is exactly ../LAYER-ID/diff.
+The paths come out as the driver hands them to mount(2) and `docker inspect` shows them in GraphDriver.Data. The short
+names are resolved by the `link` files, which the driver itself restores lost symbolic links from: so no link is
+followed, and none is read either, because readlink(2) cannot leave the link's access time alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, RecordError, is_id
 from hostinspect.facts import LayerRecord
@@ -25,40 +29,46 @@ _MAX_LOWER = 64 << 10  # bytes of a `lower` file: the kernel takes 500 layers, o
 
 
 class LayerDirectory:
-    """overlay2/ of a data root: the links in its l/, each read once."""
+    """overlay2/ of a data root: its layers by their short names, each read once.
 
-    def __init__(self, files: Directory, data_root: str, driver: str) -> None:
-        self._files = files
-        self._driver = driver
+    `mounts` are the mount ids of containers: nobody's lower layer, so that their `link` files need not be read.
+    """
+
+    def __init__(self, files: Directory, data_root: str, driver: str, mounts: Container[str]) -> None:
+        self._files, self._driver, self._mounts = files, driver, mounts
         self.path = f"{data_root}/{driver}"
-        self._links: dict[str, str] = {}
+        self._layers: dict[str, set[str]] = {}  # short name to layer ids; more than one is a damaged directory
+        self._is_complete = False
 
-    def lower(self, mount_id: str) -> tuple[str, ...]:
+    def lower(self, mount_id: str, init_id: str | None) -> tuple[str, ...]:
         """The lower directories of a layer, topmost first. Raises `RecordError`, OSError."""
-        try:
-            content = self._files.read(f"{self._driver}/{mount_id}/lower", _MAX_LOWER).decode()
-        except FileNotFoundError:
+        links = _read_word(self._files, f"{self._driver}/{mount_id}/lower", _MAX_LOWER)
+        if links is None:
             return ()  # a layer upon nothing
-        except UnicodeError:
-            raise RecordError(f"{self.path}/{mount_id}/lower: not text") from None
-        return tuple(self._resolve(link) for link in content.split(":"))
+        if init_id:
+            self._read_link(init_id)
+        return tuple(self._resolve(link) for link in links.split(":"))
 
     def _resolve(self, link: str) -> str:
-        directory = self._links.get(link)
-        if directory is None:
-            parent, _, short = link.partition("/")
-            if parent != "l" or not short or "/" in short:
-                raise RecordError(f"{self.path}: {link!r} is no l/SHORT link")
-            try:
-                target = self._files.readlink(f"{self._driver}/{link}")
-            except FileNotFoundError:
-                raise RecordError(f"{self.path}/{link}: the link of a lower layer is gone") from None
-            up, _, rest = target.partition("/")
-            layer_id, _, last = rest.partition("/")
-            if up != ".." or last != "diff" or not is_layer_id(layer_id):
-                raise RecordError(f"{self.path}/{link}: it points to {target!r}, not to a layer")
-            directory = self._links[link] = f"{self.path}/{layer_id}/diff"
-        return directory
+        parent, _, short = link.partition("/")
+        if parent != "l" or not short.isalnum():
+            raise RecordError(f"lower: {link!r} is no l/SHORT")
+        if short not in self._layers and not self._is_complete:
+            self._is_complete = True
+            for layer_id in self._files.listdir(self._driver):
+                # Init layers are read with the container that they belong to.
+                if is_id(layer_id) and layer_id not in self._mounts:
+                    self._read_link(layer_id)
+        layer_ids = self._layers.get(short, ())
+        if len(layer_ids) != 1:
+            raise RecordError(f"lower: {len(layer_ids)} layers are called {short!r}, one should be")
+        [layer_id] = layer_ids
+        return f"{self.path}/{layer_id}/diff"
+
+    def _read_link(self, layer_id: str) -> None:
+        short = _read_word(self._files, f"{self._driver}/{layer_id}/link")
+        if short:
+            self._layers.setdefault(short, set()).add(layer_id)
 
 
 def is_layer_id(name: str) -> bool:
@@ -79,42 +89,63 @@ def read_layers(files: Directory, data_root: str, note: Note) -> Iterator[LayerR
             continue
         if len(names) > MAX_ENTRIES:
             note(f"{data_root}/{path}", f"{len(names)} containers, the first {MAX_ENTRIES} are read")
-        layers = LayerDirectory(files, data_root, driver)
+        found = {}
         for container_id in names[:MAX_ENTRIES]:
-            try:
-                yield _read_layer(files, f"{path}/{container_id}", container_id, layers)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                note(f"{data_root}/{path}/{container_id}", error)
-            except RecordError as error:
-                note(f"{data_root}/{path}/{container_id}", str(error), DAMAGED)
+            with _noting(f"{data_root}/{path}/{container_id}", note):
+                found[container_id] = _read_mount(files, f"{path}/{container_id}")
+        layers = LayerDirectory(files, data_root, driver, {mount.mount_id for mount in found.values()})
+        for container_id, mount in found.items():
+            with _noting(f"{data_root}/{path}/{container_id}", note):
+                top = f"{layers.path}/{mount.mount_id}"
+                yield LayerRecord(
+                    container_id=container_id,
+                    mount_id=mount.mount_id,
+                    init_id=mount.init_id,
+                    parent=mount.parent,
+                    lower=layers.lower(mount.mount_id, mount.init_id),
+                    upper=f"{top}/diff",
+                    work=f"{top}/work",
+                    merged=f"{top}/merged",
+                )
 
 
-def _read_layer(files: Directory, path: str, container_id: str, layers: LayerDirectory) -> LayerRecord:
+class _Mount(NamedTuple):
+    """layerdb/mounts/ID."""
+
+    mount_id: str
+    init_id: str | None
+    parent: str | None
+
+
+def _read_mount(files: Directory, path: str) -> _Mount:
     mount_id = _read_word(files, f"{path}/mount-id")
     if mount_id is None:
         raise FileNotFoundError(path)
-    if not is_layer_id(mount_id):
-        raise RecordError(f"mount-id: {mount_id!r} is no layer")
-    top = f"{layers.path}/{mount_id}"
-    return LayerRecord(
-        container_id=container_id,
-        mount_id=mount_id,
-        init_id=_read_word(files, f"{path}/init-id"),
-        parent=_read_word(files, f"{path}/parent"),
-        lower=layers.lower(mount_id),
-        upper=f"{top}/diff",
-        work=f"{top}/work",
-        merged=f"{top}/merged",
-    )
+    init_id = _read_word(files, f"{path}/init-id")
+    for layer_id in (mount_id, init_id):
+        if layer_id and not is_layer_id(layer_id):
+            raise RecordError(f"mount-id or init-id: {layer_id!r} is no layer")
+    return _Mount(mount_id, init_id, _read_word(files, f"{path}/parent"))
 
 
-def _read_word(files: Directory, relative: str) -> str | None:
+def _read_word(files: Directory, relative: str, limit: int = 256) -> str | None:
     """A file of one word, None where there is none."""
     try:
-        return files.read(relative, 256).decode("ascii").strip() or None
+        return files.read(relative, limit).decode("ascii").strip() or None
     except FileNotFoundError:
         return None
     except UnicodeError:
-        raise RecordError(f"{relative}: not an id") from None
+        raise RecordError(f"{relative}: not ASCII") from None
+
+
+@contextmanager
+def _noting(subject: str, note: Note) -> Iterator[None]:
+    """What is wrong with one container is noted; what has gone away is not."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        note(subject, error)
+    except RecordError as error:
+        note(subject, str(error), DAMAGED)

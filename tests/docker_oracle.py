@@ -1,0 +1,287 @@
+"""Docker's own answers, put side by side with the records: what the tests of records compare, recorded and live.
+
+Each function gives one flat dict per object, once from the engine's JSON and once from the record, with the same keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hostinspect.facts import (
+    ContainerRecord,
+    EndpointRecord,
+    ImageRecord,
+    LayerRecord,
+    NetworkRecord,
+    RecordedPort,
+    VolumeRecord,
+)
+
+Flat = dict[str, Any]
+
+
+def _time(text: str | None) -> str | None:
+    return None if not text or text.startswith("0001-") else text
+
+
+# --- docker inspect ---------------------------------------------------------------------------------------------
+
+
+def container_of_engine(inspect: Mapping[str, Any]) -> Flat:
+    """GET /containers/ID/json."""
+    state, host, network = inspect["State"], inspect["HostConfig"], inspect["NetworkSettings"]
+    exposed = {**(network["Ports"] or {}), **(inspect["Config"].get("ExposedPorts") or {})}
+    layers = dict(inspect["GraphDriver"]["Data"] or {})
+    layers.pop("ID", None)  # Docker 28 repeats the container's
+    return {
+        "id": inspect["Id"],
+        "name": inspect["Name"].removeprefix("/"),
+        "image": inspect["Config"]["Image"] or None,
+        "image_id": inspect["Image"] or None,
+        "driver": inspect["Driver"] or None,
+        "created": inspect["Created"],
+        "hostname": inspect["Config"]["Hostname"] or None,
+        "running": state["Running"],
+        "paused": state["Paused"],
+        "restarting": state["Restarting"],
+        "dead": state["Dead"],
+        "pid": state["Pid"] or None,
+        "exit_code": state["ExitCode"],
+        "started_at": _time(state["StartedAt"]),
+        "finished_at": _time(state["FinishedAt"]),
+        "network_mode": host["NetworkMode"] or None,
+        # Only of a running one: of others, the engine sometimes tells the last one's.
+        "sandbox": (network["SandboxID"], network["SandboxKey"]) if state["Running"] else None,
+        "endpoints": sorted(_endpoint_of_engine(name, of) for name, of in (network["Networks"] or {}).items()),
+        "ports": _ports_of_engine(network["Ports"]),
+        "exposed_ports": sorted(exposed),
+        "port_bindings": _ports_of_engine(host["PortBindings"]),
+        "mounts": sorted(_mount_of_engine(mount) for mount in inspect["Mounts"]),
+        "tmpfs": host.get("Tmpfs") or {},
+        "labels": inspect["Config"]["Labels"] or {},
+        "readonly_rootfs": host["ReadonlyRootfs"],
+        "privileged": host["Privileged"],
+        "restart_policy": host["RestartPolicy"]["Name"] or None,
+        "layers": layers or None,
+    }
+
+
+def container_of_record(record: ContainerRecord, layer: LayerRecord | None) -> Flat:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "image": record.image,
+        "image_id": record.image_id,
+        "driver": record.driver,
+        "created": record.created,
+        "hostname": record.hostname,
+        "running": record.running,
+        "paused": record.paused,
+        "restarting": record.restarting,
+        "dead": record.dead,
+        "pid": record.pid,
+        "exit_code": record.exit_code,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+        "network_mode": record.network_mode,
+        "sandbox": (record.sandbox_id or "", record.sandbox_key or "") if record.running else None,
+        "endpoints": sorted(
+            (
+                of.network,
+                of.network_id or "",
+                of.endpoint_id or "",
+                of.gateway or "",
+                of.ip or "",
+                of.prefix_len or 0,
+                of.gateway6 or "",
+                of.ip6 or "",
+                of.prefix_len6 or 0,
+                of.mac or "",
+                of.aliases,
+                of.dns_names,
+            )
+            for of in record.endpoints
+        ),
+        "ports": _ports_of_record(record.ports),
+        "exposed_ports": list(record.exposed_ports),
+        "port_bindings": _ports_of_record(record.port_bindings),
+        "mounts": sorted(
+            (
+                mount.type,
+                mount.destination,
+                mount.name or "",
+                mount.source or "",
+                mount.driver or "",
+                mount.mode,
+                mount.rw,
+                mount.propagation,
+            )
+            for mount in record.mounts
+        ),
+        "tmpfs": dict(record.tmpfs),
+        "labels": dict(record.labels),
+        "readonly_rootfs": record.readonly_rootfs,
+        "privileged": record.privileged,
+        "restart_policy": record.restart_policy,
+        "layers": {
+            "LowerDir": ":".join(layer.lower),
+            "UpperDir": layer.upper,
+            "WorkDir": layer.work,
+            "MergedDir": layer.merged,
+        }
+        if layer
+        else None,
+    }
+
+
+def _endpoint_of_engine(network: str, of: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (
+        network,
+        of["NetworkID"],
+        of["EndpointID"],
+        of["Gateway"],
+        of["IPAddress"],
+        of["IPPrefixLen"],
+        of["IPv6Gateway"],
+        of["GlobalIPv6Address"],
+        of["GlobalIPv6PrefixLen"],
+        of["MacAddress"],
+        tuple(of["Aliases"] or ()),
+        tuple(of.get("DNSNames") or ()),
+    )
+
+
+def _ports_of_engine(ports: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    return sorted(
+        (port, binding["HostIp"], binding["HostPort"])
+        for port, bindings in (ports or {}).items()
+        for binding in bindings or ()
+    )
+
+
+def _ports_of_record(ports: Iterable[RecordedPort]) -> list[tuple[str, str, str]]:
+    def host_port(port: RecordedPort) -> str:
+        last = f"-{port.host_port_end}" if port.host_port_end else ""
+        return f"{port.host_port}{last}" if port.host_port else ""
+
+    return sorted((f"{port.container_port}/{port.proto}", port.host_ip, host_port(port)) for port in ports)
+
+
+def _mount_of_engine(mount: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (
+        mount["Type"],
+        mount["Destination"],
+        mount.get("Name") or "",
+        mount.get("Source") or "",
+        mount.get("Driver") or "",
+        mount["Mode"],
+        mount["RW"],
+        mount["Propagation"],
+    )
+
+
+# --- docker network inspect -------------------------------------------------------------------------------------
+
+
+def network_of_engine(inspect: Mapping[str, Any]) -> Flat:
+    """GET /networks/ID.
+
+    `created` is left out for the swarm: the engine tells when this node joined it, the record when it was made.
+    """
+    return {
+        "id": inspect["Id"],
+        "name": inspect["Name"],
+        "driver": inspect["Driver"],
+        "scope": inspect["Scope"],
+        "internal": inspect["Internal"],
+        "attachable": inspect["Attachable"],
+        "ingress": inspect["Ingress"],
+        "ipv6": inspect["EnableIPv6"],
+        "config_only": inspect["ConfigOnly"],
+        "created": inspect["Created"] if inspect["Scope"] == "local" else None,
+        "subnets": sorted(
+            # 20.10 writes the gateway of an IPv6 pool that it chose itself with a prefix.
+            (of["Subnet"], of.get("Gateway", "").partition("/")[0], of.get("IPRange", ""))
+            for of in inspect["IPAM"]["Config"] or ()
+        ),
+        "options": inspect["Options"] or {},
+        "labels": inspect["Labels"] or {},
+    }
+
+
+def network_of_record(record: NetworkRecord) -> Flat:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "driver": record.driver,
+        "scope": record.scope,
+        "internal": record.internal,
+        "attachable": record.attachable,
+        "ingress": record.ingress,
+        "ipv6": record.ipv6,
+        "config_only": record.config_only,
+        "created": record.created if record.scope == "local" else None,
+        "subnets": sorted((of.subnet, of.gateway or "", of.ip_range or "") for of in record.subnets),
+        "options": dict(record.options),
+        "labels": dict(record.labels),
+    }
+
+
+def endpoints_of_engine(inspect: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
+    """MAC and addresses of a network's endpoints, by endpoint id."""
+    return {
+        of["EndpointID"]: (of["MacAddress"], of["IPv4Address"], of["IPv6Address"])
+        for of in (inspect.get("Containers") or {}).values()
+    }
+
+
+def endpoints_of_records(records: Iterable[EndpointRecord], network_id: str) -> dict[str, tuple[str, str, str]]:
+    return {
+        of.id: (
+            of.mac or "",
+            f"{of.address}/{of.prefix_len}" if of.address else "",
+            f"{of.address6}/{of.prefix_len6}" if of.address6 else "",
+        )
+        for of in records
+        if of.network_id == network_id
+    }
+
+
+# --- docker volume inspect, docker image ls ---------------------------------------------------------------------
+
+
+def volume_of_engine(inspect: Mapping[str, Any]) -> Flat:
+    """GET /volumes/NAME, but for CreatedAt, whose meaning changed with Docker 23."""
+    return {
+        "name": inspect["Name"],
+        "driver": inspect["Driver"],
+        "mountpoint": inspect["Mountpoint"],
+        "options": inspect["Options"] or {},
+        "labels": inspect["Labels"] or {},
+    }
+
+
+def volume_of_record(record: VolumeRecord) -> Flat:
+    return {
+        "name": record.name,
+        "driver": record.driver,
+        "mountpoint": record.mountpoint,
+        "options": dict(record.options),
+        "labels": dict(record.labels),
+    }
+
+
+def image_names_of_engine(images: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """GET /images/json: the names of images that have one."""
+    names = {
+        image["Id"]: [
+            name for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())) if "<none>" not in name
+        ]
+        for image in images
+    }
+    return {image_id: sorted(of) for image_id, of in names.items() if of}
+
+
+def image_names_of_records(records: Iterable[ImageRecord]) -> dict[str, list[str]]:
+    return {record.id: list(record.names) for record in records}

@@ -223,7 +223,7 @@ def _is_encodable(name: str) -> bool:
 
 
 def _open(name: str, flags: int, dir_fd: int) -> int:
-    """open(2) of one component, leaving its access time alone; a symbolic link is RefusedError in words."""
+    """open(2) of one component, leaving its access time alone; a symbolic link is refused in words."""
     try:
         try:
             return os.open(name, flags | _NOATIME, dir_fd=dir_fd)

@@ -166,7 +166,7 @@ def read_records(name: str, process: int) -> bytes:
     fd = os.open(name, _READ, dir_fd=process)
     try:
         pages = []
-        while page := os.read(fd, 65536):
+        while page := os.read(fd, 4096):  # never given more at once, and a larger buffer costs its allocation
             pages.append(page)
         return b"".join(pages)
     finally:

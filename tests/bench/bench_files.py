@@ -1,4 +1,4 @@
-"""Safe file access beside open() and openat2(2): `python tests/bench/bench_files.py [RUNS]`.
+"""Safe file access beside open() and openat2(2): `python -m tests.bench.bench_files [RUNS]`.
 
 Reads what an engine reader reads of 200 containers: two files in each of 200 directories, three in each of 200 others.
 """

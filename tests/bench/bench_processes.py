@@ -1,4 +1,4 @@
-"""Processes and mounts: hostinspect's readers beside the plain ways. `python tests/bench/bench_processes.py [RUNS]`.
+"""Processes and mounts: hostinspect's readers beside the plain ways. `python -m tests.bench.bench_processes [RUNS]`.
 
 Prints the best of RUNS for each and the ratios. psutil is what one would take for processes; it reads neither
 namespaces nor cgroups, so the reader does more in its time.

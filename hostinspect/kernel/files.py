@@ -107,6 +107,7 @@ class Directory:
     def readlink(self, relative: str) -> str:
         """Where the symbolic link `relative` points, without following it; decoded by `os.fsdecode`.
 
+        The one thing here that the kernel may note down: readlink(2) moves a link's access time, and nothing prevents it.
         Raises OSError as readlink(2) does: EINVAL when it is no link.
         """
         parent, name = self._parent(relative)

@@ -107,7 +107,7 @@ class Directory:
     def readlink(self, relative: str) -> str:
         """Where the symbolic link `relative` points, without following it; decoded by `os.fsdecode`.
 
-        The one thing here that the kernel may note down: readlink(2) moves a link's access time, and nothing prevents it.
+        readlink(2) moves the link's access time, where that is kept, and nothing can prevent it.
         Raises OSError as readlink(2) does: EINVAL when it is no link.
         """
         parent, name = self._parent(relative)

@@ -15,8 +15,6 @@ followed, and none is read either, because readlink(2) cannot leave the link's a
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
 
 from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, RecordError, is_id
 from hostinspect.facts import LayerRecord
@@ -29,24 +27,24 @@ _MAX_LOWER = 64 << 10  # bytes of a `lower` file: the kernel takes 500 layers, o
 
 
 class LayerDirectory:
-    """overlay2/ of a data root: its layers by their short names, each read once.
+    """The opened overlay2/ of a data root: its layers by their short names, each read once.
 
     `mounts` are the mount ids of containers: nobody's lower layer, so that their `link` files need not be read.
     """
 
-    def __init__(self, files: Directory, data_root: str, driver: str, mounts: Container[str]) -> None:
-        self._files, self._driver, self._mounts = files, driver, mounts
-        self.path = f"{data_root}/{driver}"
+    def __init__(self, files: Directory, path: str, mounts: Container[str]) -> None:
+        self._files, self._mounts = files, mounts
+        self.path = path
         self._layers: dict[str, set[str]] = {}  # short name to layer ids; more than one is a damaged directory
         self._is_complete = False
 
-    def lower(self, mount_id: str, init_id: str | None) -> tuple[str, ...]:
+    def lower(self, mount_id: str) -> tuple[str, ...]:
         """The lower directories of a layer, topmost first. Raises `RecordError`, OSError."""
-        links = _read_word(self._files, f"{self._driver}/{mount_id}/lower", _MAX_LOWER)
+        links = _read_word(self._files, f"{mount_id}/lower", _MAX_LOWER)
         if links is None:
             return ()  # a layer upon nothing
-        if init_id:
-            self._read_link(init_id)
+        # The init layer is always called so, and its own `link` says if it is the topmost lower one.
+        self._read_link(f"{mount_id}-init")
         return tuple(self._resolve(link) for link in links.split(":"))
 
     def _resolve(self, link: str) -> str:
@@ -55,7 +53,7 @@ class LayerDirectory:
             raise RecordError(f"lower: {link!r} is no l/SHORT")
         if short not in self._layers and not self._is_complete:
             self._is_complete = True
-            for layer_id in self._files.listdir(self._driver):
+            for layer_id in self._files.listdir():
                 # Init layers are read with the container that they belong to.
                 if is_id(layer_id) and layer_id not in self._mounts:
                     self._read_link(layer_id)
@@ -66,7 +64,7 @@ class LayerDirectory:
         return f"{self.path}/{layer_id}/diff"
 
     def _read_link(self, layer_id: str) -> None:
-        short = _read_word(self._files, f"{self._driver}/{layer_id}/link")
+        short = _read_word(self._files, f"{layer_id}/link")
         if short:
             self._layers.setdefault(short, set()).add(layer_id)
 
@@ -79,53 +77,65 @@ def is_layer_id(name: str) -> bool:
 def read_layers(files: Directory, data_root: str, note: Note) -> Iterator[LayerRecord]:
     """The layers of every container under the opened data root, by container id; none for another storage driver."""
     for driver in DRIVERS:
-        path = f"image/{driver}/layerdb/mounts"
+        path = f"{data_root}/image/{driver}/layerdb/mounts"
         try:
-            names = [name for name in files.listdir(path) if is_id(name)]
+            # One `Directory` each: it keeps the way to the last file only, and two ways are gone by turns.
+            with files.directory(f"image/{driver}/layerdb/mounts") as mounts, files.directory(driver) as layers:
+                yield from _read_driver(mounts, path, layers, f"{data_root}/{driver}", note)
         except FileNotFoundError:
             continue  # another storage driver, or the containerd image store
         except OSError as error:
-            note(f"{data_root}/{path}", error)
+            note(path, error)
+
+
+def _read_driver(
+    mounts: Directory, mounts_path: str, layers: Directory, layers_path: str, note: Note
+) -> Iterator[LayerRecord]:
+    names = [name for name in mounts.listdir() if is_id(name)]
+    if len(names) > MAX_ENTRIES:
+        note(mounts_path, f"{len(names)} containers, the first {MAX_ENTRIES} are read")
+    found: dict[str, tuple[str, str | None]] = {}
+    for container_id in names[:MAX_ENTRIES]:
+        try:
+            found[container_id] = _read_mount(mounts, container_id)
+        except _EXPECTED as error:
+            _say(error, f"{mounts_path}/{container_id}", note)
+    directory = LayerDirectory(layers, layers_path, {mount_id for mount_id, _ in found.values()})
+    for container_id, (mount_id, parent) in found.items():
+        try:
+            lower = directory.lower(mount_id)
+            init_id: str | None = f"{mount_id}-init"
+            if not lower or lower[0] != f"{layers_path}/{init_id}/diff":
+                init_id = _read_layer_id(mounts, f"{container_id}/init-id")
+        except _EXPECTED as error:
+            _say(error, f"{mounts_path}/{container_id}", note)
             continue
-        if len(names) > MAX_ENTRIES:
-            note(f"{data_root}/{path}", f"{len(names)} containers, the first {MAX_ENTRIES} are read")
-        found = {}
-        for container_id in names[:MAX_ENTRIES]:
-            with _noting(f"{data_root}/{path}/{container_id}", note):
-                found[container_id] = _read_mount(files, f"{path}/{container_id}")
-        layers = LayerDirectory(files, data_root, driver, {mount.mount_id for mount in found.values()})
-        for container_id, mount in found.items():
-            with _noting(f"{data_root}/{path}/{container_id}", note):
-                top = f"{layers.path}/{mount.mount_id}"
-                yield LayerRecord(
-                    container_id=container_id,
-                    mount_id=mount.mount_id,
-                    init_id=mount.init_id,
-                    parent=mount.parent,
-                    lower=layers.lower(mount.mount_id, mount.init_id),
-                    upper=f"{top}/diff",
-                    work=f"{top}/work",
-                    merged=f"{top}/merged",
-                )
+        top = f"{layers_path}/{mount_id}"
+        yield LayerRecord(
+            container_id=container_id,
+            mount_id=mount_id,
+            init_id=init_id,
+            parent=parent,
+            lower=lower,
+            upper=f"{top}/diff",
+            work=f"{top}/work",
+            merged=f"{top}/merged",
+        )
 
 
-class _Mount(NamedTuple):
-    """layerdb/mounts/ID."""
-
-    mount_id: str
-    init_id: str | None
-    parent: str | None
-
-
-def _read_mount(files: Directory, path: str) -> _Mount:
-    mount_id = _read_word(files, f"{path}/mount-id")
+def _read_mount(mounts: Directory, container_id: str) -> tuple[str, str | None]:
+    """mount-id and parent of a container, one after the other because they are neighbours."""
+    mount_id = _read_layer_id(mounts, f"{container_id}/mount-id")
     if mount_id is None:
-        raise FileNotFoundError(path)
-    init_id = _read_word(files, f"{path}/init-id")
-    for layer_id in (mount_id, init_id):
-        if layer_id and not is_layer_id(layer_id):
-            raise RecordError(f"mount-id or init-id: {layer_id!r} is no layer")
-    return _Mount(mount_id, init_id, _read_word(files, f"{path}/parent"))
+        raise FileNotFoundError(container_id)
+    return mount_id, _read_word(mounts, f"{container_id}/parent")
+
+
+def _read_layer_id(mounts: Directory, relative: str) -> str | None:
+    layer_id = _read_word(mounts, relative)
+    if layer_id and not is_layer_id(layer_id):
+        raise RecordError(f"{relative}: {layer_id!r} is no layer")
+    return layer_id
 
 
 def _read_word(files: Directory, relative: str, limit: int = 256) -> str | None:
@@ -138,14 +148,12 @@ def _read_word(files: Directory, relative: str, limit: int = 256) -> str | None:
         raise RecordError(f"{relative}: not ASCII") from None
 
 
-@contextmanager
-def _noting(subject: str, note: Note) -> Iterator[None]:
+_EXPECTED = (OSError, RecordError)
+
+
+def _say(error: OSError | RecordError, subject: str, note: Note) -> None:
     """What is wrong with one container is noted; what has gone away is not."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        note(subject, error)
-    except RecordError as error:
+    if isinstance(error, RecordError):
         note(subject, str(error), DAMAGED)
+    elif not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        note(subject, error)

@@ -34,7 +34,7 @@ NLM_F_DUMP = 0x300
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 1, 2, 3, 4
 NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK = 270
-_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
+_NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 11, 12
 _NLA_TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 TIMEOUT = 5.0  # seconds; the kernel answers in microseconds, unless it has lost our question
@@ -82,11 +82,12 @@ class NetlinkSocket:
             seconds = int(timeout)
             limit = _TIMEVAL.pack(seconds, int((timeout - seconds) * 1e6))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
+            options = (_NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK) if protocol == NETLINK_ROUTE else (_NETLINK_EXT_ACK,)
+            for option in options:
                 try:
                     self._socket.setsockopt(_SOL_NETLINK, option, 1)
                 except OSError:
-                    break  # of Linux 4.3, 4.12 and 4.20: the answers are the same without, only longer
+                    break  # of Linux 4.12 and 4.20: without them, errors have no words, and the filters no effect
             # A container with CAP_NET_ADMIN may send to sockets in its namespace. From a connected one the kernel
             # keeps away all messages but its own, so that we need not look at each sender.
             self._socket.connect((0, 0))
@@ -241,13 +242,41 @@ def attributes(body: bytes, offset: int = 0) -> dict[int, bytes]:
     """
     found = {}
     end = len(body)
-    while offset + 4 <= end:  # attribute_list() inlined: some 30 of them in each link, in each namespace
+    while offset + 4 <= end:
         length, kind = _attribute(body, offset)
         if length < 4 or offset + length > end:
             raise ValueError(f"a netlink attribute of {length} bytes at {offset} of {end}")
         found[kind & _NLA_TYPE_MASK] = body[offset + 4 : offset + length]
         offset += (length + 3) & ~3
     return found
+
+
+def picked(body: bytes, wanted: frozenset[int], offset: int = 0) -> dict[int, bytes]:
+    """As `attributes`, but only those of `wanted` types: a link has some 40, of which ten matter."""
+    found = {}
+    end = len(body)
+    while offset + 4 <= end:
+        length, kind = _attribute(body, offset)
+        if length < 4 or offset + length > end:
+            raise ValueError(f"a netlink attribute of {length} bytes at {offset} of {end}")
+        kind &= _NLA_TYPE_MASK
+        if kind in wanted:
+            found[kind] = body[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def attribute(body: bytes, wanted: int, offset: int = 0) -> bytes | None:
+    """The payload of the first attribute of type `wanted`, None without one; what is behind it is not looked at."""
+    end = len(body)
+    while offset + 4 <= end:
+        length, kind = _attribute(body, offset)
+        if length < 4 or offset + length > end:
+            raise ValueError(f"a netlink attribute of {length} bytes at {offset} of {end}")
+        if kind & _NLA_TYPE_MASK == wanted:
+            return body[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return None
 
 
 def _refused(number: int, what: str, words: str = "") -> NetlinkError:

@@ -18,7 +18,7 @@ from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any, Generic, Literal, TypeVar
 
 from hostinspect.facts import Address, Link, Route
-from hostinspect.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, attribute_list, attributes
+from hostinspect.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, attribute, attribute_list, attributes, picked
 from hostinspect.kernel.text import text
 
 __all__ = [
@@ -79,6 +79,12 @@ class Dump(Generic[Record]):
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_OPERSTATE = 1, 3, 4, 5, 10, 16
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_PROP_LIST = 18, 20, 29, 37, 52
+_LINK_WANTED = frozenset(
+    (
+        *(_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_OPERSTATE),
+        *(_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_LINK_NETNSID, _IFLA_PROP_LIST),
+    )
+)
 _IFLA_ALT_IFNAME = 53  # in IFLA_PROP_LIST
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _IFLA_BR_STP_STATE, _IFLA_BR_BRIDGE_ID = 5, 11
@@ -162,41 +168,43 @@ _MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "sour
 _IPVLAN_MODES = {0: "l2", 1: "l3", 2: "l3s"}
 
 
-def _bridge(config: dict[int, bytes]) -> dict[str, Any]:
+def _bridge(config: bytes) -> dict[str, Any]:
+    found = picked(config, _BRIDGE_WANTED)
     fields: dict[str, Any] = {}
-    if raw := config.get(_IFLA_BR_BRIDGE_ID):
+    if raw := found.get(_IFLA_BR_BRIDGE_ID):
         fields["bridge_id"] = f"{raw[:2].hex()}.{raw[2:8].hex()}"
-    if raw := config.get(_IFLA_BR_STP_STATE):
+    if raw := found.get(_IFLA_BR_STP_STATE):
         fields["stp"] = _u32(raw)[0] != 0
     return fields
 
 
-def _macvlan(config: dict[int, bytes]) -> dict[str, Any]:
-    raw = config.get(_IFLA_MACVLAN_MODE)
+def _macvlan(config: bytes) -> dict[str, Any]:
+    raw = attribute(config, _IFLA_MACVLAN_MODE)
     return {"mode": _name(_MACVLAN_MODES, _u32(raw)[0])} if raw else {}
 
 
-def _ipvlan(config: dict[int, bytes]) -> dict[str, Any]:
-    raw = config.get(_IFLA_IPVLAN_MODE)
+def _ipvlan(config: bytes) -> dict[str, Any]:
+    raw = attribute(config, _IFLA_IPVLAN_MODE)
     return {"mode": _name(_IPVLAN_MODES, _u16(raw)[0])} if raw else {}
 
 
-def _vxlan(config: dict[int, bytes]) -> dict[str, Any]:
-    raw = config.get(_IFLA_VXLAN_ID)
+def _vxlan(config: bytes) -> dict[str, Any]:
+    raw = attribute(config, _IFLA_VXLAN_ID)
     return {"vxlan_id": _u32(raw)[0]} if raw else {}
 
 
-def _vlan(config: dict[int, bytes]) -> dict[str, Any]:
-    raw = config.get(_IFLA_VLAN_ID)
+def _vlan(config: bytes) -> dict[str, Any]:
+    raw = attribute(config, _IFLA_VLAN_ID)
     return {"vlan_id": _u16(raw)[0]} if raw else {}
 
 
-def _bridge_port(config: dict[int, bytes]) -> dict[str, Any]:
-    raw = config.get(_IFLA_BRPORT_STATE)
+def _bridge_port(config: bytes) -> dict[str, Any]:
+    raw = attribute(config, _IFLA_BRPORT_STATE)
     return {"port_state": _name(_PORT_STATES, raw[0])} if raw else {}
 
 
-_Handler = Callable[[dict[int, bytes]], dict[str, Any]]
+_BRIDGE_WANTED = frozenset((_IFLA_BR_STP_STATE, _IFLA_BR_BRIDGE_ID))
+_Handler = Callable[[bytes], dict[str, Any]]
 
 # What a kind of device, or of master, says in its IFLA_INFO_DATA or IFLA_INFO_SLAVE_DATA: fields of `Link`.
 _KINDS: dict[str, _Handler] = {
@@ -225,7 +233,7 @@ def parse_link(body: bytes, netns: int) -> Link:
     not name the namespace: then `link` is in another one, and nobody knows which.
     """
     _, link_type, ifindex, flags, _ = _ifinfomsg(body)
-    found = attributes(body, _IFINFOMSG_SIZE)
+    found = picked(body, _LINK_WANTED, _IFINFOMSG_SIZE)
     fields = _link_info(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
     if raw := found.get(_IFLA_LINK):
         fields["link"] = _s32(raw)[0] or None
@@ -258,11 +266,11 @@ def _link_info(raw: bytes) -> dict[str, Any]:
     if raw := info.get(_IFLA_INFO_KIND, b""):
         kind = fields["kind"] = _string(raw)
         if (handler := _KINDS.get(kind)) and _IFLA_INFO_DATA in info:
-            fields.update(handler(attributes(info[_IFLA_INFO_DATA])))
+            fields.update(handler(info[_IFLA_INFO_DATA]))
     if raw := info.get(_IFLA_INFO_SLAVE_KIND, b""):
         kind = fields["slave_kind"] = _string(raw)
         if (handler := _SLAVE_KINDS.get(kind)) and _IFLA_INFO_SLAVE_DATA in info:
-            fields.update(handler(attributes(info[_IFLA_INFO_SLAVE_DATA])))
+            fields.update(handler(info[_IFLA_INFO_SLAVE_DATA]))
     return fields
 
 
@@ -334,6 +342,9 @@ def addresses(route: NetlinkSocket, netns: int) -> list[Address]:
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH = 1, 4, 5, 6, 7, 9
 _RTA_TABLE, _RTA_VIA = 15, 18
+_ROUTE_WANTED = frozenset(
+    (_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA)
+)
 _RT_TABLE_LOCAL = 255
 _RTM_F_CLONED = 0x200  # a cached one, made by the kernel for one destination
 
@@ -356,7 +367,7 @@ def parse_routes(messages: Iterable[Message], netns: int) -> Iterator[Route]:
         family, route_type = _FAMILIES.get(number), _ROUTE_TYPES.get(kind)
         if msg_type != RTM_NEWROUTE or family is None or route_type is None or flags & _RTM_F_CLONED:
             continue
-        found = attributes(body, _RTMSG_SIZE)
+        found = picked(body, _ROUTE_WANTED, _RTMSG_SIZE)
         if raw := found.get(_RTA_TABLE):
             table = _u32(raw)[0]  # the header's field has 8 bits
         if table == _RT_TABLE_LOCAL:

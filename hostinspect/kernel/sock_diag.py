@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Literal
@@ -65,7 +66,7 @@ def listening_sockets(netns: int, proc: str = "/proc") -> list[ListeningSocket]:
             if udp:
                 for family in _BOTH:
                     found += parse_sockets(_dump(diag, family, _IPPROTO_UDP, _TCP_CLOSE), "udp", netns)
-            if sctp and Path(proc, "thread-self/net/sctp").exists():  # not there until SCTP itself is
+            if sctp and _has_sctp(proc):
                 for family in _BOTH:
                     found += parse_sockets(_dump(diag, family, _IPPROTO_SCTP, _TCP_LISTEN), "sctp", netns)
     if not tcp:
@@ -112,6 +113,12 @@ def _sctp_addresses(raw: bytes, family: int) -> list[bytes]:
             start, size = (4, 4) if family == AF_INET else (8, 16)  # in struct sockaddr_in, sockaddr_in6
             found.append(raw[offset + start : offset + start + size])
     return found
+
+
+@cache
+def _has_sctp(proc: str) -> bool:
+    """Whether there is SCTP on this host, beside the module that reports on it."""
+    return Path(proc, "thread-self/net/sctp").exists()
 
 
 def _proc_net(proto: Literal["tcp", "udp"], netns: int, proc: str) -> list[ListeningSocket]:

@@ -1,0 +1,360 @@
+"""Every network namespace of the host, and what is in each: links, addresses, routes, listening sockets.
+
+One namespace at a time is entered, read through sockets made in it, and left with these closed; beside the host's own
+socket there is never more than a handful of descriptors, however many namespaces there are. Whatever else is to be
+read in each (the packet filter) is handed in as a *reader* and called while we are there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
+
+from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.facts import (
+    Address,
+    Link,
+    ListeningSocket,
+    MountPoint,
+    NetworkNamespace,
+    Nsid,
+    Process,
+    Route,
+    Sysctl,
+)
+from hostinspect.kernel import netns, rtnetlink
+from hostinspect.kernel.netlink import NETLINK_ROUTE, DumpInterruptedError, NetlinkError, NetlinkSocket
+from hostinspect.kernel.sock_diag import listening_sockets
+from hostinspect.kernel.text import text
+
+COLLECTOR = "namespaces"
+
+Reader = Callable[[int], None]
+T = TypeVar("T", Link, Address, Route)
+
+SYSCTLS = (
+    "net.ipv4.ip_forward",
+    "net.ipv4.conf.all.rp_filter",
+    "net.ipv4.conf.default.rp_filter",
+    "net.ipv6.conf.all.forwarding",
+    "net.bridge.bridge-nf-call-iptables",
+    "net.bridge.bridge-nf-call-ip6tables",
+)
+
+# How often, in all, namespaces are asked for the name of another one by one. A host whose containers are linked to it,
+# and through overlay networks, needs none of these; one with thousands of namespaces linked to each other and never to
+# the host could need millions.
+NSID_QUESTIONS = 10_000
+
+_MISSING_CAPABILITY = "give it CAP_SYS_ADMIN on the host: run it outside of containers"
+
+
+class NetworkFacts(Struct, frozen=True, kw_only=True):
+    """What `collect_network` found, as the fields of `Facts` of these names."""
+
+    network_namespaces: tuple[NetworkNamespace, ...] = ()
+    nsids: tuple[Nsid, ...] = ()
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    listening_sockets: tuple[ListeningSocket, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
+
+
+def collect_network(
+    processes: Iterable[Process],
+    mounts: Sequence[MountPoint],
+    gaps: GapLog,
+    readers: Sequence[Reader] = (),
+    proc: str = "/proc",
+) -> NetworkFacts:
+    """Go through all network namespaces that `processes` and `mounts` tell of, the host's first.
+
+    `mounts` begin with those of the host's mount namespace (`collect_mounts`). Each of `readers` is called once in each
+    namespace that could be entered, with its inode, by a thread that is in that namespace; it keeps what it finds, and
+    may make sockets, which it closes again. An OSError or ValueError that it raises becomes a gap.
+
+    The calling thread is back in its own namespace at the end, else `hostinspect.kernel.netns.LostError` is raised.
+    A namespace that vanished under way is left out. Where only our own may be entered (an ordinary user), the others
+    are in the result without anything in them, and are one gap.
+    """
+    try:
+        visitor = netns.Visitor(proc)
+    except OSError as error:
+        gaps.add(COLLECTOR, f"{proc}/thread-self/ns/net", error)
+        return NetworkFacts()
+    with visitor:
+        host_mntns = next((mount.mntns for mount in mounts), None)
+        found = netns.find(processes, mounts, host_mntns, proc)
+        return _Tour(visitor, found, gaps, readers).run()
+
+
+class _Tour:
+    """One way through all namespaces; what it finds on it."""
+
+    def __init__(
+        self, visitor: netns.Visitor, found: dict[int, netns.Found], gaps: GapLog, readers: Sequence[Reader]
+    ) -> None:
+        self.visitor = visitor
+        self.gaps = gaps
+        self.readers = readers
+        self.host = _host(visitor)
+        found.setdefault(visitor.home, netns.Found(visitor.home))
+        first = found.pop(self.host)
+        self.found = {self.host: first, **found}
+        self.entered: set[int] = set()
+        self.vanished: set[int] = set()
+        self.refused: dict[int, list[int]] = {}  # by errno: namespaces that could not be entered
+        self.links: list[Link] = []
+        self.addresses: list[Address] = []
+        self.routes: list[Route] = []
+        self.sockets: list[ListeningSocket] = []
+        self.sysctls: list[Sysctl] = []
+        self.nsids: list[Nsid] = []
+        self.host_fd = -1
+        self.host_route: NetlinkSocket | None = None
+        self.host_names: dict[int, int] = {}  # what the host calls a namespace (nsid): that namespace
+        self.unnamed: dict[int, set[int]] = {}  # nsids that links of a namespace carry, and whose target is not found
+
+    def run(self) -> NetworkFacts:
+        with ExitStack() as stack:
+            for namespace in self.found.values():
+                self._visit(namespace, stack)
+            self._find_names()
+        self._add_gaps()
+        return NetworkFacts(
+            network_namespaces=tuple(
+                NetworkNamespace(
+                    inode=inode,
+                    paths=tuple(namespace.paths),
+                    pids=tuple(namespace.pids),
+                    entered=inode in self.entered,
+                )
+                for inode, namespace in self.found.items()
+                if inode not in self.vanished
+            ),
+            nsids=tuple(self.nsids),
+            links=tuple(self.links),
+            addresses=tuple(self.addresses),
+            routes=tuple(self.routes),
+            listening_sockets=tuple(self.sockets),
+            sysctls=tuple(self.sysctls),
+        )
+
+    # --- a visit ---
+
+    def _visit(self, namespace: netns.Found, stack: ExitStack) -> None:
+        inode = namespace.inode
+        try:
+            fd = self.visitor.open(namespace)
+        except netns.VanishedError:
+            self.vanished.add(inode)
+            return
+        except OSError as error:
+            self.refused.setdefault(error.errno or 0, []).append(inode)
+            return
+        try:
+            try:
+                self.visitor.enter(fd, inode)
+            except OSError as error:
+                self.refused.setdefault(error.errno or 0, []).append(inode)
+                return
+            self.entered.add(inode)
+            self._read(inode, fd, stack)
+        finally:
+            os.close(fd)
+
+    def _read(self, inode: int, fd: int, stack: ExitStack) -> None:
+        """Read all of the namespace we are in; `fd` is its descriptor."""
+        try:
+            route = NetlinkSocket(NETLINK_ROUTE)
+        except NetlinkError as error:
+            self._gap("links", inode, error)
+        else:
+            if inode == self.host:  # its socket is asked for the names of all others
+                self.host_route = stack.enter_context(route)
+                self.host_fd = os.dup(fd)
+                stack.callback(os.close, self.host_fd)
+                self._read_route(route, inode, fd)
+            else:
+                with route:
+                    self._read_route(route, inode, fd)
+        try:
+            self.sockets += listening_sockets(inode, self.visitor.proc)
+        except (OSError, ValueError) as error:
+            self._gap("sockets", inode, error)
+        if inode == self.host:
+            self.sysctls += self._read_sysctls()
+        for reader in self.readers:
+            try:
+                reader(inode)
+            except (OSError, ValueError) as error:
+                self._gap("rules", inode, error)
+
+    def _read_route(self, route: NetlinkSocket, inode: int, fd: int) -> None:
+        links = self._dump(route, rtnetlink.LINKS, "links", inode)
+        self.links += links
+        self.addresses += self._dump(route, rtnetlink.ADDRESSES, "addresses", inode)
+        self.routes += self._dump(route, rtnetlink.ROUTES, "routes", inode)
+        unnamed = {link.link_netnsid for link in links if link.link_netnsid is not None and link.link_netnsid >= 0}
+        if inode != self.host and self.host_route:
+            self._name(self.host_route, self.host, fd, inode)
+            if unnamed:
+                unnamed.discard(self._name(route, inode, self.host_fd, self.host))
+        if unnamed:
+            self.unnamed[inode] = unnamed
+
+    def _dump(self, route: NetlinkSocket, dump: rtnetlink.Dump[T], family: str, inode: int) -> list[T]:
+        try:
+            try:
+                messages = route.dump(dump.msg_type, dump.body)
+            except DumpInterruptedError as error:
+                self._gap(family, inode, error)
+                messages = error.messages
+            return dump.records(messages, inode)
+        except (OSError, ValueError) as error:
+            self._gap(family, inode, error)
+            return []
+
+    def _read_sysctls(self) -> Iterable[Sysctl]:
+        """The host's sysctls; what is not there belongs to a module that is not."""
+        for name in SYSCTLS:
+            # /proc/sys/net is that of the reader's namespace, whichever process's it is looked up through
+            path = Path(self.visitor.proc, "sys", name.replace(".", "/"))
+            try:
+                yield Sysctl(name=name, value=text(path.read_bytes().strip()))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.gaps.add("sysctls", str(path), error)
+
+    # --- names of namespaces ---
+
+    def _name(self, route: NetlinkSocket, inode: int, fd: int, target: int) -> int | None:
+        """Note what the namespace `inode`, that of `route`, calls `target`, that of `fd`; None when it does not."""
+        try:
+            nsid = rtnetlink.nsid(route, fd)
+        except (NetlinkError, ValueError) as error:
+            self._gap("nsids", inode, error)
+            return None
+        if nsid is not None:
+            self._add_name(inode, nsid, target)
+        return nsid
+
+    def _add_name(self, inode: int, nsid: int, target: int) -> None:
+        self.nsids.append(Nsid(netns=inode, nsid=nsid, target=target))
+        if inode == self.host:
+            self.host_names[nsid] = target
+
+    def _find_names(self) -> None:
+        """Find whom the nsids mean that are neither the host's nor given by it."""
+        if self.host in self.unnamed:
+            self.unnamed[self.host] -= self.host_names.keys()
+        called_by_host = {target: nsid for nsid, target in self.host_names.items()}
+        for inode, unnamed in self.unnamed.items():
+            if self.host_route and unnamed and inode in called_by_host:
+                self._translate(self.host_route, inode, called_by_host[inode], unnamed)
+        # Those with a name and no process first: the hidden namespaces of overlay networks, which many others share.
+        targets = sorted(self.entered - {self.host}, key=lambda inode: bool(self.found[inode].pids))
+        questions = NSID_QUESTIONS
+        for inode, unnamed in self.unnamed.items():
+            if unnamed and inode != self.host and questions > 0:
+                questions -= self._ask(inode, unnamed, targets, questions)
+
+    def _translate(self, host_route: NetlinkSocket, inode: int, called: int, unnamed: set[int]) -> None:
+        """Let the kernel say what the host calls those that `inode`, which it calls `called`, calls `unnamed`."""
+        try:
+            known = rtnetlink.nsids_of(host_route, called)
+        except (NetlinkError, ValueError):
+            return  # before Linux 4.20: they are asked for one by one
+        for nsid in unnamed & known.keys():
+            target = self.host_names.get(known[nsid])
+            if target is not None:
+                self._add_name(inode, nsid, target)
+                unnamed.discard(nsid)
+
+    def _ask(self, inode: int, unnamed: set[int], targets: list[int], questions: int) -> int:
+        """Ask in `inode` for the names of `targets`, until all of `unnamed` are found or `questions` asked.
+
+        Returns how many were asked. A target that was meant is moved to the front, for the next to ask.
+        """
+        asked = 0
+        try:
+            fd = self.visitor.open(self.found[inode])
+        except OSError:
+            return asked
+        try:
+            self.visitor.enter(fd, inode)
+            with NetlinkSocket(NETLINK_ROUTE) as route:
+                for target in list(targets):
+                    if not unnamed or asked >= questions:
+                        break
+                    if target == inode:
+                        continue
+                    asked += 1
+                    nsid = self._ask_for(route, inode, target, unnamed)
+                    if nsid is not None:
+                        targets.remove(target)
+                        targets.insert(0, target)
+        except OSError as error:
+            self._gap("nsids", inode, error)
+        finally:
+            os.close(fd)
+        return asked
+
+    def _ask_for(self, route: NetlinkSocket, inode: int, target: int, unnamed: set[int]) -> int | None:
+        try:
+            fd = self.visitor.open(self.found[target])
+        except OSError:
+            return None
+        try:
+            nsid = rtnetlink.nsid(route, fd)
+        finally:
+            os.close(fd)
+        if nsid not in unnamed:
+            return None
+        self._add_name(inode, nsid, target)
+        unnamed.discard(nsid)
+        return nsid
+
+    # --- gaps ---
+
+    def _gap(self, family: str, inode: int, error: Exception) -> None:
+        where = next(iter(self.found[inode].paths), None) or f"pid {next(iter(self.found[inode].pids), '?')}"
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        remedy = None
+        if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
+            remedy = _permission()
+        self.gaps.add(family, f"{family} of net:[{inode}] ({where})", why, remedy)
+
+    def _add_gaps(self) -> None:
+        for number, inodes in self.refused.items():
+            subject = f"{len(inodes)} network namespaces" if len(inodes) > 1 else f"net:[{inodes[0]}]"
+            remedy = _permission() if number in (errno.EPERM, errno.EACCES) else None
+            self.gaps.add(COLLECTOR, subject, os.strerror(number), remedy)
+        lost = [inode for inode, unnamed in self.unnamed.items() if unnamed]
+        if lost and not self.refused:  # else that is why
+            self.gaps.add(
+                "nsids",
+                f"where links of {len(lost)} network namespaces lead to (first: net:[{lost[0]}])",
+                "into namespaces that no process is in and no path names, or that came or went meanwhile",
+                "run it again; if it stays, look for processes that hold one open (lsns -t net)",
+            )
+
+
+def _host(visitor: netns.Visitor) -> int:
+    """The host's network namespace: that of pid 1, else our own."""
+    try:
+        return Path(visitor.proc, "1/ns/net").stat().st_ino
+    except OSError:
+        return visitor.home
+
+
+def _permission() -> str:
+    return _MISSING_CAPABILITY if os.geteuid() == 0 else PERMISSION

@@ -1,13 +1,21 @@
 """Docker's own answers, put side by side with the records: what the tests of records compare, recorded and live.
 
 Each function gives one flat dict per object, once from the engine's JSON and once from the record, with the same keys.
+`DataRoot` holds the records of a whole host, read through a path that need not be the one that the engine knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from hostinspect.engines.docker.containers import read_containers
+from hostinspect.engines.docker.images import read_images
+from hostinspect.engines.docker.layers import read_layers
+from hostinspect.engines.docker.networks import read_networks
+from hostinspect.engines.docker.swarm import read_swarm_networks
+from hostinspect.engines.docker.volumes import read_volumes
 from hostinspect.facts import (
     ContainerRecord,
     EndpointRecord,
@@ -17,8 +25,28 @@ from hostinspect.facts import (
     RecordedPort,
     VolumeRecord,
 )
+from hostinspect.kernel.files import Directory
 
 Flat = dict[str, Any]
+
+
+class DataRoot:
+    """The records under `path`, which the engine calls `name`; `notes` holds what could not be read."""
+
+    def __init__(self, path: Path, name: str = "/var/lib/docker") -> None:
+        self.notes: list[tuple[str, str]] = []
+        with Directory(path) as files:
+            self.containers = {record.id: record for record in read_containers(files, "docker", name, self._note)}
+            self.layers = {record.container_id: record for record in read_layers(files, name, self._note)}
+            self.volumes = {record.name: record for record in read_volumes(files, "docker", name, self._note)}
+            self.images = tuple(read_images(files, name, self._note))
+            table = read_networks(files, "docker", name, self._note)
+            assert table
+            self.endpoints, self.sandboxes = table.endpoints, table.sandboxes
+            self.networks = {**table.networks, **read_swarm_networks(files, "docker", name, self._note)}
+
+    def _note(self, subject: str, why: str | OSError, remedy: str | None = None) -> None:
+        self.notes.append((subject, str(why)))
 
 
 def _time(text: str | None) -> str | None:

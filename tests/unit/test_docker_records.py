@@ -20,7 +20,7 @@ from hostinspect.collectors.engines import (
     parse_config,
 )
 from hostinspect.collectors.gaps import GapLog
-from hostinspect.engines.docker.containers import parse_container, read_containers
+from hostinspect.engines.docker.containers import parse_container
 from hostinspect.engines.docker.images import parse_repositories
 from hostinspect.engines.docker.layers import read_layers
 from hostinspect.engines.docker.networks import (
@@ -30,11 +30,10 @@ from hostinspect.engines.docker.networks import (
     parse_network,
     parse_overlay_endpoint,
     parse_sandbox,
-    read_networks,
 )
 from hostinspect.engines.docker.record import RecordError, split_port, split_prefix, timestamp
-from hostinspect.engines.docker.swarm import fields, parse_task, read_swarm_networks
-from hostinspect.engines.docker.volumes import is_volume_name, parse_options, read_volumes
+from hostinspect.engines.docker.swarm import fields, parse_task
+from hostinspect.engines.docker.volumes import is_volume_name, parse_options
 from hostinspect.facts import (
     ContainerRecord,
     Engine,
@@ -69,22 +68,13 @@ class Notes:
 # --- whole hosts ------------------------------------------------------------------------------------------------
 
 
-class Recorded:
+class Recorded(oracle.DataRoot):
     """A recorded host: records and answers."""
 
-    def __init__(self, data_root: Path) -> None:
-        self.answers = answers(data_root)
-        notes = Notes()
-        with Directory(data_root) as files:
-            self.containers = {record.id: record for record in read_containers(files, "docker", DATA_ROOT, notes)}
-            self.layers = {record.container_id: record for record in read_layers(files, DATA_ROOT, notes)}
-            self.volumes = tuple(read_volumes(files, "docker", DATA_ROOT, notes))
-            table = read_networks(files, "docker", DATA_ROOT, notes)
-            assert table
-            self.table = table
-            self.networks = {**table.networks, **read_swarm_networks(files, "docker", DATA_ROOT, notes)}
-            self.images = parse_repositories(files.read("image/overlay2/repositories.json"), DATA_ROOT)
-        assert notes.taken == []
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.answers = answers(path)
+        assert self.notes == []
 
 
 @pytest.fixture(scope="module", params=RECORDED)
@@ -110,14 +100,14 @@ def test_every_network_as_docker_network_inspect(recorded: Recorded) -> None:
 def test_every_endpoint_of_a_local_network(recorded: Recorded) -> None:
     for network in recorded.answers["networks"]:
         if network["Scope"] == "local":
-            records = oracle.endpoints_of_records(recorded.table.endpoints.values(), network["Id"])
+            records = oracle.endpoints_of_records(recorded.endpoints.values(), network["Id"])
             assert records == oracle.endpoints_of_engine(network), network["Name"]
 
 
 def test_every_volume_as_docker_volume_inspect(recorded: Recorded) -> None:
     found = {of["Name"]: oracle.volume_of_engine(of) for of in recorded.answers["volumes"]}
     assert len(found) == 5
-    assert {of.name: oracle.volume_of_record(of) for of in recorded.volumes} == found
+    assert {name: oracle.volume_of_record(of) for name, of in recorded.volumes.items()} == found
 
 
 def test_every_image_name(recorded: Recorded) -> None:
@@ -127,7 +117,7 @@ def test_every_image_name(recorded: Recorded) -> None:
 
 
 def test_sandboxes_name_their_containers(recorded: Recorded) -> None:
-    by_container = {of.container_id: of.id for of in recorded.table.sandboxes.values()}
+    by_container = {of.container_id: of.id for of in recorded.sandboxes.values()}
     for record in recorded.containers.values():
         if record.running and record.sandbox_id:
             assert by_container[record.id] == record.sandbox_id

@@ -272,28 +272,32 @@ _NO_HOST_CONFIG = _HostConfig()
 
 def read_containers(files: Directory, engine: str, data_root: str, note: Note) -> Iterator[ContainerRecord]:
     """Every container under the opened data root, by id. One that goes away meanwhile is left out."""
+    path = f"{data_root}/containers"
     try:
-        ids = [name for name in files.listdir("containers") if is_id(name)]
+        with files.directory("containers") as containers:
+            ids = [name for name in containers.listdir() if is_id(name)]
+            if len(ids) > MAX_ENTRIES:
+                note(path, f"{len(ids)} containers, the first {MAX_ENTRIES} are read")
+            for container_id in ids[:MAX_ENTRIES]:
+                try:
+                    yield _read_container(containers, container_id, engine, data_root)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue  # removed between listing and reading, or left behind by a removal that failed
+                except OSError as error:
+                    note(f"{path}/{container_id}", error)
+                except RecordError as error:
+                    note(f"{path}/{container_id}", str(error), DAMAGED)
     except OSError as error:
-        return note(f"{data_root}/containers", error)
-    if len(ids) > MAX_ENTRIES:
-        note(f"{data_root}/containers", f"{len(ids)} containers, the first {MAX_ENTRIES} are read")
-    for container_id in ids[:MAX_ENTRIES]:
-        path = f"containers/{container_id}"
-        try:
-            config = files.read(f"{path}/config.v2.json", MAX_FILE)
-            try:
-                hostconfig = files.read(f"{path}/hostconfig.json", MAX_FILE)
-            except FileNotFoundError:
-                hostconfig = None
-            record = parse_container(config, hostconfig, engine, data_root)
-            if record.id != container_id:
-                raise RecordError(f"config.v2.json: it is that of {record.id!r}")
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # removed between listing and reading, or left behind by a removal that failed
-        except OSError as error:
-            note(f"{data_root}/{path}", error)
-        except RecordError as error:
-            note(f"{data_root}/{path}", str(error), DAMAGED)
-        else:
-            yield record
+        note(path, error)
+
+
+def _read_container(containers: Directory, container_id: str, engine: str, data_root: str) -> ContainerRecord:
+    config = containers.read(f"{container_id}/config.v2.json", MAX_FILE)
+    try:
+        hostconfig = containers.read(f"{container_id}/hostconfig.json", MAX_FILE)
+    except FileNotFoundError:
+        hostconfig = None  # the daemon, too, goes on without it
+    record = parse_container(config, hostconfig, engine, data_root)
+    if record.id != container_id:
+        raise RecordError(f"config.v2.json: it is that of {record.id!r}")
+    return record

@@ -56,6 +56,14 @@ def _time(text: str | None) -> str | None:
 # --- docker inspect ---------------------------------------------------------------------------------------------
 
 
+def container_pair(inspect: Mapping[str, Any], record: ContainerRecord, layer: LayerRecord | None) -> tuple[Flat, Flat]:
+    """What the engine says of a container, and what its records say."""
+    engine, recorded = container_of_engine(inspect), container_of_record(record, layer)
+    if not engine["dns_names"]:
+        recorded["dns_names"] = {}  # not told to a client older than Docker 25
+    return engine, recorded
+
+
 def container_of_engine(inspect: Mapping[str, Any]) -> Flat:
     """GET /containers/ID/json."""
     state, host, network = inspect["State"], inspect["HostConfig"], inspect["NetworkSettings"]
@@ -81,7 +89,12 @@ def container_of_engine(inspect: Mapping[str, Any]) -> Flat:
         "network_mode": host["NetworkMode"] or None,
         # Only of a running one: of others, the engine sometimes tells the last one's.
         "sandbox": (network["SandboxID"], network["SandboxKey"]) if state["Running"] else None,
-        "endpoints": sorted(_endpoint_of_engine(name, of) for name, of in (network["Networks"] or {}).items()),
+        "endpoints": sorted(
+            _endpoint_of_engine(name, of, inspect["Id"]) for name, of in (network["Networks"] or {}).items()
+        ),
+        "dns_names": {
+            name: tuple(of["DNSNames"] or ()) for name, of in (network["Networks"] or {}).items() if "DNSNames" in of
+        },
         "ports": _ports_of_engine(network["Ports"]),
         "exposed_ports": sorted(exposed),
         "port_bindings": _ports_of_engine(host["PortBindings"]),
@@ -126,11 +139,11 @@ def container_of_record(record: ContainerRecord, layer: LayerRecord | None) -> F
                 of.ip6 or "",
                 of.prefix_len6 or 0,
                 of.mac or "",
-                of.aliases,
-                of.dns_names,
+                _without_short_id(of.aliases, record.id),
             )
             for of in record.endpoints
         ),
+        "dns_names": {of.network: of.dns_names for of in record.endpoints},
         "ports": _ports_of_record(record.ports),
         "exposed_ports": list(record.exposed_ports),
         "port_bindings": _ports_of_record(record.port_bindings),
@@ -163,7 +176,7 @@ def container_of_record(record: ContainerRecord, layer: LayerRecord | None) -> F
     }
 
 
-def _endpoint_of_engine(network: str, of: Mapping[str, Any]) -> tuple[Any, ...]:
+def _endpoint_of_engine(network: str, of: Mapping[str, Any], container_id: str) -> tuple[Any, ...]:
     return (
         network,
         of["NetworkID"],
@@ -175,9 +188,13 @@ def _endpoint_of_engine(network: str, of: Mapping[str, Any]) -> tuple[Any, ...]:
         of["GlobalIPv6Address"],
         of["GlobalIPv6PrefixLen"],
         of["MacAddress"],
-        tuple(of["Aliases"] or ()),
-        tuple(of.get("DNSNames") or ()),
+        _without_short_id(of["Aliases"] or (), container_id),
     )
+
+
+def _without_short_id(aliases: Iterable[str], container_id: str) -> tuple[str, ...]:
+    """Docker 25 and later keep the short id among DNSNames, but put it among Aliases for clients older than that."""
+    return tuple(name for name in aliases if name != container_id[:12])
 
 
 def _ports_of_engine(ports: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:

@@ -38,6 +38,7 @@ from hostinspect.kernel.text import text
 DEFAULT_DATA_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG_FILE = "/etc/docker/daemon.json"
 _MAX_CONFIG = 1 << 20  # bytes
+_MAX_LINKS = 40  # followed in one path, as many as the kernel does
 
 
 class EngineRecords(Struct, frozen=True, kw_only=True):
@@ -101,27 +102,42 @@ _OPTIONS = {
 
 
 def collect_engines(
-    host: Host, processes: Iterable[Process], gaps: GapLog, data_roots: Sequence[str] = ()
+    host: Host, processes: Iterable[Process], gaps: GapLog, data_roots: Sequence[str] = (), root: str = ""
 ) -> tuple[Engine, ...]:
     """The Docker engines of this host, by data root; running ones with their daemon's pid.
 
-    With `data_roots`, these and no others. Gaps: a configuration that cannot be read, a daemon whose data root cannot
-    be known, a data root of `data_roots` that is none. A daemon in a container is that container's affair.
+    With `data_roots`, these and no others. `root` is where the disk of another host is mounted: all paths are beneath
+    it, and no processes belong to it. Gaps: a configuration that cannot be read, a daemon whose data root cannot be
+    known. A daemon in a container is that container's affair.
     """
     found: dict[str, Engine] = {}
+    strangers = []
     for process in processes:
-        if _is_daemon(process) and _is_of_host(process, host, gaps):
-            data_root = _data_root_of(process, gaps)
-            if data_root:
-                found[data_root] = Engine(name="docker", data_root=data_root, pid=process.pid)
+        if not _is_daemon(process):
+            continue
+        if not _is_of_host(process, host):
+            if not in_container(process.cgroups):
+                strangers.append(process.pid)
+            continue
+        data_root = _data_root_of(process, gaps)
+        if data_root:
+            found[data_root] = Engine(name="docker", data_root=data_root, pid=process.pid)
     if data_roots:
-        explicit = [os.path.realpath(path) for path in data_roots]
+        explicit = [_resolve(path, root) for path in data_roots]
         return tuple(found.get(path, Engine(name="docker", data_root=path)) for path in dict.fromkeys(explicit))
-    config = _read_config(DEFAULT_CONFIG_FILE, gaps)
-    at_rest = _remapped(config.data_root or config.graph or DEFAULT_DATA_ROOT, config.userns_remap, gaps)
+    config = _read_config(DEFAULT_CONFIG_FILE, gaps, root)
+    at_rest = _remapped(config.data_root or config.graph or DEFAULT_DATA_ROOT, config.userns_remap, gaps, root)
     # A daemon that runs from /etc/docker/daemon.json has been found already, by the same path.
-    if at_rest not in found and _may_be_data_root(at_rest):
+    if at_rest not in found and _may_be_data_root(f"{root}{at_rest}"):
         found[at_rest] = Engine(name="docker", data_root=at_rest)
+    for pid in strangers:
+        gaps.add(
+            "engines",
+            f"dockerd, pid {pid}",
+            "it runs in a mount namespace of its own, so its paths are not the host's",
+            "name its data root with --data-root, as the host sees it",
+            minor=bool(found),
+        )
     return tuple(engine for _, engine in sorted(found.items()))
 
 
@@ -130,21 +146,14 @@ def _is_daemon(process: Process) -> bool:
     return "dockerd" in (process.comm, program)
 
 
-def _is_of_host(process: Process, host: Host, gaps: GapLog) -> bool:
+def _is_of_host(process: Process, host: Host) -> bool:
     """Whether a daemon sees the host's files. One in a container or in a namespace of its own does not."""
-    if process.mntns == host.mntns or process.mntns is None or host.mntns is None:
-        return process.mntns is not None or not in_container(process.cgroups)
-    if in_container(process.cgroups):
-        return False
-    if _home(process.pid):
-        return True  # rootless: a mount namespace of its own, with the host's home directories
-    gaps.add(
-        "engines",
-        f"dockerd, pid {process.pid}",
-        "it runs in a mount namespace of its own, so its paths are not the host's",
-        "name its data root with --data-root, as the host sees it",
-    )
-    return False
+    if process.mntns is None or host.mntns is None:
+        return not in_container(process.cgroups)
+    if process.mntns == host.mntns:
+        return True
+    # A rootless daemon has a mount namespace of its own, with the host's home directories.
+    return not in_container(process.cgroups) and bool(_home(process.pid))
 
 
 def in_container(cgroups: Iterable[str]) -> bool:
@@ -197,10 +206,10 @@ def _data_root_of(process: Process, gaps: GapLog) -> str | None:
     return _remapped(data_root, options.get("userns-remap") or config.userns_remap, gaps)
 
 
-def _read_config(path: str, gaps: GapLog) -> DaemonConfig:
+def _read_config(path: str, gaps: GapLog, root: str = "") -> DaemonConfig:
+    directory, _, name = path.rpartition("/")
     try:
-        directory, _, name = path.rpartition("/")
-        with Directory(directory or "/") as files:
+        with Directory(f"{root}{directory}" or "/") as files:
             return parse_config(files.read(name, _MAX_CONFIG))
     except FileNotFoundError:
         pass
@@ -211,18 +220,18 @@ def _read_config(path: str, gaps: GapLog) -> DaemonConfig:
     return DaemonConfig()
 
 
-def _remapped(data_root: str, remap: str, gaps: GapLog) -> str:
+def _remapped(data_root: str, remap: str, gaps: GapLog, root: str = "") -> str:
     """The real path of the data root; with userns-remap, its sub-directory UID.GID of the first ids of the user."""
-    data_root = os.path.realpath(data_root)
+    data_root = _resolve(data_root, root)
     if not remap or remap == "host":
         return data_root
     user, _, group = remap.partition(":")
     user = "dockremap" if user == "default" else user
-    uid, gid = _first_subid("subuid", user), _first_subid("subgid", group or user)
+    uid, gid = _first_subid("subuid", user, root), _first_subid("subgid", group or user, root)
     if uid is not None and gid is not None:
         return f"{data_root}/{uid}.{gid}"
     try:
-        with Directory(data_root) as files:
+        with Directory(f"{root}{data_root}") as files:
             names = [name for name in files.listdir() if name.count(".") == 1 and name.replace(".", "").isdecimal()]
     except OSError:
         names = []
@@ -237,10 +246,10 @@ def _remapped(data_root: str, remap: str, gaps: GapLog) -> str:
     return data_root
 
 
-def _first_subid(file: str, name: str) -> int | None:
+def _first_subid(file: str, name: str, root: str) -> int | None:
     """The first id of a user's or group's range in /etc/subuid or /etc/subgid (subuid(5))."""
     try:
-        with Directory("/etc") as etc:
+        with Directory(f"{root}/etc") as etc:
             content = text(etc.read(file, _MAX_CONFIG))
     except OSError:
         return None
@@ -250,6 +259,34 @@ def _first_subid(file: str, name: str) -> int | None:
         if owner == name and first.isdecimal():
             return int(first)
     return None
+
+
+def _resolve(path: str, root: str) -> str:
+    """`path` without symbolic links, as the daemon names its data root; beneath `root`, as if that were "/"."""
+    if not root:
+        return os.path.realpath(path)
+    resolved: list[str] = []
+    waiting = path.split("/")[::-1]
+    links = 0
+    while waiting:
+        part = waiting.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del resolved[-1:]
+            continue
+        try:
+            target = str(Path(root, *resolved, part).readlink())
+        except OSError:
+            resolved.append(part)
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            break
+        if target.startswith("/"):
+            resolved.clear()
+        waiting.extend(target.split("/")[::-1])
+    return "/" + "/".join(resolved)
 
 
 def _may_be_data_root(path: str) -> bool:
@@ -279,8 +316,8 @@ class _Notes:
             self._gaps.add(self._collector, subject, why, remedy)
 
 
-def collect_records(engine: Engine, gaps: GapLog) -> EngineRecords:
-    """Everything that `engine` wrote down under its data root.
+def collect_records(engine: Engine, gaps: GapLog, root: str = "") -> EngineRecords:
+    """Everything that `engine` wrote down under its data root, which is beneath `root`.
 
     What is unreadable or damaged is a gap each, and the rest is read; what goes away meanwhile is none. Without
     permission there is one gap for the whole data root.
@@ -289,7 +326,7 @@ def collect_records(engine: Engine, gaps: GapLog) -> EngineRecords:
     notes = {family: _Notes(family, data_root, gaps) for family in ("containers", "layers", "networks", "volumes")}
     image_note = _Notes("images", data_root, gaps)
     try:
-        with Directory(data_root) as files:
+        with Directory(f"{root}{data_root}") as files:
             if not files.exists("containers"):
                 gaps.add(
                     "engines", data_root, "no data root of Docker: it has no containers/", "name it with --data-root"
@@ -301,7 +338,7 @@ def collect_records(engine: Engine, gaps: GapLog) -> EngineRecords:
             swarm = read_swarm_networks(files, engine.name, data_root, notes["networks"])
             volumes = tuple(read_volumes(files, engine.name, data_root, notes["volumes"]))
             images = tuple(read_images(files, data_root, image_note))
-            _note_unknown_layers(files, containers, layers, notes["layers"], data_root)
+            _note_unknown_layers(files, containers, layers, gaps, data_root)
     except PermissionError as error:
         _Notes("engines", data_root, gaps)(data_root, error)
         return EngineRecords()
@@ -329,26 +366,33 @@ def _note_unknown_layers(
     files: Directory,
     containers: tuple[ContainerRecord, ...],
     layers: tuple[LayerRecord, ...],
-    note: _Notes,
+    gaps: GapLog,
     data_root: str,
 ) -> None:
     """Say whose layers are not known: all of a storage driver that is not overlay2, or one without its record."""
     known = {layer.container_id for layer in layers}
-    unknown: dict[str, int] = {}
+    told = {gap.subject for gap in gaps.as_tuple()}
+    unknown: dict[str, list[ContainerRecord]] = {}
     for container in containers:
         if container.id in known:
             continue
         if container.driver and container.driver not in DRIVERS:
-            unknown[container.driver] = unknown.get(container.driver, 0) + 1
-        elif not (container.dead or container.removal_in_progress) and files.exists(f"containers/{container.id}"):
-            note(
-                f"{data_root}/image/{container.driver}/layerdb/mounts/{container.id}",
+            unknown.setdefault(container.driver, []).append(container)
+            continue
+        subject = f"{data_root}/image/{container.driver}/layerdb/mounts/{container.id}"
+        is_going = container.dead or container.removal_in_progress or not files.exists(f"containers/{container.id}")
+        if subject not in told and not is_going:
+            gaps.add(
+                "layers",
+                subject,
                 f"container {container.name} has no readable record of its layers",
                 "docker rm it: it cannot be started without",
             )
-    for driver, count in sorted(unknown.items()):
-        note(
+    for driver, of_driver in sorted(unknown.items()):
+        gaps.add(
+            "layers",
             f"{data_root}, storage driver {driver}",
-            f"it does not write down the directories of its {count} containers where overlay2 does",
-            "start the container: while it runs, its mounts tell",
+            f"layers of {len(of_driver)} containers and names of images are not written down where overlay2 does it",
+            "start the containers that do not run: while they run, their mounts tell",
+            minor=all(container.running for container in of_driver),
         )

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol
 
 import pytest
@@ -82,14 +83,11 @@ def test_nothing_is_unreadable(read: oracle.DataRoot) -> None:
 
 
 def test_containers(said: Answers, read: oracle.DataRoot) -> None:
-    found = {of["Id"]: oracle.container_of_engine(of) for of in said.containers}
-    records = {
-        container_id: oracle.container_of_record(record, read.layers.get(container_id))
-        for container_id, record in read.containers.items()
-    }
-    assert records.keys() == found.keys()
-    for container_id, of in found.items():
-        assert records[container_id] == of
+    assert read.containers.keys() == {of["Id"] for of in said.containers}
+    for inspect in said.containers:
+        container_id = inspect["Id"]
+        engine, record = oracle.container_pair(inspect, read.containers[container_id], read.layers.get(container_id))
+        assert record == engine
 
 
 def test_networks(said: Answers, read: oracle.DataRoot) -> None:
@@ -125,3 +123,28 @@ def test_sandboxes(said: Answers, read: oracle.DataRoot) -> None:
         sandbox_id = container["NetworkSettings"]["SandboxID"]
         if container["State"]["Running"] and sandbox_id:
             assert sandboxes[sandbox_id] == container["Id"]
+
+
+def test_tables_while_the_daemon_writes_them(host: LabHost) -> None:
+    """Networks and volumes come and go; what is read meanwhile is always one of the states in between."""
+    before = oracle.DataRoot(data_root(host))
+    script = """
+        for number in 1 2 3 4 5; do
+            docker network create busy-$number; docker volume create busy-$number
+        done
+        docker network rm busy-1 busy-2 busy-3 busy-4 busy-5; docker volume rm busy-1 busy-2 busy-3 busy-4 busy-5
+    """
+    writer = Thread(target=host.run, args=(["sh", "-c", script],))
+    writer.start()
+    seen = 0
+    while writer.is_alive():
+        meanwhile = oracle.DataRoot(data_root(host))
+        assert meanwhile.notes == []
+        assert meanwhile.networks.keys() >= before.networks.keys()
+        assert meanwhile.volumes.keys() >= before.volumes.keys()
+        assert all(name.startswith("busy-") for name in meanwhile.volumes.keys() - before.volumes.keys())
+        seen = max(seen, len(meanwhile.networks.keys() - before.networks.keys()))
+    writer.join()
+    assert seen > 0
+    after = oracle.DataRoot(data_root(host))
+    assert (after.networks.keys(), after.volumes.keys()) == (before.networks.keys(), before.volumes.keys())

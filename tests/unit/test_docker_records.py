@@ -83,12 +83,14 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_every_container_as_docker_inspect(recorded: Recorded) -> None:
-    found = {of["Id"]: oracle.container_of_engine(of) for of in recorded.answers["containers"]}
-    assert len(found) > 20
-    assert {
-        container_id: oracle.container_of_record(record, recorded.layers.get(container_id))
-        for container_id, record in recorded.containers.items()
-    } == found
+    assert len(recorded.containers) > 20
+    assert recorded.containers.keys() == {of["Id"] for of in recorded.answers["containers"]}
+    for inspect in recorded.answers["containers"]:
+        container_id = inspect["Id"]
+        engine, record = oracle.container_pair(
+            inspect, recorded.containers[container_id], recorded.layers.get(container_id)
+        )
+        assert record == engine
 
 
 def test_every_network_as_docker_network_inspect(recorded: Recorded) -> None:
@@ -668,6 +670,44 @@ def test_daemon_in_a_mount_namespace_of_its_own_is_a_gap() -> None:
     assert found(dockerd(mntns=2)) == ([], 1)
 
 
+def test_stranger_beside_the_host_s_own_engine_is_minor() -> None:
+    gaps = GapLog()
+    collect_engines(HOST, [dockerd(mntns=2), dockerd()], gaps)
+    [gap] = gaps.as_tuple()
+    assert gap.minor
+
+
+@pytest.mark.parametrize(
+    ("link", "is_at"),
+    [("/data/docker", "/data/docker"), ("../../data/docker", "/data/docker"), (None, "/var/lib/docker")],
+)
+def test_disk_of_another_host(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str | None, is_at: str
+) -> None:
+    monkeypatch.setattr(engines, "DEFAULT_DATA_ROOT", DATA_ROOT)
+    root = tmp_path / "disk"
+    (root / "var/lib").mkdir(parents=True)
+    (root / "data").mkdir()
+    if link:
+        (root / "var/lib/docker").symlink_to(link)
+    data_root.rename(root / is_at[1:])
+    gaps = GapLog()
+    [engine] = collect_engines(HOST, (), gaps, root=str(root))
+    assert (engine.data_root, engine.pid) == (is_at, None)
+    records = collect_records(engine, gaps, root=str(root))
+    assert {record.data_root for record in records.containers} == {is_at}
+    assert all(layer.upper.startswith(f"{is_at}/overlay2/") for layer in records.layers)
+    assert gaps.as_tuple() == ()
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("/a/b")
+    gaps = GapLog()
+    [engine] = collect_engines(HOST, (), gaps, ["/a"], root=str(tmp_path))
+    assert collect_records(engine, gaps, root=str(tmp_path)) == EngineRecords()
+    assert len(gaps.as_tuple()) == 1
+
+
 def test_rootless_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "_home", lambda pid: "/home/ann")
     rootless = dockerd("--rootless", mntns=2, cgroup="/user.slice/user-1000.slice/docker.service")
@@ -675,9 +715,7 @@ def test_rootless_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_userns_remap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(engines, "_first_subid", {("subuid", "dockremap"): 1000, ("subgid", "dockremap"): 2000}.get)
-
-    def first_subid(file: str, name: str) -> int | None:
+    def first_subid(file: str, name: str, root: str) -> int | None:
         return {("subuid", "dockremap"): 1000, ("subgid", "dockremap"): 2000}.get((file, name))
 
     monkeypatch.setattr(engines, "_first_subid", first_subid)

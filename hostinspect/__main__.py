@@ -1,0 +1,5 @@
+"""`python -m hostinspect`."""
+
+from hostinspect.cli import main
+
+main()

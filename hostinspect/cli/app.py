@@ -1,0 +1,136 @@
+"""The group of commands, and what becomes of everything that can go wrong below it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from hostinspect import __version__
+from hostinspect.cli.help import HELP
+
+DEFAULT = "report"
+COMMANDS = {  # name: module and attribute, loaded when asked for
+    "report": ("hostinspect.cli.report", "report"),
+    "schema": ("hostinspect.cli.schema", "schema"),
+}
+
+# Exit codes beside click's 0 and 2, and 3 of `hostinspect.cli.report`. A bug must not look like an answer, and 1 is
+# one; sysexits(3) has codes for these.
+EX_SOFTWARE = 70
+EX_IOERR = 74
+INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class Commands(click.Group):
+    """Commands loaded one by one. Without a name it is the default one; options may stand before the name too."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`-o json`, `-o json report` and `report -o json` are the same."""
+        if args[:1] not in (["--help"], ["-h"], ["--version"]) and (not args or args[0].startswith("-")):
+            before, rest = self._options_before(ctx, args)
+            args = [*(rest[:1] or [DEFAULT]), *before, *rest[1:]]
+        return super().parse_args(ctx, args)
+
+    def _options_before(self, ctx: click.Context, args: list[str]) -> tuple[list[str], list[str]]:
+        """The options in front, by the default command's parser, and what follows from the first bare word on."""
+        command = self.get_command(ctx, DEFAULT)
+        assert command is not None
+        with command.make_context(DEFAULT, [], parent=ctx, resilient_parsing=True) as default:
+            parser = command.make_parser(default)
+            parser.allow_interspersed_args = False
+            _, rest, _ = parser.parse_args([*args])
+        return args[: len(args) - len(rest)], rest
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean {close[0]}?" if close else f" There are: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No such command: {name}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def get_help(self, ctx: click.Context) -> str:
+        return HELP.rstrip("\n")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="hostinspect", message="%(prog)s %(version)s")
+def hostinspect() -> None:
+    """Shows what a Docker host is made of (`hostinspect.cli.help` has the text)."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code. What a person can do something about never ends in a traceback."""
+    try:
+        code = hostinspect.main([*arguments], prog_name="hostinspect", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as request:
+        return request.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_stdout()
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is None and error.errno is not None and not _is_debug():
+            # Collectors turn what the host refuses into gaps; what is left is our own output.
+            _say(f"the output could not be written: {os.strerror(error.errno)}")
+            _drop_stdout()
+            return EX_IOERR
+        return _bug(error)
+    except Exception as error:
+        return _bug(error)
+    return code if isinstance(code, int) else 0
+
+
+def _drop_stdout() -> None:
+    """Python flushes stdout once more at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_debug() -> bool:
+    return bool(os.environ.get("HOSTINSPECT_DEBUG"))
+
+
+def _bug(error: Exception) -> int:
+    """One line for the person at the shell; the traceback for whoever sets HOSTINSPECT_DEBUG."""
+    if _is_debug():
+        import traceback
+
+        traceback.print_exception(error)
+        return EX_SOFTWARE
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else ""  # noqa: PTH119
+    _say(
+        f"this is a bug in hostinspect {__version__}: {type(error).__name__}: {error}{where}\n"
+        "The same command with HOSTINSPECT_DEBUG=1 before it says more; please report that."
+    )
+    return EX_SOFTWARE
+
+
+def _say(message: str) -> None:
+    click.echo(f"hostinspect: {message}", err=True)

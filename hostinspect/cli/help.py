@@ -1,0 +1,39 @@
+"""What `hostinspect --help` says.
+
+Written out rather than composed by click, so that it can be printed without loading click, which takes three times as
+long as Python itself to start (`docs/report.md`). A test holds it against the commands and options that there are.
+"""
+
+HELP = """\
+Usage: hostinspect [OPTIONS] [COMMAND]
+
+  Shows what a Docker host is made of, read from the kernel and the disk and
+  never from the daemon: it answers also while dockerd hangs or is dead.
+  Without a command it prints the report. Run it as root, on the host.
+
+Commands:
+  report    networks, the containers on them, ports, mounts, volumes (default)
+  schema    the JSON Schema of `report -o json`
+
+Options of report, also without naming it:
+  -o, --output tree|json|yaml     what to print; a tree for people by default
+  --data-root DIR                 an engine's directory that is not found by
+                                  itself; may be given several times
+  --color auto|always|never       auto: on a terminal, and without NO_COLOR
+  -v, --verbose                   whole ids and paths, every layer, label, rule
+  -q, --quiet                     do not tell what could not be seen
+
+Other options:
+  --version                       the version
+  -h, --help                      this; with a command, its own
+
+Exit status:
+  0 all was seen · 2 wrong usage · 3 something could not be seen, the gaps say
+  what and why · 130 interrupted
+
+Examples:
+  hostinspect                     the whole host, for reading
+  hostinspect | less              in a pipe: no colour, one thing a line
+  hostinspect -o json | jq '.containers[] | {name, state, pid}'
+  hostinspect --data-root /mnt/disk/docker
+"""

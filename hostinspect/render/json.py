@@ -1,0 +1,30 @@
+"""The report as JSON: the topology as it is, indented, in an order that does not change."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from hostinspect.topology import Topology
+
+_NOT_PLAIN = re.compile(r"[^\n\x20-\x7e]")
+
+
+def render_json(topology: Topology) -> str:
+    r"""JSON as RFC 8259 has it, two spaces deep, ending in a newline.
+
+    JSON itself escapes the C0 control characters only. DEL, the C1 controls and what reorders text on a screen become
+    `\uXXXX` here too: the same value for a program, and nothing a terminal would obey.
+    """
+    text = msgspec.json.format(msgspec.json.encode(topology), indent=2).decode()
+    return _NOT_PLAIN.sub(_escaped, text) + "\n"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """Only within strings can such a character stand, so the escape always means the character."""
+    character = match[0]
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2))

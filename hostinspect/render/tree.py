@@ -1,0 +1,132 @@
+"""The report as a tree for people: networks, the containers on them, and what belongs to each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from rich.color import ColorSystem
+from rich.style import Style as RichStyle
+
+from hostinspect.render.layout import ASCII_GUIDES, Branch, Guides, Item, Layout, Line, Span, Style, detail, item
+from hostinspect.render.networks import homeless_branch, network_branches
+from hostinspect.render.remainder import gap_branches, remaining_branches
+from hostinspect.render.text import safe
+from hostinspect.render.view import View
+from hostinspect.topology import Engine, Topology
+
+# Few, and with a meaning: red is broken, yellow is other than recorded or not certain.
+_STYLES = {
+    "name": RichStyle(bold=True),
+    "dim": RichStyle(dim=True),
+    "warn": RichStyle(color="yellow"),
+    "bad": RichStyle(color="red", bold=True),
+}
+_MARKS: tuple[tuple[Style, str], ...] = (("bad", "broken"), ("warn", "look at"))
+_NAMED = 12
+_DEFAULT_DATA_ROOT = "/var/lib/docker"
+
+
+def render_tree(
+    topology: Topology,
+    *,
+    width: int | None = None,
+    color: bool = False,
+    ascii_only: bool = False,
+    verbose: bool = False,
+    show_gaps: bool = True,
+) -> str:
+    """The whole report, ending in a newline.
+
+    `width` in columns breaks lines, None leaves each thing on one line, for a pipe. `ascii_only` is for terminals
+    of which no more is known. No text of the host gets through unescaped (`hostinspect.render.text.safe`).
+    """
+    view = View(topology, verbose=verbose)
+    sections = [*network_branches(view), *homeless_branch(view), *remaining_branches(view)]
+    sections.insert(0, Branch(_headline(view), [*_attention(sections), *_unseen(view)]))
+    if show_gaps:
+        sections += gap_branches(view)
+    layout = Layout(width, ASCII_GUIDES if ascii_only else Guides(), partial(safe, ascii_only=ascii_only))
+    lines: list[str] = []
+    for position, section in enumerate(sections):
+        if position and (position == 1 or _is_tall(section) or _is_tall(sections[position - 1])):
+            lines.append("")
+        lines += (_text(spans, color=color) for spans in layout.lines(section))
+    return "\n".join(lines) + "\n"
+
+
+def _is_tall(section: Branch) -> bool:
+    """Whether it is more than a heading; those that are not, such as empty networks, stand close."""
+    return bool(section.branches or section.details)
+
+
+def _text(spans: Iterable[Span], *, color: bool) -> str:
+    """A line, without trailing blanks."""
+    row = [*spans]
+    while row and not row[-1].text.strip(" "):
+        row.pop()
+    if not row:
+        return ""
+    row[-1] = row[-1]._replace(text=row[-1].text.rstrip(" "))
+    if not color:
+        return "".join(span.text for span in row)
+    return "".join(
+        _STYLES[span.style].render(span.text, color_system=ColorSystem.STANDARD) if span.style else span.text
+        for span in row
+    )
+
+
+def _headline(view: View) -> Line:
+    """`web-01 · Debian 12, Linux 6.1 · docker 28.5, daemon running · 12 containers (9 running) · …`."""
+    topology = view.topology
+    host = topology.host
+    running = len(view.running)
+    counts = [
+        f"{_count(len(topology.containers), 'container')} ({running} running)"
+        if topology.containers
+        else "no container",
+        _count(len(topology.networks), "network"),
+        _count(len(topology.volumes), "volume"),
+    ]
+    engines = [_engine(engine) for engine in host.engines] or [item("no engine found", style="warn")]
+    system = f"{host.os}, Linux {host.kernel}" if host.os else f"Linux {host.kernel}"
+    items = [item(host.hostname, style="name"), item(system), *engines, *map(item, counts)]
+    return Line(items, gap=Span(" · ", "dim"))
+
+
+def _engine(engine: Engine) -> Item:
+    name = f"{engine.name} {engine.version}" if engine.version else engine.name
+    where = "" if engine.data_root == _DEFAULT_DATA_ROOT else f" in {engine.data_root}"
+    return item(f"{name}{where}, daemon ", Span(engine.daemon, "" if engine.daemon == "running" else "bad"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _attention(sections: Iterable[Branch]) -> Iterator[Line]:
+    """What is marked below as broken, or as worth a look, so that nobody has to scroll for it."""
+    marked: dict[str, dict[str, None]] = {"bad": {}, "warn": {}}
+    for branch in _walk(sections):
+        styles = {style for line in (branch.line, *branch.details) for spans in line.items for _, style in spans}
+        worst = "bad" if "bad" in styles else "warn" if "warn" in styles else None
+        if worst:
+            marked[worst][branch.line.items[0][0].text] = None
+    for style, label in _MARKS:
+        names = [*marked[style]]
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            yield detail(label, item(", ".join(names[:_NAMED]) + more, style=style), style=style)
+
+
+def _unseen(view: View) -> Iterator[Line]:
+    gaps = sum(not gap.minor for gap in view.topology.gaps)
+    if gaps:
+        words = f"{_count(gaps, 'thing')}, told at the end: what follows is not the whole"
+        yield detail("unseen", item(words, style="warn"), style="warn")
+
+
+def _walk(branches: Iterable[Branch]) -> Iterator[Branch]:
+    for branch in branches:
+        yield branch
+        yield from _walk(branch.branches)

@@ -1,0 +1,144 @@
+"""A topology with the look-ups that its description needs, and how much of it is asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cached_property
+
+from hostinspect.topology import Bridge, Container, Link, Mount, Network, NetworkNamespace, Topology
+
+GWBRIDGE = "docker_gwbridge"
+SHORT = 12  # as docker shortens an id
+
+
+class View:
+    """Look-ups by the keys that the parts of a topology refer to each other with."""
+
+    def __init__(self, topology: Topology, *, verbose: bool = False) -> None:
+        self.topology = topology
+        self.verbose = verbose
+        self.now = topology.host.collected_at
+        self.containers = {container.id: container for container in topology.containers}
+        self.networks = {network.id: network for network in topology.networks}
+        self.namespaces = {namespace.inode: namespace for namespace in topology.netns}
+        self.links = {(link.netns, link.ifname): link for link in topology.links}
+        self.bridges = {(bridge.netns, bridge.name): bridge for bridge in topology.bridges}
+        self.host_netns = next((namespace.inode for namespace in topology.netns if namespace.host), None)
+
+    # --- containers ---
+
+    @cached_property
+    def running(self) -> list[Container]:
+        """Those with a process: running or paused."""
+        return [container for container in self.topology.containers if is_running(container)]
+
+    @cached_property
+    def sharers(self) -> dict[str, list[Container]]:
+        """Running containers that joined another one's network namespace, by that one's id."""
+        sharers: dict[str, list[Container]] = defaultdict(list)
+        for container in self.running:
+            owner = self.containers.get(container.shares_netns_with or "")
+            if owner is not None and owner is not container and is_running(owner):
+                sharers[owner.id].append(container)
+        return dict(sharers)
+
+    @cached_property
+    def home(self) -> dict[str, str]:
+        """The network under which each running container is described in full: that which it was started on.
+
+        Where it is not on it any more, the first other one; docker_gwbridge, the way out of overlay networks, last.
+        A container in another one's namespace is described with that one, and is not in here.
+        """
+        return {c.id: home for c in self.running if not self.is_sharer(c) and (home := self._home(c))}
+
+    def _home(self, container: Container) -> str | None:
+        mode = network_of_mode(container.network_mode)
+        candidates = [self.networks[e.network_id] for e in container.endpoints if e.network_id in self.networks]
+        if not candidates:
+            candidates = [n for n in self.topology.networks if n.driver in ("host", "null") and n.name == mode]
+        candidates.sort(key=lambda n: (mode not in (n.name, n.id), n.name == GWBRIDGE, n.name or "", n.id))
+        return candidates[0].id if candidates else None
+
+    def is_sharer(self, container: Container) -> bool:
+        """Whether it is described below the container whose network namespace it joined."""
+        return any(container is sharer for sharer in self.sharers.get(container.shares_netns_with or "", ()))
+
+    def name(self, container_id: str) -> str:
+        """A container's name; of one not known, the short id."""
+        container = self.containers.get(container_id)
+        return container.name if container else short_id(container_id)
+
+    @cached_property
+    def mounts_of(self) -> dict[tuple[str, str], list[tuple[Container, Mount]]]:
+        """Who has what mounted, by ("volume", name) or ("bind", source); see `mount_key`."""
+        users: dict[tuple[str, str], list[tuple[Container, Mount]]] = defaultdict(list)
+        for container in self.topology.containers:
+            for mount in container.mounts:
+                key = mount_key(mount)
+                if key is not None:
+                    users[key].append((container, mount))
+        return dict(users)
+
+    # --- namespaces and links ---
+
+    def namespace_name(self, inode: int) -> str:
+        """What ip-netns(8) or docker would call a namespace: the last part of the path that pins it, else the inode."""
+        namespace = self.namespaces.get(inode)
+        if namespace is None or not namespace.paths:
+            return f"namespace {inode}"
+        return namespace.paths[0].rsplit("/", 1)[-1]
+
+    @cached_property
+    def links_in(self) -> dict[int, list[Link]]:
+        """The links of each namespace. A namespace with none was not entered: every one has its lo."""
+        links: dict[int, list[Link]] = defaultdict(list)
+        for link in self.topology.links:
+            links[link.netns].append(link)
+        return dict(links)
+
+    def bridge_of(self, network: Network) -> Bridge | None:
+        """A network's bridge: on the host, or in the hidden namespace of an overlay network."""
+        netns = network.netns if network.netns is not None else self.host_netns
+        return self.bridges.get((netns or 0, network.bridge or ""))
+
+    def peer_namespace(self, link: Link) -> NetworkNamespace | None:
+        """Where a veth's other end is."""
+        return self.namespaces.get(link.peer.netns) if link.peer else None
+
+    # --- what could be seen ---
+
+    def listeners_known(self, netns: int | None, proto: str) -> bool:
+        """Whether the listening sockets of a namespace were read, so that "nothing listens" can be said.
+
+        Those of SCTP can be read only where the kernel has a module for that loaded, and nobody says whether it has.
+        """
+        if netns is None or netns not in self.links_in or proto not in ("tcp", "udp"):
+            return False
+        return not any(gap.collector == "sockets" and str(netns) in gap.subject for gap in self.topology.gaps)
+
+    @cached_property
+    def saw_everything(self) -> bool:
+        """Whether a thing that was not found is not there."""
+        return all(gap.minor for gap in self.topology.gaps)
+
+
+def is_running(container: Container) -> bool:
+    """Whether it has a process now."""
+    return container.pid is not None or container.state in ("running", "paused")
+
+
+def network_of_mode(network_mode: str | None) -> str:
+    """The name or id of the network that a container was started on. Docker's default one is `bridge`."""
+    return "bridge" if network_mode in (None, "", "default") else network_mode
+
+
+def mount_key(mount: Mount) -> tuple[str, str] | None:
+    """What two containers that share a mount have in common: the volume, or the directory of the host."""
+    if mount.type == "volume" and mount.name:
+        return "volume", mount.name
+    return ("bind", mount.source) if mount.type == "bind" and mount.source else None
+
+
+def short_id(id_: str) -> str:
+    """An id as docker shortens it, and as its commands take it: without the algorithm, 12 digits."""
+    return id_.removeprefix("sha256:")[:SHORT]

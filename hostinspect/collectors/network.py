@@ -110,7 +110,8 @@ class _Tour:
         self.found = {self.host: first, **found}
         self.entered: set[int] = set()
         self.vanished: set[int] = set()
-        self.refused: dict[int, list[int]] = {}  # by errno: namespaces that could not be entered
+        # Namespaces that could not be entered, by what the host answered: errno and words.
+        self.refused: dict[tuple[int, str], list[int]] = {}
         self.links: list[Link] = []
         self.addresses: list[Address] = []
         self.routes: list[Route] = []
@@ -157,13 +158,13 @@ class _Tour:
             self.vanished.add(inode)
             return
         except OSError as error:
-            self.refused.setdefault(error.errno or 0, []).append(inode)
+            self._refuse(inode, error)
             return
         try:
             try:
                 self.visitor.enter(fd, inode)
             except OSError as error:
-                self.refused.setdefault(error.errno or 0, []).append(inode)
+                self._refuse(inode, error)
                 return
             self.entered.add(inode)
             self._read(inode, fd, stack)
@@ -261,7 +262,8 @@ class _Tour:
             if self.host_route and unnamed and inode in called_by_host:
                 self._translate(self.host_route, inode, called_by_host[inode], unnamed)
         # Those with a name and no process first: the hidden namespaces of overlay networks, which many others share.
-        targets = sorted(self.entered - {self.host}, key=lambda inode: bool(self.found[inode].pids))
+        targets = [inode for inode in self.found if inode in self.entered and inode != self.host]
+        targets.sort(key=lambda inode: bool(self.found[inode].pids))
         questions = NSID_QUESTIONS
         for inode, unnamed in self.unnamed.items():
             if unnamed and inode != self.host and questions > 0:
@@ -325,6 +327,9 @@ class _Tour:
 
     # --- gaps ---
 
+    def _refuse(self, inode: int, error: OSError) -> None:
+        self.refused.setdefault((error.errno or 0, error.strerror or str(error)), []).append(inode)
+
     def _gap(self, family: str, inode: int, error: Exception) -> None:
         where = next(iter(self.found[inode].paths), None) or f"pid {next(iter(self.found[inode].pids), '?')}"
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -334,10 +339,10 @@ class _Tour:
         self.gaps.add(family, f"{family} of net:[{inode}] ({where})", why, remedy)
 
     def _add_gaps(self) -> None:
-        for number, inodes in self.refused.items():
+        for (number, why), inodes in self.refused.items():
             subject = f"{len(inodes)} network namespaces" if len(inodes) > 1 else f"net:[{inodes[0]}]"
             remedy = _permission() if number in (errno.EPERM, errno.EACCES) else None
-            self.gaps.add(COLLECTOR, subject, os.strerror(number), remedy)
+            self.gaps.add(COLLECTOR, subject, why, remedy)
         lost = [inode for inode, unnamed in self.unnamed.items() if unnamed]
         if lost and not self.refused:  # else that is why
             self.gaps.add(

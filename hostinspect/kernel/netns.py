@@ -249,8 +249,11 @@ _setns: Callable[[int, int], None] | None = None
 
 
 def _setns_of_libc() -> Callable[[int, int], None]:
-    """setns(2) for Python before 3.12, which has no os.setns()."""
-    import ctypes
+    """setns(2) for Python before 3.12, which has no os.setns(). Raises OSError where it was built without ctypes."""
+    try:
+        import ctypes
+    except ImportError as error:
+        raise OSError(errno.ENOSYS, f"setns(2) needs Python 3.12 or ctypes: {error}") from None
 
     function = ctypes.CDLL(None, use_errno=True).setns  # not find_library(), which starts processes
     function.argtypes = (ctypes.c_int, ctypes.c_int)

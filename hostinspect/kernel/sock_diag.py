@@ -52,7 +52,8 @@ Message = tuple[int, bytes]
 
 def listening_sockets(netns: int, proc: str = "/proc") -> list[ListeningSocket]:
     """TCP sockets in LISTEN (MPTCP's too), unconnected bound UDP ones, and SCTP listeners, of the namespace that the
-    calling thread is in; `netns` is put in each. A socket of the kernel itself (a VXLAN's) has inode 0.
+    calling thread is in; `netns` is put in each. A socket of the kernel itself (a VXLAN's) is among them, with an inode
+    that no process holds.
 
     No module is loaded for it: where inet_diag, tcp_diag or udp_diag are not there, /proc/thread-self/net is read,
     which does not tell `v6only`. Raises NetlinkError, OSError, ValueError.

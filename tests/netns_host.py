@@ -185,7 +185,7 @@ def pyroute2_link(link: Any, netns: int) -> Link:
 
 
 def swapped(priority: int) -> str:
-    """pyroute2 takes the two bytes for a number of the machine's; 802.1D, brctl(8) and ip(8) have them the other way."""
+    """pyroute2 takes the two bytes for a number of the machine's; to brctl(8) and ip(8) they are big-endian."""
     return priority.to_bytes(2, sys.byteorder).hex()
 
 

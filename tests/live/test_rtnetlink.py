@@ -372,3 +372,19 @@ def test_without_root_there_is_no_host() -> None:
     """The fixture fails; it does not let the tests be skipped."""
     program = "import os; os.setuid(65534)\nimport subprocess\nsubprocess.run(['unshare', '--net', 'true'], check=True)"
     assert subprocess.run([sys.executable, "-c", program], stderr=subprocess.DEVNULL, check=False).returncode != 0
+
+
+def test_the_kernel_translates_what_a_namespace_calls_another(host: NetnsHost) -> None:
+    program = """
+import os
+from hostinspect.kernel import rtnetlink
+from hostinspect.kernel.netlink import NETLINK_ROUTE, NetlinkSocket
+names = {}
+with NetlinkSocket(NETLINK_ROUTE) as route:
+    for name in ("a", "overlay"):
+        fd = os.open(f"/run/netns/{name}", os.O_RDONLY)
+        names[name] = rtnetlink.nsid(route, fd)
+    known = rtnetlink.nsids_of(route, names["a"])
+print(list(known.values()).count(names["overlay"]))
+"""
+    assert host.run(sys.executable, "-c", program) == "1\n"

@@ -53,7 +53,7 @@ class Commands(click.Group):
         with command.make_context(DEFAULT, [], parent=ctx, resilient_parsing=True) as default:
             parser = command.make_parser(default)
             parser.allow_interspersed_args = False
-            _, rest, _ = parser.parse_args([*args])
+            _, rest, _ = parser.parse_args([*args])  # resilient: of a wrong option the command itself will tell
         return args[: len(args) - len(rest)], rest
 
     def resolve_command(
@@ -81,7 +81,9 @@ def hostinspect() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code. What a person can do something about never ends in a traceback."""
     try:
-        code = hostinspect.main([*arguments], prog_name="hostinspect", standalone_mode=False)
+        # Not click's main(): it makes exit code 1 of a closed pipe.
+        with hostinspect.make_context("hostinspect", [*arguments]) as ctx:
+            code = hostinspect.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as request:
         return request.exit_code

@@ -10,6 +10,7 @@ from hostinspect.render.times import ago, uptime
 from hostinspect.render.view import View, is_running, mount_key, network_of_mode, short_id
 from hostinspect.topology import Container, Drift, Endpoint, Mount, Network
 
+_FEW = 5  # other users of a mount that are named without --verbose: everybody has /etc/localtime
 _PLAIN_PROPAGATION = ("", "rprivate", "private")
 
 
@@ -209,7 +210,9 @@ def mount_lines(view: View, container: Container) -> Iterator[Line]:
             items.append(item("not mounted", style="bad"))
         others = _other_users(view, container, mount)
         if others:
-            items.append(item(f"shared with {', '.join(others)}"))
+            shown = others if view.verbose else others[:_FEW]
+            more = f" and {len(others) - len(shown)} more" if len(shown) < len(others) else ""
+            items.append(item(f"shared with {', '.join(shown)}{more}"))
         yield detail(mount.type, *items)
 
 

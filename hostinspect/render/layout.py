@@ -100,8 +100,9 @@ class Layout(NamedTuple):
     def _prefixed(self, line: Line, first: str, rest: str) -> Iterator[list[Span]]:
         room = None if self.width is None else max(self.width - len(rest), _NARROWEST)
         items = [tuple(Span(self.escape(text), style) for text, style in spans) for spans in line.items]
+        gap = line.gap._replace(text=self.escape(line.gap.text)) if line.gap.text.strip() else line.gap
         prefix = first
-        for spans in wrap(line._replace(items=items), room):
+        for spans in wrap(line._replace(items=items, gap=gap), room):
             yield [Span(prefix, "dim"), *spans] if prefix else spans
             prefix = rest
 

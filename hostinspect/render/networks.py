@@ -48,8 +48,10 @@ def _kind(view: View, network: Network) -> Iterator[Item]:
     """`172.17.0.0/16  on docker0 172.17.0.1`, and what else there is to a driver."""
     if network.config_only:
         yield item("config-only: a template of other networks")
-    elif network.driver not in ("bridge", network.name) and network.driver != "null":
-        yield item(network.driver or "driver not known", *([f" ({network.mode})"] if network.mode else []))
+    elif network.driver is None:
+        yield item("driver not known")
+    elif network.driver not in ("bridge", "null", network.name):
+        yield item(network.driver, *([f" ({network.mode})"] if network.mode else []))
     for pool in network.subnets:
         yield item(pool.subnet)
     if network.parent:

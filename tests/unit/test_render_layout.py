@@ -1,0 +1,88 @@
+"""Items on lines: what is broken where, and that nothing is lost."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from hostinspect.render.layout import ASCII_GUIDES, Branch, Guides, Layout, Line, Span, detail, item, wrap
+from hostinspect.render.text import safe
+
+
+def _texts(line: Line, room: int | None) -> list[str]:
+    return ["".join(span.text for span in row).rstrip(" ") for row in wrap(line, room)]
+
+
+def _tree(branch: Branch, width: int | None = None, guides: Guides | None = None) -> str:
+    layout = Layout(width, guides or Guides(), safe)
+    return "\n".join("".join(span.text for span in row) for row in layout.lines(branch))
+
+
+def test_a_line_breaks_between_items_first() -> None:
+    line = Line([item("eth0 ↔ veth1"), item("app:latest"), item("pid 316")], hang=2)
+    assert _texts(line, 30) == ["eth0 ↔ veth1  app:latest", "  pid 316"]
+    assert _texts(line, None) == ["eth0 ↔ veth1  app:latest  pid 316"]
+
+
+def test_an_item_longer_than_the_line_breaks_between_words() -> None:
+    assert _texts(Line([item("drift"), item("recorded one, now quite another")], hang=4), 24) == [
+        "drift",
+        "    recorded one, now",
+        "    quite another",
+    ]
+
+
+def test_a_word_longer_than_the_line_breaks_inside() -> None:
+    assert _texts(Line([item("x" * 50)], hang=2), 24) == ["x" * 22, "  " + "x" * 22, "  " + "x" * 6]
+
+
+def test_wide_characters_count_as_what_they_take() -> None:
+    assert all(cell_len(text) <= 24 for text in _texts(Line([item("数据库" * 12)]), 24))
+
+
+def test_columns_align_what_follows() -> None:
+    rows = [_texts(Line([item(name), item("next")], columns=(6,)), 40)[0] for name in ("web1", "volweb")]
+    assert rows == ["web1    next", "volweb  next"]
+
+
+def test_details_stand_under_their_branch_and_children_hang_on_it() -> None:
+    tree = Branch(
+        Line([item("net")]),
+        (),
+        [
+            Branch(Line([item("a")]), [detail("port", item("80"))], [Branch(Line([item("side")]))]),
+            Branch(Line([item("b")]), [detail("port", item("81"))]),
+        ],
+    )
+    assert _tree(tree).splitlines() == [
+        "net",
+        "├─ a",
+        "│  │  port     80",
+        "│  └─ side",
+        "└─ b",
+        "      port     81",
+    ]
+    assert _tree(tree, guides=ASCII_GUIDES).isascii()
+
+
+def test_escapes_are_measured() -> None:
+    branch = Branch(Line([item("\x1b" * 20)]))
+    lines = _tree(branch, 40).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert "".join(line.strip() for line in lines) == r"\x1b" * 20
+
+
+@given(
+    st.lists(st.text(st.characters(categories=["L", "N", "P", "Zs", "Cc", "Cf"]), min_size=1, max_size=60), max_size=8),
+    st.integers(24, 90),
+    st.integers(0, 12),
+)
+def test_nothing_is_lost_and_nothing_is_wider(texts: list[str], room: int, hang: int) -> None:
+    escape = partial(safe, ascii_only=False)
+    items = [(Span(escape(text)),) for text in texts]
+    rows = _texts(Line(items, hang=hang), room)
+    assert all(cell_len(row) <= room for row in rows)
+    assert "".join(rows).replace(" ", "") == "".join(span.text for spans in items for span in spans).replace(" ", "")

@@ -113,7 +113,7 @@ class Link(Record, frozen=True, kw_only=True):
     altnames: tuple[str, ...] = ()
     master: int | None = None  # IFLA_MASTER: ifindex of its bridge or bond, in the same namespace
     link: int | None = None  # IFLA_LINK: ifindex of peer or lower device
-    link_netnsid: int | None = None  # IFLA_LINK_NETNSID: where `link` is; means something in `netns` only
+    link_netnsid: int | None = None  # IFLA_LINK_NETNSID: where `link` is, in `netns`'s words; -1: elsewhere, unnamed
     port_state: str | None = None  # IFLA_BRPORT_STATE: disabled, listening, learning, forwarding, blocking
     bridge_id: str | None = None  # "8000.0242a1b2c3d4" as brctl(8) spells it
     stp: bool | None = None  # IFLA_BR_STP_STATE

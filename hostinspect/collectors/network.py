@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -255,8 +255,10 @@ class _Tour:
 
     def _find_names(self) -> None:
         """Find whom the nsids mean that are neither the host's nor given by it."""
-        if self.host in self.unnamed:
-            self.unnamed[self.host] -= self.host_names.keys()
+        if self.host_route and (of_host := self.unnamed.get(self.host)):
+            of_host -= self.host_names.keys()
+            if of_host:
+                self._forget_vanished(self.host_route, of_host)
         called_by_host = {target: nsid for nsid, target in self.host_names.items()}
         for inode, unnamed in self.unnamed.items():
             if self.host_route and unnamed and inode in called_by_host:
@@ -268,6 +270,11 @@ class _Tour:
         for inode, unnamed in self.unnamed.items():
             if unnamed and inode != self.host and questions > 0:
                 questions -= self._ask(inode, unnamed, targets, questions)
+
+    def _forget_vanished(self, host_route: NetlinkSocket, unnamed: set[int]) -> None:
+        """Leave out of the host's `unnamed` what none of its links leads to any more: a container was stopped."""
+        with suppress(OSError, ValueError):
+            unnamed &= {link.link_netnsid for link in rtnetlink.links(host_route, self.host)}
 
     def _translate(self, host_route: NetlinkSocket, inode: int, called: int, unnamed: set[int]) -> None:
         """Let the kernel say what the host calls those that `inode`, which it calls `called`, calls `unnamed`."""

@@ -1,0 +1,206 @@
+"""Where the pieces of a lab host lie on the machine, and how they are removed.
+
+`python remains.py NAME` removes what is left of one whose processes have ended. The process that watches over a host
+does so when the host ends, whatever ended it; so this file needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+STATE = Path("/run/hostinspect-lab")
+"""NAME/ of each host: its description, and the lock that its processes hold."""
+
+DISK = Path(os.environ.get("HOSTINSPECT_LAB_DISK", "/var/tmp/hostinspect-lab"))
+"""NAME/ of each host: its files, on a filesystem that can be the upper layer of an overlay."""
+
+CGROUP = "hostinspect-lab"
+"""NAME/ of each host, in every hierarchy."""
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """A mounted cgroup hierarchy."""
+
+    folder: Path
+    controllers: str  # as /proc/self/cgroup names them: "cpu,cpuacct", "name=systemd"; "" is cgroup v2
+
+    @property
+    def mount(self) -> str:
+        """Type, options and folder: how it is mounted again in another cgroup namespace (cgroups(7))."""
+        if not self.controllers:
+            return f"cgroup2 rw {self.folder}"
+        named = "none," if self.controllers.startswith("name=") else ""
+        return f"cgroup {named}{self.controllers} {self.folder}"
+
+
+def hierarchies() -> list[Hierarchy]:
+    """The hierarchies of /proc/self/cgroup that are mounted, by /proc/self/mountinfo; v1 before v2."""
+    mounted: dict[frozenset[str], Path] = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, after = line.split(" - ")
+        fstype, _, options = after.split(" ", 2)
+        # Not a hierarchy's part, mounted alone somewhere.
+        folder = Path(before.split()[4])
+        if fstype == "cgroup2":
+            mounted.setdefault(frozenset(), folder)
+        elif fstype == "cgroup":
+            mounted.setdefault(frozenset(options.split(",")), folder)
+    found = []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        controllers = line.split(":", 2)[1]
+        wanted = frozenset(controllers.split(",")) if controllers else frozenset()
+        for options_, folder in mounted.items():
+            if wanted <= options_ and bool(wanted) == bool(options_):
+                found.append(Hierarchy(folder, controllers))
+                break
+    return sorted(found, key=lambda hierarchy: not hierarchy.controllers)
+
+
+def make_cgroups(name: str) -> list[Path]:
+    """A cgroup for the host in every hierarchy, with the controllers that there are."""
+    made = []
+    for hierarchy in hierarchies():
+        folder = hierarchy.folder / CGROUP / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if "cpuset" in hierarchy.controllers:
+            # Empty in a new cgroup of v1, and no process can then be moved there.
+            for path in (folder.parent, folder):
+                for file in ("cpuset.cpus", "cpuset.mems"):
+                    (path / file).write_text((path.parent / file).read_text())
+        elif not hierarchy.controllers:
+            # The machine's root cgroup is left as it is: what it does not hand on, the host does without.
+            for controller in (folder.parent / "cgroup.controllers").read_text().split():
+                (folder.parent / "cgroup.subtree_control").write_text(f"+{controller}")
+        made.append(folder)
+    return made
+
+
+def cgroups_to_join(name: str) -> list[Path]:
+    """The host's cgroup in every hierarchy, as a process can be moved into it.
+
+    Where there is v2 alone, the cgroup itself hands its controllers on and takes no processes; init.sh has made lab/.
+    """
+    cgroups = [hierarchy.folder / CGROUP / name for hierarchy in hierarchies()]
+    return [cgroup / "lab" if (cgroup / "lab").is_dir() else cgroup for cgroup in cgroups]
+
+
+def thaw(name: str) -> None:
+    """Let paused containers go on: in the freezer of cgroup v1, a process does not even die."""
+    for hierarchy in hierarchies():
+        if hierarchy.controllers == "freezer":
+            for state in (hierarchy.folder / CGROUP / name).rglob("freezer.state"):
+                state.write_text("THAWED")
+
+
+def remove(name: str) -> None:
+    """Remove cgroups, files and state of a host without processes; pieces that are not there are passed over.
+
+    Raises OSError where something is in the way.
+    """
+    for hierarchy in hierarchies():
+        _remove_cgroup(hierarchy.folder / CGROUP / name)
+    _remove_folder(DISK / name)
+    with registry() as base:
+        _remove_folder(base / name)
+        for hierarchy in hierarchies():
+            _remove_if_empty(hierarchy.folder / CGROUP)
+        _remove_if_empty(DISK)
+        _remove_if_empty(base)
+
+
+def _remove_cgroup(folder: Path, patience: float = 10) -> None:
+    deadline = time.monotonic() + patience
+    while folder.exists():
+        try:
+            for path, _, _ in os.walk(folder, topdown=False):
+                Path(path).rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:  # a process that has ended leaves its cgroup a moment later
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _remove_folder(folder: Path) -> None:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        mounted = Path(line.split()[4])
+        if folder == mounted or folder in mounted.parents:
+            raise OSError(f"{mounted} is mounted on this machine: umount it, then `python -m tests.lab gc`")
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return
+
+
+@contextmanager
+def registry() -> Iterator[Path]:
+    """STATE, locked: nobody else adds or removes a host meanwhile. It is made where there is none."""
+    while True:
+        STATE.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(STATE, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if STATE.exists() and os.path.samestat(STATE.stat(), os.fstat(lock)):
+                break
+        except FileNotFoundError:
+            pass
+        os.close(lock)  # removed by the one who held it before
+    try:
+        yield STATE
+    finally:
+        os.close(lock)
+
+
+def alive(name: str) -> bool:
+    """Whether a process of the host, or the one that watches over it, holds the lock on its state folder."""
+    try:
+        lock = os.open(STATE / name, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
+def names() -> list[str]:
+    """Every host of which there is something, alive or not."""
+    bases = [STATE, DISK, *(hierarchy.folder / CGROUP for hierarchy in hierarchies())]
+    return sorted({path.name for base in bases if base.is_dir() for path in base.iterdir() if path.is_dir()})
+
+
+def gc() -> list[str]:
+    """Remove what is left of hosts that are not alive; returns their names."""
+    if not any(names()):
+        return []
+    with registry():
+        dead = [name for name in names() if not alive(name)]
+    for name in dead:
+        remove(name)
+    return dead
+
+
+if __name__ == "__main__":
+    remove(sys.argv[1])

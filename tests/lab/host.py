@@ -172,7 +172,7 @@ class LabHost:
             disk.mkdir(parents=True)
             _check_filesystem(disk)
             cgroups = remains.make_cgroups(self.name)
-            log = self.log_path.open("a")
+            log = self.log_path.open("a+")
         except BaseException:
             remains.remove(self.name)
             raise
@@ -201,14 +201,15 @@ class LabHost:
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for the one who started it, who then stops it
             )
-        assert self._watch.stdout is not None
-        try:
-            first = self._watch.stdout.readline().strip()
-            if not first.isdecimal() or self._watch.stdout.readline() != "ready\n":
-                raise LabError(f"lab host {self.name}: no namespaces could be made\n{self._last_log_lines()}")
-        except BaseException:
-            self.stop()
-            raise
+            assert self._watch.stdout is not None
+            try:
+                first = self._watch.stdout.readline().strip()
+                if not first.isdecimal() or self._watch.stdout.readline() != "ready\n":
+                    log.seek(0)  # it is removed by now
+                    raise LabError(f"lab host {self.name}: no namespaces could be made\n{log.read().rstrip()}")
+            except BaseException:
+                self.stop()
+                raise
         self.pid = int(first)
 
     def _write_description(self) -> None:

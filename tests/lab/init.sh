@@ -37,10 +37,8 @@ layer() {
 # own FOLDER: an empty one, on disk. Where the machine has no such folder, none is made on the machine.
 own() {
     mkdir -p "$LAB_DISK/$1"
-    if ! [ -d "$root/$1" ]; then
-        layer "${1%/*}"
-        mkdir -p "$root/$1"
-    fi
+    [ -d "$root/$1" ] || [ -n "$LAB_TREE" ] || layer "${1%/*}"
+    mkdir -p "$root/$1"
     mount --bind "$LAB_DISK/$1" "$root/$1"
 }
 

@@ -28,8 +28,8 @@ def visible_paths(tree: Path | None, wanted: Iterable[Path]) -> list[Path]:
 
 
 def _interpreter() -> set[Path]:
-    """Prefixes, and the folders of sys.path; of an interpreter of the system only what is its own."""
-    paths = {Path(sys.prefix), Path(sys.base_prefix), *map(Path, sys.path)}
+    """Its prefixes; of the system's interpreter, which has no folder of its own, what belongs to it."""
+    paths = {Path(sys.prefix), Path(sys.base_prefix)}
     if Path(sys.base_prefix) in _SYSTEM:
         executable = Path(sys.executable)
         while executable.is_symlink():  # each is looked up on the way: venv → python3 → python3.11
@@ -37,7 +37,7 @@ def _interpreter() -> set[Path]:
             paths.add(executable)
         paths.add(Path(sysconfig.get_path("stdlib")))
         paths.add(executable)
-    return {path for path in paths if path.is_absolute() and path not in _SYSTEM}
+    return paths - set(_SYSTEM)
 
 
 @cache

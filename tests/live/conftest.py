@@ -1,0 +1,49 @@
+"""Hosts for the tests against real engines: each is made when the first test asks for it, and kept for the session.
+
+A test that freezes or kills a daemon, or takes tools away, gives them back: others use the same host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.lab.host import LabError, LabHost, LabSpec
+from tests.lab.userland import UserlandError
+
+
+@contextmanager
+def _seeded(spec: LabSpec) -> Iterator[LabHost]:
+    """A host with the demo scenario. Where none can be had, the tests fail: nothing is skipped."""
+    try:
+        host = LabHost(spec).start()
+    except (LabError, UserlandError) as error:
+        pytest.fail(str(error), pytrace=False)
+    try:
+        host.seed()
+        yield host
+    finally:
+        host.stop()
+
+
+@pytest.fixture(scope="session")
+def demo_host() -> Iterator[LabHost]:
+    """The demo scenario on this machine's Docker, with iptables-nft."""
+    with _seeded(LabSpec()) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def demo_host_legacy() -> Iterator[LabHost]:
+    """The same with iptables-legacy."""
+    with _seeded(LabSpec(firewall="legacy")) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def demo_host_sid() -> Iterator[LabHost]:
+    """The same on Debian sid's Docker, in sid's userland."""
+    with _seeded(LabSpec(userland="sid")) as host:
+        yield host

@@ -23,12 +23,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from tests.lab import remains
+from tests.lab.errors import LabCommandError, LabError
 from tests.lab.reach import visible_paths
 from tests.lab.userland import ensure_userland
 
+Firewall = Literal["nft", "legacy"]
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 ADDRESS = "192.0.2.10"
 CLIENT_ADDRESS = "192.0.2.50"
@@ -94,26 +96,15 @@ kill -CONT "$pid"
 """
 
 
-class LabError(RuntimeError):
-    """A host that could not be started, entered or removed; says what to do."""
-
-
-class LabCommandError(subprocess.CalledProcessError):
-    """A command on a host that failed; its message holds what the command said."""
-
-    def __str__(self) -> str:
-        return f"{super().__str__()}\n{self.stderr or self.stdout or ''}".rstrip()
-
-
 @dataclass(frozen=True)
 class LabSpec:
     """What kind of host."""
 
     name: str = ""  # also its hostname; one is made up where it is empty
     userland: str = "host"  # this machine's own, or a row of userland.SUITES
-    firewall: Literal["nft", "legacy"] = "nft"  # what `iptables` is
+    firewall: Firewall = "nft"  # what `iptables` is
     dockerd: tuple[str, ...] = ()  # further arguments
-    visible: tuple[str, ...] = ()  # paths of the machine to be reachable inside, beside the interpreter and the repository
+    visible: tuple[str, ...] = ()  # paths reachable inside, beside the interpreter's and the repository
     detached: bool = False  # lives on when the process that started it ends
 
 
@@ -241,6 +232,11 @@ class LabHost:
             except OSError as error:
                 raise LabError(f"lab host {self.name} could not be removed: {error}\n{said}") from error
 
+    def wait(self) -> None:
+        """Wait until it ends of itself."""
+        if self._watch is not None:
+            self._watch.wait()
+
     def _end_processes(self, patience: float = 30) -> str:
         """Returns what the watching process said, if it is ours."""
         deadline = time.monotonic() + patience
@@ -257,7 +253,7 @@ class LabHost:
                 with suppress(subprocess.TimeoutExpired):
                     said, _ = self._watch.communicate(timeout=1)  # closes its stdin too, at which pid 1 ends
                     return said
-        raise LabError(f"lab host {self.name}: its processes do not end within {patience:.0f} s; see `ps -ef` and dmesg")
+        raise LabError(f"lab host {self.name}: its processes do not end in {patience:.0f} s: see `ps -ef` and dmesg")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -290,7 +286,7 @@ class LabHost:
                 raise LabError(
                     f"lab host {self.name}: `{' '.join(command)}` does not answer; it said last:\n"
                     f"{self._last_log_lines()}\n"
-                    "Correct its arguments, or see what the kernel lacks (overlay, bridge, veth, nf_tables or ip_tables)."
+                    "Correct its arguments, or see what the kernel lacks (overlay, bridge, veth, nf_tables, ip_tables)."
                 )
             time.sleep(0.01)
 
@@ -393,6 +389,15 @@ class LabHost:
         if check and process.returncode:
             raise LabCommandError(process.returncode, list(argv), stdout, stderr)
         return subprocess.CompletedProcess(list(argv), process.returncode, stdout, stderr)
+
+    def run_here(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+        """Run a command inside on the caller's terminal; returns its exit code."""
+        return subprocess.run(self.command_in_cgroup(argv), env=self._environment(env), check=False).returncode
+
+    def become(self, argv: Sequence[str]) -> NoReturn:
+        """Replace this process by a command inside."""
+        command = self.command_in_cgroup(argv)
+        os.execvpe(command[0], command, self._environment(None))
 
     def docker(self, *arguments: str, timeout: float = 60) -> str:
         """What `docker ARGUMENTS` prints, without the newline at its end."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.lab.errors import LabError
 
 CACHE = Path("/var/cache/hostinspect-lab")
 
@@ -48,17 +49,13 @@ SUITES = {
 _UNUSED = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 
 
-class UserlandError(RuntimeError):
-    """A userland that could not be made; says what to do."""
-
-
 def ensure_userland(name: str) -> Path:
     """The tree of that suite: the kept one, or a new one where there is none or its list of packages has changed.
 
-    Takes about a minute, and the network, when it is made. Raises UserlandError.
+    Takes about a minute, and the network, when it is made. Raises LabError.
     """
     if name not in SUITES:
-        raise UserlandError(f"no userland {name!r}: there are host, {', '.join(SUITES)}")
+        raise LabError(f"no userland {name!r}: there are host, {', '.join(SUITES)}")
     suite = SUITES[name]
     tree = CACHE / name
     if _stamp(tree) == _wanted_stamp(suite):
@@ -94,18 +91,20 @@ def _lock(name: str) -> Iterator[None]:
 
 def _make(suite: Suite, tree: Path) -> None:
     if not shutil.which("debootstrap"):
-        raise UserlandError("debootstrap is missing: `sh tests/lab/setup.sh` installs it")
+        raise LabError("debootstrap is missing: `sh tests/lab/setup.sh` installs it")
     new = tree.with_name(f"{suite.name}.new")
     if new.exists():
         shutil.rmtree(new)  # the lock is ours: of a run that was ended
     command = ("debootstrap", "--variant=minbase", f"--include={','.join(suite.packages)}", suite.name, new, mirror())
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    done = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
     if done.returncode:
         said = "\n".join(done.stdout.splitlines()[-10:])
         log = new / "debootstrap" / "debootstrap.log"
         if log.exists():
             said += "\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise UserlandError(
+        raise LabError(
             f"debootstrap of {suite.name} from {mirror()} failed; it said last:\n{said}\n"
             f"Is the mirror reachable, and does it have {suite.name}? It is the one of this machine's apt sources."
         )
@@ -127,33 +126,30 @@ def _make(suite: Suite, tree: Path) -> None:
 def mirror(etc: Path = Path("/etc")) -> str:
     """The Debian mirror of apt's sources (sources.list(5)): the first that has the machine's own release.
 
-    Raises UserlandError where there is none.
+    Raises LabError where there is none.
     """
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', (etc / "os-release").read_text(), re.MULTILINE))
+    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', (etc / "os-release").read_text(), re.M))
     if release.get("ID") != "debian":
-        raise UserlandError("other userlands are made from a Debian machine's own mirror, and this is no Debian")
+        raise LabError("other userlands are made from a Debian machine's own mirror, and this is no Debian")
     # A machine that runs testing or sid may have no code name of its own.
     suites = {release.get("VERSION_CODENAME", ""), "stable", "testing", "unstable", "sid"} - {""}
     for uri, of in _sources(etc / "apt"):
         if suites & set(of):
             return uri
-    raise UserlandError(f"no source of apt below {etc / 'apt'} has {' or '.join(sorted(suites))} with component main")
+    raise LabError(f"no source of apt below {etc / 'apt'} has {' or '.join(sorted(suites))} with component main")
 
 
 def _sources(apt: Path) -> Iterator[tuple[str, list[str]]]:
-    """URI and suites of every source of binary packages with component main, in apt's order."""
-    one_line = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]
-    for path in one_line:
-        if path.exists():
-            for found in re.finditer(r"^\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.*)$", path.read_text(), re.MULTILINE):
-                if "main" in found[3].split("#")[0].split():
-                    yield found[1], [found[2]]
+    """URI and suites of every source of binary packages with component main: one-line files, then deb822 files."""
+    for path in (apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))):
+        text = path.read_text() if path.exists() else ""
+        for uri, suite, components in re.findall(r"^\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+([^#\n]*)", text, re.M):
+            if "main" in components.split():
+                yield uri, [suite]
     for path in sorted((apt / "sources.list.d").glob("*.sources")):
-        for stanza in re.split(r"\n\s*\n", path.read_text()):
-            lines = "\n".join(line for line in stanza.splitlines() if not line.startswith("#"))
-            unfolded = re.sub(r"\n[ \t]+", " ", lines)
-            fields = {name.lower(): value.split() for name, value in re.findall(r"^([\w-]+):(.*)$", unfolded, re.MULTILINE)}
-            if "deb" in fields.get("types", []) and "main" in fields.get("components", []):
-                if fields.get("enabled", ["yes"]) != ["no"]:
-                    for uri in fields.get("uris", []):
-                        yield uri, fields.get("suites", [])
+        text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.M)
+        for stanza in re.split(r"\n\s*\n", re.sub(r"\n[ \t]+", " ", text)):
+            fields = {name.lower(): words.split() for name, words in re.findall(r"^([\w-]+):(.*)$", stanza, re.M)}
+            enabled = fields.get("enabled", ["yes"]) != ["no"]
+            if enabled and "deb" in fields.get("types", []) and "main" in fields.get("components", []):
+                yield from ((uri, fields.get("suites", [])) for uri in fields.get("uris", []))

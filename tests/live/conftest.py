@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.host import LabError, LabHost, LabSpec
-from tests.lab.userland import UserlandError
+from tests.lab.errors import LabError
+from tests.lab.host import LabHost, LabSpec
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def _seeded(spec: LabSpec) -> Iterator[LabHost]:
     """A host with the demo scenario. Where none can be had, the tests fail: nothing is skipped."""
     try:
         host = LabHost(spec).start()
-    except (LabError, UserlandError) as error:
+    except LabError as error:
         pytest.fail(str(error), pytrace=False)
     try:
         host.seed()

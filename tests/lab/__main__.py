@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -142,7 +141,7 @@ def demo(
         host = LabHost(_spec(name, userland, firewall, dockerd, keep)).start()
         try:
             host.seed()
-            status = host.run_here([*argv, *arguments], env=_terminal())
+            status = host.run_here([*argv, *arguments])
         except BaseException:
             host.stop()
             raise
@@ -151,11 +150,6 @@ def demo(
         else:
             host.stop()
     sys.exit(status)
-
-
-def _terminal() -> dict[str, str]:
-    """The width of the caller's terminal. Colours follow the terminal itself, which the command writes to."""
-    return {"COLUMNS": str(shutil.get_terminal_size().columns)} if sys.stdout.isatty() else {}
 
 
 if __name__ == "__main__":

@@ -390,9 +390,9 @@ class LabHost:
             raise LabCommandError(process.returncode, list(argv), stdout, stderr)
         return subprocess.CompletedProcess(list(argv), process.returncode, stdout, stderr)
 
-    def run_here(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+    def run_here(self, argv: Sequence[str]) -> int:
         """Run a command inside on the caller's terminal; returns its exit code."""
-        return subprocess.run(self.command_in_cgroup(argv), env=self._environment(env), check=False).returncode
+        return subprocess.run(self.command_in_cgroup(argv), env=self._environment(None), check=False).returncode
 
     def become(self, argv: Sequence[str]) -> NoReturn:
         """Replace this process by a command inside."""

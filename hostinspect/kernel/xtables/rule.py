@@ -53,7 +53,8 @@ class RuleText:
     def clause(self, name: str, clause: Clause) -> None:
         """A match that is decoded already."""
         self.text += f" -m {clause.name or name}{clause.text}"
-        self.fields.update(clause.fields)
+        for of_rule, value in clause.fields:
+            self.fields.setdefault(of_rule, value)  # of two restrictions, the first
 
     def target(self, name: str, revision: int, info: bytes) -> None:
         self.verdict = name
@@ -62,6 +63,9 @@ class RuleText:
         except UnknownError:
             self.unknown(f"target {name} rev {revision}")
             return
+        self.decoded_target(name, clause)
+
+    def decoded_target(self, name: str, clause: Clause) -> None:
         self.verdict = clause.name or name
         self.text += f" -j {self.verdict}{clause.text}"
         self.fields.update(clause.fields)

@@ -1,0 +1,154 @@
+"""The messages of nf_tables (linux/netfilter/nf_tables.h) as plain records: chains, rules, sets and their elements.
+
+Reading only: NFT_MSG_GETCHAIN, GETRULE, GETSET and GETSETELEM dumps on a NETLINK_NETFILTER socket. Numbers in
+attributes are in network order; expressions stay (name, attributes), for the two spellings to make sense of.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from typing import NamedTuple
+
+from hostinspect.facts import Family
+from hostinspect.kernel.netlink import NetlinkSocket, attribute_list, attributes
+from hostinspect.kernel.text import text
+
+_SUBSYS = 10 << 8  # NFNL_SUBSYS_NFTABLES
+GETCHAIN, GETRULE, GETSET, GETSETELEM = _SUBSYS | 4, _SUBSYS | 7, _SUBSYS | 10, _SUBSYS | 13
+NFGENMSG = 4  # bytes of struct nfgenmsg: family, version, and the low 16 bits of the generation
+_ALL_FAMILIES = bytes(NFGENMSG)  # NFPROTO_UNSPEC
+
+FAMILIES: dict[int, Family] = {1: "inet", 2: "ipv4", 3: "arp", 5: "netdev", 7: "bridge", 10: "ipv6"}
+_INET_HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
+_HOOKS: dict[Family, tuple[str, ...]] = {"arp": ("input", "output", "forward"), "netdev": ("ingress", "egress")}
+
+Attributes = dict[int, bytes]
+Expression = tuple[str, Attributes]  # "payload", {NFTA_PAYLOAD_*: bytes}
+
+
+class Chain(NamedTuple):
+    family: Family
+    table: str
+    name: str
+    hook: str | None
+    priority: int | None
+    policy: str | None
+    packets: int | None
+    bytes: int | None
+
+
+class Rule(NamedTuple):
+    family: Family
+    table: str
+    chain: str
+    expressions: list[Expression]
+    userdata: bytes  # type, length, value, …: what the tool that made the rule noted with it
+
+
+class Set(NamedTuple):
+    family: Family
+    table: str
+    name: str
+    flags: int  # NFT_SET_*: 1 anonymous, 4 interval, 8 map
+    key_length: int  # bytes
+
+
+class Element(NamedTuple):
+    key: bytes
+    flags: int  # NFT_SET_ELEM_*: 1 the end of an interval, not in it
+    data: Attributes  # NFTA_DATA_*; of a map
+    key_end: bytes | None
+
+
+def number(raw: bytes | None, default: int = 0) -> int:
+    return default if raw is None else int.from_bytes(raw, "big")
+
+
+def name(raw: bytes) -> str:
+    """A NUL-terminated string attribute."""
+    return text(raw.split(b"\0", 1)[0])
+
+
+def dump(netfilter: NetlinkSocket, request: int) -> tuple[set[bytes], list[tuple[Family, Attributes]]]:
+    """The messages of a dump over all families, and the generations of the ruleset that they say they are from.
+
+    Families that we have no name for are left out. Raises NetlinkError.
+    """
+    generations, found = set(), []
+    for _kind, body in netfilter.dump(request, _ALL_FAMILIES):
+        generations.add(body[2:NFGENMSG])
+        family = FAMILIES.get(body[0])
+        if family is not None:
+            found.append((family, attributes(body, NFGENMSG)))
+    return generations, found
+
+
+def parse_chain(family: Family, a: Attributes) -> Chain:
+    """NFTA_CHAIN_*. Raises ValueError, KeyError on another layout."""
+    hook, priority, policy, packets, octets = None, None, None, None, None
+    if 4 in a:  # NFTA_CHAIN_HOOK: a base chain
+        at = attributes(a[4])
+        hooks, hooknum = _HOOKS.get(family, _INET_HOOKS), number(at[1])
+        hook = hooks[hooknum] if hooknum < len(hooks) else str(hooknum)
+        priority = int.from_bytes(at[2], "big", signed=True)
+        policy = {0: "DROP", 1: "ACCEPT"}.get(number(a.get(5), 1))
+    if 8 in a:  # NFTA_CHAIN_COUNTERS, of base chains that iptables made
+        counters = attributes(a[8])
+        packets, octets = number(counters.get(2)), number(counters.get(1))
+    return Chain(family, name(a[1]), name(a[3]), hook, priority, policy, packets, octets)
+
+
+@lru_cache(maxsize=8192)
+def _expression(raw: bytes) -> Expression:
+    """An NFTA_LIST_ELEM: NFTA_EXPR_NAME and NFTA_EXPR_DATA. Most of a ruleset's expressions are the same few."""
+    a = attributes(raw)
+    return name(a[1]), attributes(a[2]) if 2 in a else {}
+
+
+def parse_rule(family: Family, a: Attributes) -> Rule:
+    """NFTA_RULE_*. Raises ValueError, KeyError on another layout."""
+    expressions = [_expression(raw) for _kind, raw in attribute_list(a[4])] if 4 in a else []
+    return Rule(family, name(a[1]), name(a[2]), expressions, a.get(7, b""))
+
+
+def parse_set(family: Family, a: Attributes) -> Set:
+    """NFTA_SET_*. Raises ValueError, KeyError on another layout."""
+    return Set(family, name(a[1]), name(a[2]), number(a.get(3)), number(a.get(5)))
+
+
+def parse_elements(a: Attributes) -> list[Element]:
+    """NFTA_SET_ELEM_LIST_*. Raises ValueError, KeyError on another layout."""
+    found = []
+    for _kind, raw in attribute_list(a[3]) if 3 in a else []:
+        e = attributes(raw)
+        key = attributes(e[1])[1] if 1 in e else b""
+        key_end = attributes(e[10])[1] if 10 in e else None
+        found.append(Element(key, number(e.get(3)), attributes(e[2]) if 2 in e else {}, key_end))
+    return found
+
+
+def elements(netfilter: NetlinkSocket, family: Family, table: str, set_name: str) -> list[Element]:
+    """The elements of one set or map. Raises NetlinkError, ENOENT where it is gone."""
+    number_of = next(n for n, known in FAMILIES.items() if known == family)
+    body = bytes((number_of, 0, 0, 0)) + _string(1, table) + _string(2, set_name)
+    found = []
+    for _kind, answer in netfilter.dump(GETSETELEM, body):
+        found += parse_elements(attributes(answer, NFGENMSG))
+    return found
+
+
+def _string(kind: int, value: str) -> bytes:
+    raw = value.encode() + b"\0"
+    return struct.pack("=HH", len(raw) + 4, kind) + raw + bytes(-len(raw) % 4)
+
+
+def comment(userdata: bytes) -> bytes | None:
+    """The comment that nft and iptables keep in a rule's userdata (NFTNL_UDATA_RULE_COMMENT); None without one."""
+    at = 0
+    while at + 2 <= len(userdata):
+        kind, length = userdata[at], userdata[at + 1]
+        if kind == 0:
+            return userdata[at + 2 : at + 2 + length].split(b"\0", 1)[0]
+        at += 2 + length
+    return None

@@ -328,7 +328,10 @@ class LabHost:
             self.thaw_dockerd()
 
     def kill_dockerd(self) -> None:
-        """SIGKILL to dockerd and its containerd; the containers go on under their shims."""
+        """SIGKILL to dockerd and its containerd; the containers go on under their shims.
+
+        The next dockerd ends them, unless it has --live-restore.
+        """
         self.run(["sh", "-ec", _KILL])
 
     # --- what is done inside ------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from struct import Struct
+from struct import Struct, calcsize
 from struct import error as StructError  # noqa: N812
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hostinspect import facts
 from hostinspect.kernel.xtables.rule import (
@@ -27,8 +27,12 @@ from hostinspect.kernel.xtables.rule import (
     INV_VIA_IN,
     INV_VIA_OUT,
     RuleText,
+    Words,
 )
 from hostinspect.kernel.xtables.spelling import IFNAMSIZ, string
+
+if TYPE_CHECKING:
+    from hostinspect.kernel.iptc import Saved
 
 SO_GET_INFO, SO_GET_ENTRIES = 64, 65  # IPT_BASE_CTL and the next; the same numbers for IPv6
 _INFO = Struct("@32sI5I5I2I")  # struct ipt_getinfo: name, valid_hooks, hook_entry, underflow, num_entries, size
@@ -37,6 +41,7 @@ _EXTENSION = Struct("@H29sB")  # struct xt_entry_match, xt_entry_target: size, n
 _VERDICT = Struct("@i")
 _HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")  # enum nf_inet_hooks
 _VERDICTS = {-1: "DROP", -2: "ACCEPT", -4: "QUEUE", -5: "RETURN"}  # -NF_* - 1; XT_RETURN is -NF_REPEAT - 1
+Saver = Callable[[facts.Family, str, str, int], "Saved | None"]  # family, table, chain, position
 _ATTEMPTS = 5  # a table that is replaced between the two calls answers EAGAIN
 
 
@@ -44,7 +49,9 @@ class UnknownLayoutError(ValueError):
     """The blob is not one of the layout that we know."""
 
 
-class _Protocol(NamedTuple):
+class Protocol(NamedTuple):
+    """iptables or ip6tables."""
+
     family: facts.Family
     domain: int
     level: int
@@ -53,7 +60,7 @@ class _Protocol(NamedTuple):
     goto: int  # IPT_F_GOTO, IP6T_F_GOTO
 
 
-IPV4 = _Protocol(
+IPV4 = Protocol(
     "ipv4",
     socket.AF_INET,
     socket.SOL_IP,
@@ -61,7 +68,7 @@ IPV4 = _Protocol(
     Struct("@4s4s4s4s16s16s16s16sHBBI2HI2Q"),
     0x02,
 )
-IPV6 = _Protocol(
+IPV6 = Protocol(
     "ipv6",
     socket.AF_INET6,
     socket.IPPROTO_IPV6,
@@ -81,7 +88,7 @@ class Table(NamedTuple):
     blob: bytes
 
 
-def table_names(protocol: _Protocol) -> list[str]:
+def table_names(protocol: Protocol) -> list[str]:
     """The legacy tables of this network namespace (/proc/net/ip_tables_names); none where the module is absent."""
     try:
         return protocol.names.read_text().split()
@@ -89,7 +96,7 @@ def table_names(protocol: _Protocol) -> list[str]:
         return []
 
 
-def read_table(protocol: _Protocol, name: str) -> Table:
+def read_table(protocol: Protocol, name: str) -> Table:
     """One table that `table_names` lists. Raises OSError: EPERM without CAP_NET_ADMIN."""
     from hostinspect.kernel.sockopt import getsockopt
 
@@ -143,8 +150,10 @@ def _extension(blob: bytes, offset: int, end: int) -> tuple[_Extension, int]:
     return _Extension(string(name), revision, blob[offset + _EXTENSION.size : offset + size]), offset + size
 
 
-def entries(protocol: _Protocol, blob: bytes) -> Iterator[_Entry]:
+def entries(protocol: Protocol, blob: bytes) -> Iterator[_Entry]:
     """The rules of a blob, policies and heads of chains included. Raises `UnknownLayoutError`."""
+    if calcsize("P") != 8:
+        raise UnknownLayoutError("a 32-bit program sees other structures")
     offset = 0
     while offset < len(blob):
         try:
@@ -181,10 +190,13 @@ def _chain_heads(table: Table, rules: list[_Entry]) -> dict[int, str]:
     return heads
 
 
-def decode(protocol: _Protocol, table: Table, netns: int) -> Iterator[facts.Chain | facts.Rule]:
+def decode(
+    protocol: Protocol, table: Table, netns: int, saved: Saver | None = None
+) -> Iterator[facts.Chain | facts.Rule]:
     """The chains and rules of a table, in its order; `position` counts from 1 in each chain.
 
-    Raises `UnknownLayoutError`. An extension that is not known makes its rule inexact, with a bracket in its text.
+    An extension that is not known makes its rule inexact, with a bracket in its text, unless `saved` (which is
+    `hostinspect.kernel.iptc.saved`) knows it. Raises `UnknownLayoutError`.
     """
     rules = list(entries(protocol, table.blob))
     heads = _chain_heads(table, rules)
@@ -201,7 +213,11 @@ def decode(protocol: _Protocol, table: Table, netns: int) -> Iterator[facts.Chai
             continue
         else:
             position += 1
-            yield _rule(protocol, table, netns, chain, position, entry, heads)
+            spelled = _spell(protocol, chain, entry, heads)
+            if not spelled.exact and saved is not None:
+                known = saved(protocol.family, table.name, chain, position)
+                spelled = spelled if known is None else _spell(protocol, chain, entry, heads, known)
+            yield _rule(protocol, table, netns, chain, position, entry, spelled)
 
 
 def _ends_chain(following: _Entry | None, table: Table) -> bool:
@@ -209,7 +225,7 @@ def _ends_chain(following: _Entry | None, table: Table) -> bool:
     return following is None or following.target.name == "ERROR"
 
 
-def _chain(protocol: _Protocol, table: Table, netns: int, name: str, policy: _Entry | None = None) -> facts.Chain:
+def _chain(protocol: Protocol, table: Table, netns: int, name: str, policy: _Entry | None = None) -> facts.Chain:
     return facts.Chain(
         netns=netns,
         family=protocol.family,
@@ -223,9 +239,10 @@ def _chain(protocol: _Protocol, table: Table, netns: int, name: str, policy: _En
     )
 
 
-def _rule(
-    protocol: _Protocol, table: Table, netns: int, chain: str, position: int, entry: _Entry, heads: dict[int, str]
-) -> facts.Rule:
+def _spell(
+    protocol: Protocol, chain: str, entry: _Entry, heads: dict[int, str], known: Saved | None = None
+) -> RuleText:
+    """The rule's text; an extension that we do not know as `known` has it."""
     spelled = RuleText(protocol.family, f"-A {chain}")
     source, destination, source_mask, destination_mask, iniface, outiface, in_mask, out_mask = entry.header
     spelled.address("s", "src", source, source_mask, entry.invert & INV_SRCIP)
@@ -235,9 +252,21 @@ def _rule(
     spelled.protocol(entry.proto, entry.invert & INV_PROTO)
     if protocol is IPV4 and entry.flags & _F_FRAG:
         spelled.fragment(entry.invert & INV_FRAG)
-    for match in entry.matches:
-        spelled.match(*match)
-    _target(spelled, protocol, entry, heads)
+    others: tuple[Words | None, ...] = (None,) * len(entry.matches)
+    if known is not None and len(known.matches) == len(entry.matches):
+        others = known.matches
+    for match, other in zip(entry.matches, others, strict=True):
+        spelled.match(*match, other)
+    if entry.target.name:
+        spelled.target(*entry.target, known.target if known is not None else None)
+    else:
+        _jump(spelled, protocol, entry, heads)
+    return spelled
+
+
+def _rule(
+    protocol: Protocol, table: Table, netns: int, chain: str, position: int, entry: _Entry, spelled: RuleText
+) -> facts.Rule:
     return facts.Rule(
         netns=netns,
         family=protocol.family,
@@ -254,10 +283,8 @@ def _rule(
     )
 
 
-def _target(spelled: RuleText, protocol: _Protocol, entry: _Entry, heads: dict[int, str]) -> None:
-    if entry.target.name:
-        spelled.target(*entry.target)
-        return
+def _jump(spelled: RuleText, protocol: Protocol, entry: _Entry, heads: dict[int, str]) -> None:
+    """A standard target: a verdict, or the offset of a chain's first rule."""
     verdict = _verdict(entry)
     if verdict == entry.next:
         return  # a rule without a target only counts: the kernel goes on with the next

@@ -22,13 +22,20 @@ from hostinspect.kernel.nftables import iptables, messages
 _ATTEMPTS = 5
 
 
+class UnknownLayoutError(ValueError):
+    """A chain or rule without the attributes that it must have."""
+
+
 def read(netfilter: NetlinkSocket, netns: int) -> Iterator[facts.Chain | facts.Rule]:
     """The chains and rules of the socket's network namespace, of all families, in the kernel's order.
 
     Raises NetlinkError (EPERM without CAP_NET_ADMIN in that namespace; EAGAIN where the rules are being changed
-    without a pause). A rule or an expression that is not known is shown in brackets, with `exact=False`.
+    without a pause), UnknownLayoutError. An expression that is not known is shown in brackets, with `exact=False`.
     """
-    chains, rules = _consistent(netfilter)
+    try:
+        chains, rules = _consistent(netfilter)
+    except (KeyError, ValueError) as e:
+        raise UnknownLayoutError(f"a message of nf_tables has another layout: {e}") from e
     yield from _chains(chains, netns)
     yield from _rules(netfilter, chains, rules, netns)
 

@@ -11,6 +11,8 @@ from hostinspect.kernel.xtables.spelling import network, protocol, with_mask
 
 INV_VIA_IN, INV_VIA_OUT, INV_SRCIP, INV_DSTIP, INV_FRAG, INV_PROTO = 0x01, 0x02, 0x08, 0x10, 0x20, 0x40
 
+Words = tuple[str, str]  # the name and the options of an extension
+
 
 @dataclass
 class RuleText:
@@ -44,11 +46,15 @@ class RuleText:
     def fragment(self, invert: object) -> None:
         self.text += f"{' !' if invert else ''} -f"
 
-    def match(self, name: str, revision: int, info: bytes) -> None:
+    def match(self, name: str, revision: int, info: bytes, other: Words | None = None) -> None:
+        """A match's bytes; `other` is what another reader has for it, should we not know it."""
         try:
             self.clause(name, xtables.match(name, revision, info, self.family))
         except UnknownError:
-            self.unknown(f"match {name} rev {revision}")
+            if other is None:
+                self.unknown(f"match {name} rev {revision}")
+            else:
+                self.text += f" -m {other[0]}{other[1]}"
 
     def clause(self, name: str, clause: Clause) -> None:
         """A match that is decoded already."""
@@ -56,12 +62,16 @@ class RuleText:
         for of_rule, value in clause.fields:
             self.fields.setdefault(of_rule, value)  # of two restrictions, the first
 
-    def target(self, name: str, revision: int, info: bytes) -> None:
+    def target(self, name: str, revision: int, info: bytes, other: Words | None = None) -> None:
+        """As `match`, for the target."""
         self.verdict = name
         try:
             clause = xtables.target(name, revision, info, self.family)
         except UnknownError:
-            self.unknown(f"target {name} rev {revision}")
+            if other is None:
+                self.unknown(f"target {name} rev {revision}")
+            else:
+                self.decoded_target(other[0], Clause(other[1]))
             return
         self.decoded_target(name, clause)
 

@@ -11,9 +11,9 @@ Asking for a table that a namespace has not makes it and may load its module, so
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from struct import Struct, calcsize
 from struct import error as StructError  # noqa: N812
 from typing import TYPE_CHECKING, NamedTuple
@@ -42,6 +42,7 @@ _VERDICT = Struct("@i")
 _HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")  # enum nf_inet_hooks
 _VERDICTS = {-1: "DROP", -2: "ACCEPT", -4: "QUEUE", -5: "RETURN"}  # -NF_* - 1; XT_RETURN is -NF_REPEAT - 1
 Saver = Callable[[facts.Family, str, str, int], "Saved | None"]  # family, table, chain, position
+_NAMES_SIZE = 4096  # bytes; there are five tables
 _ATTEMPTS = 5  # a table that is replaced between the two calls answers EAGAIN
 
 
@@ -55,7 +56,7 @@ class Protocol(NamedTuple):
     family: facts.Family
     domain: int
     level: int
-    names: Path
+    names: str  # the file that lists the tables of a namespace
     entry: Struct  # src, dst, smsk, dmsk, iniface, outiface, their masks, proto, …, next_offset, comefrom, counters
     goto: int  # IPT_F_GOTO, IP6T_F_GOTO
 
@@ -64,7 +65,7 @@ IPV4 = Protocol(
     "ipv4",
     socket.AF_INET,
     socket.SOL_IP,
-    Path("/proc/thread-self/net/ip_tables_names"),
+    "/proc/thread-self/net/ip_tables_names",
     Struct("@4s4s4s4s16s16s16s16sHBBI2HI2Q"),
     0x02,
 )
@@ -72,7 +73,7 @@ IPV6 = Protocol(
     "ipv6",
     socket.AF_INET6,
     socket.IPPROTO_IPV6,
-    Path("/proc/thread-self/net/ip6_tables_names"),
+    "/proc/thread-self/net/ip6_tables_names",
     Struct("@16s16s16s16s16s16s16s16sHxBB3xI2HI2Q"),  # tos is not used by anyone
     0x04,
 )
@@ -91,9 +92,13 @@ class Table(NamedTuple):
 def table_names(protocol: Protocol) -> list[str]:
     """The legacy tables of this network namespace (/proc/net/ip_tables_names); none where the module is absent."""
     try:
-        return protocol.names.read_text().split()
+        fd = os.open(protocol.names, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return []
+    try:
+        return os.read(fd, _NAMES_SIZE).decode().split()
+    finally:
+        os.close(fd)
 
 
 def read_table(protocol: Protocol, name: str) -> Table:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 
 from hostinspect.kernel.netlink import attributes
-from hostinspect.kernel.nftables.messages import Attributes, Rule, comment, name, number
+from hostinspect.kernel.nftables.messages import Attributes, Rule, comment, name, number, parse_expression
 from hostinspect.kernel.nftables.registers import (
     CMP_EQ,
     CMP_GT,
@@ -49,7 +51,7 @@ class NotIptablesError(Exception):
     """Not a rule that iptables-nft writes."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Ports:
     """The tcp or udp match that native comparisons of ports and flags add up to."""
 
@@ -66,7 +68,7 @@ class _Ports:
         return Clause(found.text + self.flags, found.fields)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Reading:
     """A rule while its expressions are read. iptables prints addresses first, wherever they were compared."""
 
@@ -91,11 +93,9 @@ def spell(rule: Rule) -> tuple[RuleText, int | None, int | None]:
     """The rule's text and fields, and its packets and bytes. Raises NotIptablesError; KeyError, ValueError on other
     layouts."""
     reading = _Reading(rule.family, 4 if rule.family == "ipv4" else 16)
-    for expression, a in rule.expressions:
-        handler = _HANDLERS.get(expression)
-        if handler is None:
-            raise NotIptablesError(expression)
-        handler(reading, a)
+    for raw in rule.expressions:
+        do, arguments = _step(raw)
+        do(reading, *arguments)
     return _write(reading, rule), reading.packets, reading.octets
 
 
@@ -130,59 +130,161 @@ def _write(reading: _Reading, rule: Rule) -> RuleText:
     return spelled
 
 
-# --- loads ------------------------------------------------------------------------------------------------------
+# --- from expressions to steps ----------------------------------------------------------------------------------
+
+# What an expression does to the reading of its rule, and with which arguments.
+Step = tuple[Callable[..., None], tuple[Any, ...]]
 
 
-def _payload(reading: _Reading, a: Attributes) -> None:
+@lru_cache(maxsize=8192)
+def _step(raw: bytes) -> Step:
+    """An expression (NFTA_LIST_ELEM) as a step. Most of a ruleset's expressions are the same few, byte for byte.
+
+    Raises NotIptablesError; KeyError, ValueError on another layout.
+    """
+    expression, a = parse_expression(raw)
+    parse = _PARSERS.get(expression)
+    if parse is None:
+        raise NotIptablesError(expression)
+    return parse(a)
+
+
+def _parse_payload(a: Attributes) -> Step:
     if 1 not in a:
         raise NotIptablesError("payload set")
-    reading.registers[register(a[1])] = payload(a)
+    return _load, (register(a[1]), payload(a))
 
 
-def _meta(reading: _Reading, a: Attributes) -> None:
+def _parse_meta(a: Attributes) -> Step:
     """NFTA_META_*: DREG 1, KEY 2, SREG 3. Of those that set, iptables writes `-j TRACE` only."""
     key = number(a[2])
     if 1 in a:
-        reading.registers[register(a[1])] = Loaded("meta", key)
-        return
-    loaded = reading.registers.get(register(a[3]))
-    if key != META_NFTRACE or loaded is None or loaded.value[:1] == b"\0":
+        return _load, (register(a[1]), Loaded("meta", key))
+    if key != META_NFTRACE:
         raise NotIptablesError("meta set")
-    reading.target = ("TRACE", Clause(""))
+    return _trace, (register(a[3]),)
 
 
-def _bitwise(reading: _Reading, a: Attributes) -> None:
+def _parse_bitwise(a: Attributes) -> Step:
     """NFTA_BITWISE_*: SREG 1, DREG 2, LEN 3, MASK 4, XOR 5, OP 6."""
-    loaded = reading.registers.get(register(a[1]))
-    xor = attributes(a[5])[1] if 5 in a else b""
-    if loaded is None or number(a.get(6)) or any(xor):
+    if number(a.get(6)) or (5 in a and any(attributes(a[5])[1])):
         raise NotIptablesError("bitwise")
-    reading.registers[register(a[2])] = replace(loaded, mask=attributes(a[4])[1])
+    return _mask, (register(a[1]), register(a[2]), attributes(a[4])[1])
 
 
-def _immediate(reading: _Reading, a: Attributes) -> None:
+def _parse_immediate(a: Attributes) -> Step:
     """NFTA_IMMEDIATE_*: DREG 1, DATA 2 (NFTA_DATA_VALUE 1, or VERDICT 2 with CODE 1 and CHAIN 2)."""
     data = attributes(a[2])
     if register(a[1]) != VERDICT:
-        reading.registers[register(a[1])] = Loaded("immediate", value=data[1])
-        return
+        return _load, (register(a[1]), Loaded("immediate", value=data[1]))
     verdict = attributes(data[2])
     code = number(verdict[1])
     if code in (_JUMP, _GOTO):
-        reading.jump = (name(verdict[2]), code == _GOTO)
-    elif code in _VERDICTS:
-        reading.jump = (_VERDICTS[code], False)
-    else:
-        raise NotIptablesError("verdict")
+        return _jump, (name(verdict[2]), code == _GOTO)
+    if code in _VERDICTS:
+        return _jump, (_VERDICTS[code], False)
+    raise NotIptablesError("verdict")
+
+
+def _parse_cmp(a: Attributes) -> Step:
+    """NFTA_CMP_*: SREG 1, OP 2, DATA 3."""
+    return _compare, (register(a[1]), number(a[2]), attributes(a[3])[1])
+
+
+def _parse_range(a: Attributes) -> Step:
+    """NFTA_RANGE_*: SREG 1, OP 2 (0 is in it, 1 is not), FROM_DATA 3, TO_DATA 4."""
+    low, high = attributes(a[3])[1], attributes(a[4])[1]
+    return _compare_range, (register(a[1]), number(a[2]) == 1, number(low), number(high))
+
+
+def _parse_counter(a: Attributes) -> Step:
+    """NFTA_COUNTER_*: BYTES 1, PACKETS 2."""
+    return _count, (number(a[2]), number(a[1]))
+
+
+def _parse_match(a: Attributes) -> Step:
+    """NFTA_MATCH_*: NAME 1, REV 2, INFO 3."""
+    return _add_match, (name(a[1]), number(a.get(2)), a.get(3, b""))
+
+
+def _parse_target(a: Attributes) -> Step:
+    """NFTA_TARGET_*: NAME 1, REV 2, INFO 3."""
+    return _set_target, (name(a[1]), number(a.get(2)), a.get(3, b""))
+
+
+def _parse_limit(a: Attributes) -> Step:
+    """NFTA_LIMIT_*: RATE 1, UNIT 2 (seconds), BURST 3, TYPE 4 (0 packets), FLAGS 5 (1 over)."""
+    if number(a.get(4)) or number(a.get(5)) or not number(a[1]):
+        raise NotIptablesError("limit")
+    avg = 10_000 * number(a[2]) // number(a[1])
+    return _add_match, ("limit", Clause(limit_options(avg, number(a[3]))))
+
+
+def _parse_log(a: Attributes) -> Step:
+    """NFTA_LOG_*: GROUP 1, PREFIX 2, SNAPLEN 3, QTHRESHOLD 4, LEVEL 5, FLAGS 6. iptables' own is NFLOG."""
+    if 1 not in a or 5 in a or 6 in a:
+        raise NotIptablesError("log")
+    text = nflog_options(number(a.get(3)), number(a[1]), number(a.get(4)), 1 if 3 in a else 0, a.get(2, b""))
+    return _set_target, ("NFLOG", Clause(text))
+
+
+_PARSERS: dict[str, Callable[[Attributes], Step]] = {
+    "bitwise": _parse_bitwise,
+    "cmp": _parse_cmp,
+    "counter": _parse_counter,
+    "immediate": _parse_immediate,
+    "limit": _parse_limit,
+    "log": _parse_log,
+    "match": _parse_match,
+    "meta": _parse_meta,
+    "payload": _parse_payload,
+    "range": _parse_range,
+    "target": _parse_target,
+}
+
+
+# --- steps ------------------------------------------------------------------------------------------------------
+
+
+def _load(reading: _Reading, to: int, loaded: Loaded) -> None:
+    reading.registers[to] = loaded
+
+
+def _mask(reading: _Reading, source: int, to: int, mask: bytes) -> None:
+    loaded = reading.registers.get(source)
+    if loaded is None:
+        raise NotIptablesError("bitwise of nothing")
+    reading.registers[to] = replace(loaded, mask=mask)
+
+
+def _trace(reading: _Reading, source: int) -> None:
+    loaded = reading.registers.get(source)
+    if loaded is None or loaded.value[:1] == b"\0":
+        raise NotIptablesError("nftrace")
+    reading.target = ("TRACE", Clause(""))
+
+
+def _count(reading: _Reading, packets: int, octets: int) -> None:
+    reading.packets, reading.octets = packets, octets
+
+
+def _add_match(reading: _Reading, *match: Any) -> None:
+    reading.matches.append(match)
+
+
+def _set_target(reading: _Reading, *target: Any) -> None:
+    reading.target = target
+
+
+def _jump(reading: _Reading, chain: str, goto: bool) -> None:
+    reading.jump = (chain, goto)
 
 
 # --- comparisons ------------------------------------------------------------------------------------------------
 
 
-def _cmp(reading: _Reading, a: Attributes) -> None:
-    """NFTA_CMP_*: SREG 1, OP 2, DATA 3."""
-    loaded = reading.registers.get(register(a[1]))
-    operator, data = number(a[2]), attributes(a[3])[1]
+def _compare(reading: _Reading, source: int, operator: int, data: bytes) -> None:
+    loaded = reading.registers.get(source)
     if loaded is None:
         raise NotIptablesError("cmp of nothing")
     if loaded.source == "payload" and loaded.key == TRANSPORT_HEADER:
@@ -358,66 +460,14 @@ def _icmp(reading: _Reading, loaded: Loaded, operator: int, data: bytes, match: 
     reading.matches.append((match, Clause(f"{' !' if _negated(operator) else ''} --{option} {kind}")))
 
 
-def _range(reading: _Reading, a: Attributes) -> None:
-    """NFTA_RANGE_*: SREG 1, OP 2 (0 is in it, 1 is not), FROM_DATA 3, TO_DATA 4."""
-    loaded = reading.registers.get(register(a[1]))
-    low, high = attributes(a[3])[1], attributes(a[4])[1]
+def _compare_range(reading: _Reading, source: int, invert: bool, low: int, high: int) -> None:
+    loaded = reading.registers.get(source)
     if loaded is None or loaded.source != "payload" or loaded.key != TRANSPORT_HEADER or loaded.length != 2:
         raise NotIptablesError("range")
     found = _ports(reading, reading.protocol[0])
-    invert = number(a[2]) == 1
     if loaded.offset == 0:
-        found.source[:], found.invert_source = (number(low), number(high)), invert
+        found.source[:], found.invert_source = (low, high), invert
     elif loaded.offset == 2:
-        found.destination[:], found.invert_destination = (number(low), number(high)), invert
+        found.destination[:], found.invert_destination = (low, high), invert
     else:
         raise NotIptablesError("range")
-
-
-# --- statements -------------------------------------------------------------------------------------------------
-
-
-def _counter(reading: _Reading, a: Attributes) -> None:
-    """NFTA_COUNTER_*: BYTES 1, PACKETS 2."""
-    reading.packets, reading.octets = number(a[2]), number(a[1])
-
-
-def _match(reading: _Reading, a: Attributes) -> None:
-    """NFTA_MATCH_*: NAME 1, REV 2, INFO 3."""
-    reading.matches.append((name(a[1]), number(a.get(2)), a.get(3, b"")))
-
-
-def _target(reading: _Reading, a: Attributes) -> None:
-    """NFTA_TARGET_*: NAME 1, REV 2, INFO 3."""
-    reading.target = (name(a[1]), number(a.get(2)), a.get(3, b""))
-
-
-def _limit(reading: _Reading, a: Attributes) -> None:
-    """NFTA_LIMIT_*: RATE 1, UNIT 2 (seconds), BURST 3, TYPE 4 (0 packets), FLAGS 5 (1 over)."""
-    if number(a.get(4)) or number(a.get(5)) or not number(a[1]):
-        raise NotIptablesError("limit")
-    avg = 10_000 * number(a[2]) // number(a[1])
-    reading.matches.append(("limit", Clause(limit_options(avg, number(a[3])))))
-
-
-def _log(reading: _Reading, a: Attributes) -> None:
-    """NFTA_LOG_*: GROUP 1, PREFIX 2, SNAPLEN 3, QTHRESHOLD 4, LEVEL 5, FLAGS 6. iptables' own is NFLOG."""
-    if 1 not in a or 5 in a or 6 in a:
-        raise NotIptablesError("log")
-    text = nflog_options(number(a.get(3)), number(a[1]), number(a.get(4)), 1 if 3 in a else 0, a.get(2, b""))
-    reading.target = ("NFLOG", Clause(text))
-
-
-_HANDLERS: dict[str, Callable[[_Reading, Attributes], None]] = {
-    "bitwise": _bitwise,
-    "cmp": _cmp,
-    "counter": _counter,
-    "immediate": _immediate,
-    "limit": _limit,
-    "log": _log,
-    "match": _match,
-    "meta": _meta,
-    "payload": _payload,
-    "range": _range,
-    "target": _target,
-}

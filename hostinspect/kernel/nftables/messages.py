@@ -7,7 +7,6 @@ attributes are in network order; expressions stay (name, attributes), for the tw
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from typing import NamedTuple
 
 from hostinspect.facts import Family
@@ -42,7 +41,7 @@ class Rule(NamedTuple):
     family: Family
     table: str
     chain: str
-    expressions: list[Expression]
+    expressions: list[bytes]  # NFTA_LIST_ELEM, for parse_expression
     userdata: bytes  # type, length, value, …: what the tool that made the rule noted with it
 
 
@@ -99,16 +98,15 @@ def parse_chain(family: Family, a: Attributes) -> Chain:
     return Chain(family, name(a[1]), name(a[3]), hook, priority, policy, packets, octets)
 
 
-@lru_cache(maxsize=8192)
-def _expression(raw: bytes) -> Expression:
-    """An NFTA_LIST_ELEM: NFTA_EXPR_NAME and NFTA_EXPR_DATA. Most of a ruleset's expressions are the same few."""
+def parse_expression(raw: bytes) -> Expression:
+    """An NFTA_LIST_ELEM: NFTA_EXPR_NAME and NFTA_EXPR_DATA. Raises ValueError, KeyError on another layout."""
     a = attributes(raw)
     return name(a[1]), attributes(a[2]) if 2 in a else {}
 
 
 def parse_rule(family: Family, a: Attributes) -> Rule:
     """NFTA_RULE_*. Raises ValueError, KeyError on another layout."""
-    expressions = [_expression(raw) for _kind, raw in attribute_list(a[4])] if 4 in a else []
+    expressions = [raw for _kind, raw in attribute_list(a[4])] if 4 in a else []
     return Rule(family, name(a[1]), name(a[2]), expressions, a.get(7, b""))
 
 

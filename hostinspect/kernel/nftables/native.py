@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hostinspect import facts
@@ -17,7 +18,7 @@ from hostinspect.kernel.netlink import NetlinkError, NetlinkSocket, attributes
 from hostinspect.kernel.nftables import datatypes as kind
 from hostinspect.kernel.nftables import messages
 from hostinspect.kernel.nftables.datatypes import Kind, UnknownExpressionError, bit_names
-from hostinspect.kernel.nftables.messages import Attributes, Element, Rule, name, number
+from hostinspect.kernel.nftables.messages import Attributes, Element, Expression, Rule, name, number
 from hostinspect.kernel.nftables.registers import (
     CMP_EQ,
     CMP_GTE,
@@ -48,7 +49,7 @@ class Selector(NamedTuple):
     field: str | None = None  # of facts.Rule
 
 
-@dataclass
+@dataclass(slots=True)
 class _Reading:
     """A rule while its expressions are read."""
 
@@ -122,7 +123,8 @@ class Speller:
     def rule(self, rule: Rule, netns: int, position: int) -> facts.Rule:
         """`rule` in nft's spelling."""
         reading = _Reading(rule, self)
-        for expression, a in rule.expressions:
+        for raw in rule.expressions:
+            expression, a = _expression(raw)
             handler = _HANDLERS.get(expression)
             try:
                 if handler is None:
@@ -152,6 +154,15 @@ class Speller:
             exact=reading.exact,
             **reading.fields,
         )
+
+
+@lru_cache(maxsize=8192)
+def _expression(raw: bytes) -> Expression:
+    """Most of a ruleset's expressions are the same few, byte for byte."""
+    try:
+        return messages.parse_expression(raw)
+    except (KeyError, ValueError):
+        return "malformed", {}
 
 
 # --- what registers hold ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ CMP_EQ, CMP_NEQ, CMP_LT, CMP_LTE, CMP_GT, CMP_GTE = range(6)  # enum nft_cmp_ops
 VERDICT = 0  # NFT_REG_VERDICT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A value in a register and where it came from."""
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from hostinspect import facts
 from hostinspect.kernel import xtables
 from hostinspect.kernel.xtables.extension import Clause, UnknownError, inverted
-from hostinspect.kernel.xtables.spelling import network, protocol, with_mask
+from hostinspect.kernel.xtables.spelling import address, prefix_length, protocol
 
 INV_VIA_IN, INV_VIA_OUT, INV_SRCIP, INV_DSTIP, INV_FRAG, INV_PROTO = 0x01, 0x02, 0x08, 0x10, 0x20, 0x40
 
 Words = tuple[str, str]  # the name and the options of an extension
 
 
-@dataclass
+@dataclass(slots=True)
 class RuleText:
     """Grows a rule's text and its fields from left to right."""
 
@@ -28,8 +28,10 @@ class RuleText:
         """`-s` and `-d`: not written when every address is meant."""
         if not invert and not any(mask) and (self.family == "ipv6" or not any(addr)):
             return
-        self.text += f"{' !' if invert else ''} -{letter} {network(addr, mask)}"
-        self.fields[name] = inverted(invert, with_mask(addr, mask))
+        host, length = address(addr), prefix_length(mask)
+        network = f"{host}/{address(mask) if length is None else length}"
+        self.text += f"{' !' if invert else ''} -{letter} {network}"
+        self.fields[name] = inverted(invert, host if length == len(mask) * 8 else network)
 
     def interface(self, letter: str, name: str, ifname: str, invert: object) -> None:
         """`-i` and `-o`; `ifname` ends in `+` where it is the beginning of a name."""

@@ -62,12 +62,6 @@ def with_mask(addr: bytes, mask: bytes) -> str:
     return f"{address(addr)}/{address(mask) if length is None else length}"
 
 
-def network(addr: bytes, mask: bytes) -> str:
-    """As `with_mask`, but always with the mask: the spelling of `-s` and `-d`."""
-    length = prefix_length(mask)
-    return f"{address(addr)}/{address(mask) if length is None else length}"
-
-
 def nf_address(raw: bytes, family: str) -> str:
     """A `union nf_inet_addr` (16 bytes, IPv4 in the first four), linux/netfilter.h."""
     return address(raw[:4] if family == "ipv4" else raw)

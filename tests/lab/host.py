@@ -133,16 +133,17 @@ class LabHost:
     def start(self) -> LabHost:
         """Start it and wait until its Docker daemon answers. Raises LabError, and then nothing is left."""
         _check_machine()
-        remains.gc()
+        with suppress(OSError):  # somebody else's leavings, which `python -m tests.lab gc` tells about
+            remains.gc()
         tree = None if self.spec.userland == "host" else ensure_userland(self.spec.userland)
-        with remains.registry() as base:
-            try:
-                (base / self.name).mkdir()
-            except FileExistsError:
+        disk = remains.DISK / self.name
+        with remains.registry():
+            if remains.taken(self.name):
                 raise LabError(
-                    f"there is a lab host {self.name} already: `python -m tests.lab stop {self.name}`"
-                ) from None
-            lock = os.open(base / self.name, os.O_RDONLY | os.O_DIRECTORY)
+                    f"there is a lab host {self.name} already: `python -m tests.lab stop {self.name}`, or another name"
+                )
+            disk.mkdir()
+            lock = os.open(disk, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             self._make_namespaces(tree, lock)
@@ -160,7 +161,6 @@ class LabHost:
         """Start pid 1, and with it the process that watches over it; both hold the lock."""
         disk = remains.DISK / self.name
         try:
-            disk.mkdir(parents=True)
             _check_filesystem(disk)
             cgroups = remains.make_cgroups(self.name)
             log = self.log_path.open("a+")
@@ -205,13 +205,13 @@ class LabHost:
 
     def _write_description(self) -> None:
         description = json.dumps({"pid": self.pid, "spec": asdict(self.spec)})
-        (remains.STATE / self.name / "host.json").write_text(description)
+        (remains.DISK / self.name / "host.json").write_text(description)
 
     @classmethod
     def attach(cls, name: str) -> LabHost:
         """The running host of that name, started by another process. Raises LabError where there is none."""
         try:
-            description = json.loads((remains.STATE / name / "host.json").read_text())
+            description = json.loads((remains.DISK / name / "host.json").read_text())
         except (FileNotFoundError, ValueError):
             raise LabError(f"there is no lab host {name}: `python -m tests.lab list` lists them") from None
         spec = description["spec"]
@@ -448,6 +448,7 @@ class LabHost:
 
     def remove_client(self) -> None:
         """Unplug it."""
+        self.run(["ip", "link", "delete", "client"])  # by itself it would go only some time after its peer's namespace
         self.run(["ip", "netns", "delete", "client"])
 
 

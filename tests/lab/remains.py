@@ -16,11 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-STATE = Path("/run/hostinspect-lab")
-"""NAME/ of each host: its description, and the lock that its processes hold."""
-
 DISK = Path(os.environ.get("HOSTINSPECT_LAB_DISK", "/var/tmp/hostinspect-lab"))
-"""NAME/ of each host: its files, on a filesystem that can be the upper layer of an overlay."""
+"""NAME/ of each host: its files, its description, and the lock that its processes hold, all in one place: whoever sees
+the files sees the lock too, from another mount namespace as well. Must be able to be the upper layer of an overlay."""
 
 CGROUP = "hostinspect-lab"
 """NAME/ of each host, in every hierarchy."""
@@ -70,7 +68,7 @@ def make_cgroups(name: str) -> list[Path]:
     made = []
     for hierarchy in hierarchies():
         folder = hierarchy.folder / CGROUP / name
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
         if "cpuset" in hierarchy.controllers:
             # Empty in a new cgroup of v1, and no process can then be moved there.
             for path in (folder.parent, folder):
@@ -89,8 +87,7 @@ def cgroups_to_join(name: str) -> list[Path]:
 
     Where there is v2 alone, the cgroup itself hands its controllers on and takes no processes; init.sh has made lab/.
     """
-    cgroups = [hierarchy.folder / CGROUP / name for hierarchy in hierarchies()]
-    return [cgroup / "lab" if (cgroup / "lab").is_dir() else cgroup for cgroup in cgroups]
+    return [cgroup / "lab" if (cgroup / "lab").is_dir() else cgroup for cgroup in _cgroups(name)]
 
 
 def thaw(name: str) -> None:
@@ -102,19 +99,17 @@ def thaw(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove cgroups, files and state of a host without processes; pieces that are not there are passed over.
+    """Remove the cgroups and files of a host without processes; pieces that are not there are passed over.
 
     Raises OSError where something is in the way.
     """
-    for hierarchy in hierarchies():
-        _remove_cgroup(hierarchy.folder / CGROUP / name)
-    _remove_folder(DISK / name)
-    with registry() as base:
-        _remove_folder(base / name)
+    for cgroup in _cgroups(name):
+        _remove_cgroup(cgroup)
+    with registry():
+        _remove_folder(DISK / name)  # last: as long as there is something, gc() finds it by this
         for hierarchy in hierarchies():
             _remove_if_empty(hierarchy.folder / CGROUP)
         _remove_if_empty(DISK)
-        _remove_if_empty(base)
 
 
 def _remove_cgroup(folder: Path, patience: float = 10) -> None:
@@ -148,58 +143,72 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 @contextmanager
-def registry() -> Iterator[Path]:
-    """STATE, locked: nobody else adds or removes a host meanwhile. It is made where there is none."""
+def registry() -> Iterator[None]:
+    """DISK, locked: nobody else adds or removes a host meanwhile. It is made where there is none."""
     while True:
-        STATE.mkdir(parents=True, exist_ok=True)
+        DISK.mkdir(parents=True, exist_ok=True)
         try:
-            lock = os.open(STATE, os.O_RDONLY | os.O_DIRECTORY)
+            lock = os.open(DISK, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             continue
-        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            if STATE.exists() and os.path.samestat(STATE.stat(), os.fstat(lock)):
-                break
-        except FileNotFoundError:
-            pass
-        os.close(lock)  # removed by the one who held it before
-    try:
-        yield STATE
-    finally:
-        os.close(lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock).st_nlink:  # 0: the one who held it before has removed it
+                yield
+                return
+        finally:
+            os.close(lock)
+
+
+def taken(name: str) -> bool:
+    """Whether there is anything of a host of that name, alive or not, ours or somebody's who shares our cgroups."""
+    return any(folder.exists() for folder in (DISK / name, *_cgroups(name)))
 
 
 def alive(name: str) -> bool:
-    """Whether a process of the host, or the one that watches over it, holds the lock on its state folder."""
+    """Whether a process of the host, or the one that watches over it, lives.
+
+    They hold the lock on its folder; that its cgroups hold a process is proof enough too.
+    """
     try:
-        lock = os.open(STATE / name, os.O_RDONLY | os.O_DIRECTORY)
+        lock = os.open(DISK / name, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    else:
-        return False
     finally:
         os.close(lock)
+    return any(processes.read_text() for cgroup in _cgroups(name) for processes in cgroup.rglob("cgroup.procs"))
+
+
+def _cgroups(name: str) -> list[Path]:
+    return [hierarchy.folder / CGROUP / name for hierarchy in hierarchies()]
 
 
 def names() -> list[str]:
-    """Every host of which there is something, alive or not."""
-    bases = [STATE, DISK, *(hierarchy.folder / CGROUP for hierarchy in hierarchies())]
-    return sorted({path.name for base in bases if base.is_dir() for path in base.iterdir() if path.is_dir()})
+    """Every host of which there are files, alive or not.
+
+    Cgroups do not count: their filesystem may be shared with somebody whose files, and locks, we do not see.
+    """
+    return sorted(path.name for path in DISK.iterdir() if path.is_dir()) if DISK.is_dir() else []
+
+
+def dead() -> list[str]:
+    """The hosts of which there are files, but no process."""
+    if not names():
+        return []
+    with registry():
+        return [name for name in names() if not alive(name)]
 
 
 def gc() -> list[str]:
-    """Remove what is left of hosts that are not alive; returns their names."""
-    if not any(names()):
-        return []
-    with registry():
-        dead = [name for name in names() if not alive(name)]
-    for name in dead:
+    """Remove what is left of the dead; returns their names. Raises OSError as `remove()` does."""
+    found = dead()
+    for name in found:
         remove(name)
-    return dead
+    return found
 
 
 if __name__ == "__main__":

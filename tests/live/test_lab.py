@@ -197,7 +197,7 @@ def test_a_command_that_takes_too_long_is_killed(demo_host: LabHost) -> None:
 
 def traces(name: str) -> list[str]:
     """What there is of a host on the machine."""
-    found = [str(base / name) for base in (remains.STATE, remains.DISK) if (base / name).exists()]
+    found = [str(remains.DISK / name)] if (remains.DISK / name).exists() else []
     found += [str(of.folder) for of in remains.hierarchies() if (of.folder / remains.CGROUP / name).exists()]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{name}/" in line]
     for process in Path("/proc").glob("[0-9]*"):
@@ -311,8 +311,29 @@ def test_what_is_left_when_all_were_killed_is_collected() -> None:
     host._watch.communicate()
     assert soon(lambda: not remains.alive(name))
     assert traces(name)
-    assert name in remains.gc()
+    assert name in remains.dead()
+    remains.remove(name)
     assert traces(name) == []
+
+
+def test_the_living_are_not_taken_for_dead() -> None:
+    """Neither from a place that shares cgroups alone, nor from one that shares the files alone."""
+    look = (
+        "from tests.lab import remains; print(remains.names(), remains.dead())"  # nothing is removed: not all are ours
+    )
+    with LabHost() as host:
+        nowhere = {**os.environ, "HOSTINSPECT_LAB_DISK": f"/run/{host.name}"}
+        elsewhere = subprocess.run(
+            [sys.executable, "-c", look], cwd=REPOSITORY, env=nowhere, check=True, capture_output=True, text=True
+        )
+        assert elsewhere.stdout == "[] []\n"
+        known, _, dead = host.run([sys.executable, "-c", look]).stdout.partition(
+            "]"
+        )  # of the machine, the same /var/tmp
+        assert host.name in known
+        assert host.name not in dead
+        with pytest.raises(LabError, match="already"):
+            LabHost(LabSpec(name=host.name)).start()
 
 
 def test_two_at_once_and_apart() -> None:

@@ -17,6 +17,7 @@ import pytest
 from tests.lab import remains
 from tests.lab.errors import LabCommandError, LabError
 from tests.lab.host import REPOSITORY, LabHost, LabSpec, running
+from tests.lab.userland import mirror
 
 STATES = {
     "volweb": "running",
@@ -190,6 +191,51 @@ def test_a_command_that_takes_too_long_is_killed(demo_host: LabHost) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         demo_host.run(["sleep", "4242"], timeout=0.5)
     assert "4242" not in demo_host.run(["ps", "-A", "-o", "args"]).stdout
+
+
+# --- what it needs of the machine --------------------------------------------------------------------------------
+
+
+def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError, match="needs root"):
+        LabHost().start()
+
+
+ONE_LINE = """\
+# deb http://comment.example/debian bookworm main
+deb [arch=amd64 signed-by=/usr/share/keyrings/a.gpg] http://security.example/debian bookworm-security main
+deb-src http://source.example/debian bookworm main
+deb http://other.example/apt bookworm contrib
+deb [trusted=yes] http://mirror.example/debian/ bookworm contrib main # here
+"""
+
+DEB822 = """\
+Types: deb
+URIs: http://off.example/debian
+Suites: bookworm
+Components: main
+Enabled: no
+
+# of the machine
+Types: deb deb-src
+URIs: http://mirror.example/debian/
+# a comment among the fields
+Suites: bookworm
+  bookworm-updates
+Components: main non-free-firmware
+"""
+
+
+@pytest.mark.parametrize(("file", "text"), [("a.list", ONE_LINE), ("a.sources", DEB822)])
+def test_the_mirror_is_that_of_apt(tmp_path: Path, file: str, text: str) -> None:
+    sources = tmp_path / "apt" / "sources.list.d"
+    sources.mkdir(parents=True)
+    (tmp_path / "os-release").write_text('NAME="Debian"\nVERSION_CODENAME=bookworm\nID=debian\n')
+    with pytest.raises(LabError, match="bookworm"):
+        mirror(tmp_path)
+    (sources / file).write_text(text)
+    assert mirror(tmp_path) == "http://mirror.example/debian/"
 
 
 # --- no trace ---------------------------------------------------------------------------------------------------

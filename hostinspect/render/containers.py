@@ -70,7 +70,9 @@ def _places(view: View, container: Container, endpoints: Iterable[Endpoint]) -> 
     for endpoint in endpoints:
         if endpoint.interface is None and endpoint.ip is None and endpoint.ip6 is None:
             continue  # host and none
-        yield item(address_of(endpoint))
+        network = view.networks.get(endpoint.network_id or "")
+        lost = network is not None and network.subnets and endpoint.interface and not (endpoint.ip or endpoint.ip6)
+        yield item(address_of(endpoint), style="bad" if lost else "")
         if endpoint.ip and endpoint.ip6:
             yield item(endpoint.ip6)
         yield _wire(view, container, endpoint)

@@ -110,25 +110,24 @@ class Layout(NamedTuple):
 def wrap(line: Line, room: int | None) -> Iterator[list[Span]]:
     """`line` broken so that each part fits `room` columns: between items, else between words, else inside one."""
     row: list[Span] = []
-    used = 0
-    hang = 0
+    used = start = 0  # columns of `row`, and those of its indentation
+    hang = 0 if room is None else min(line.hang, room // 2)
     for position, spans in enumerate(line.items):
         width = _width(spans)
-        gap = len(line.gap.text) if used > hang else 0
-        if room is not None and gap and used + gap + width > room:
+        gap = len(line.gap.text) if used > start else 0
+        if room is not None and used + gap + width > room and used + gap > hang and gap:
             yield row
-            hang = min(line.hang, room // 2)
-            row, used, gap = [Span(" " * hang)] if hang else [], hang, 0
-        if room is not None and used + width > room:
-            *full, row = _broken(row, used, spans, room, min(line.hang, room // 2))
-            yield from full
-            hang = min(line.hang, room // 2)
-            used = _width(row)
-            continue
+            row, used, start, gap = _indent(hang), hang, hang, 0
         if gap:
             row.append(line.gap)
+            used += gap
+        if room is not None and used + width > room:
+            *full, row = _broken(row, used, spans, room, hang)
+            yield from full
+            used, start = _width(row), hang
+            continue
         row += spans
-        used += gap + width
+        used += width
         least = line.columns[position] if position < len(line.columns) else 0
         if width < least and position + 1 < len(line.items):
             row.append(Span(" " * (least - width)))
@@ -136,16 +135,20 @@ def wrap(line: Line, room: int | None) -> Iterator[list[Span]]:
     yield row
 
 
+def _indent(hang: int) -> list[Span]:
+    return [Span(" " * hang)] if hang else []
+
+
 def _broken(row: list[Span], used: int, spans: Iterable[Span], room: int, hang: int) -> Iterator[list[Span]]:
     """One item that is longer than a line, continued over as many as it needs; the last one may be added to."""
     for word in _words(spans):
         if used > hang and used + cell_len(word.text.rstrip(" ")) > room:
             yield row
-            row, used = [Span(" " * hang)] if hang else [], hang
+            row, used = _indent(hang), hang
         for piece in _chopped(word.text, room - hang):
             if used + cell_len(piece.rstrip(" ")) > room:
                 yield row
-                row, used = [Span(" " * hang)] if hang else [], hang
+                row, used = _indent(hang), hang
             row.append(Span(piece, word.style))
             used += cell_len(piece)
     yield row

@@ -52,6 +52,8 @@ def _kind(view: View, network: Network) -> Iterator[Item]:
         yield item("driver not known")
     elif network.driver not in ("bridge", "null", network.name):
         yield item(network.driver, *([f" ({network.mode})"] if network.mode else []))
+    if network.ingress and network.name != "ingress":
+        yield item("ingress")
     for pool in network.subnets:
         yield item(pool.subnet)
     if network.parent:

@@ -97,8 +97,10 @@ def _way_in(view: View, group: PortGroup) -> Iterator[Item]:
         ways.append(f"docker-proxy {', '.join(pids)}" if view.verbose and pids else "proxy")
     if ways:
         yield item(" + ".join(ways))
+    if view.uses_dnat and any(port.via == ("proxy",) and ":" not in port.host_ip for port in group.entries):
+        yield item("no DNAT rule", style="warn")
     stranded = [port for port in group.entries if not port.via]
-    if stranded and view.saw_everything:
+    if stranded and view.knows("rules", "processes", "namespaces"):
         only = "" if len(stranded) == len(group.entries) else f" from {stranded[0].host_ip}"
         yield item(f"no rule or proxy leads here{only}", style="bad")
     elif stranded:

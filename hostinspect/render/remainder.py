@@ -47,11 +47,11 @@ def _volume(view: View, volume: Volume) -> Branch:
     items = [item(name)]
     if volume.anonymous:
         items.append(item("anonymous", style="dim"))
+    users = users_in_words((view.name(user.container), user.rw) for user in volume.used_by)
+    items.append(item(f"used by {', '.join(users) or 'nobody'}"))
     if volume.driver != "local":
         items.append(item(f"driver {volume.driver}"))
     items += [item(f"{key}={value}") for key, value in sorted(volume.options.items())]
-    users = users_in_words((view.name(user.container), user.rw) for user in volume.used_by)
-    items.append(item(f"used by {', '.join(users) or 'nobody'}"))
     details = []
     if view.verbose:
         if volume.mountpoint:
@@ -75,18 +75,21 @@ def _bridge_items(view: View, bridge: Bridge) -> Iterator[Item]:
     addresses = [address for address in bridge.addresses if not address.startswith("fe80:")]
     if addresses:
         yield item(" ".join(addresses))
-    yield item("of no docker network", style="dim")
-    for port in bridge.ports:
-        owner = f" ({view.name(port.container)})" if port.container else ""
-        yield item(f"port {port.link}{owner}")
+    ports = [f"{p.link} ({view.name(p.container)})" if p.container else p.link for p in bridge.ports]
+    if ports:
+        yield item(f"ports {', '.join(ports)}")
 
 
 def _foreign_namespaces(view: View) -> Iterator[Branch]:
     """Namespaces that are neither the host's, nor a container's, nor told with a network."""
+    closed: list[str] = []
     for namespace in view.topology.netns:
         left_over = namespace.role == "container" and not namespace.containers and not namespace.pids
         told = namespace.network in view.networks and namespace.role != "other"
         if namespace.host or told or (namespace.role in ("container", "overlay") and not left_over):
+            continue
+        if namespace.inode not in view.links_in and not namespace.pids:
+            closed.append(view.namespace_name(namespace.inode))
             continue
         items = [item(view.namespace_name(namespace.inode))]
         if left_over:
@@ -96,8 +99,10 @@ def _foreign_namespaces(view: View) -> Iterator[Branch]:
         elif namespace.pids:
             items.append(_pids(namespace.pids))
         else:
-            items.append(item("no process", style="dim"))
+            items.append(item("no process" if view.knows("processes") else "no process seen", style="dim"))
         yield Branch(Line([*items, *wires(view, namespace)]))
+    if closed:
+        yield Branch(Line([item("not entered:", style="dim"), item(", ".join(closed))]))
 
 
 def _pids(pids: tuple[int, ...]) -> Item:
@@ -110,7 +115,10 @@ def _foreign_veths(view: View) -> Iterator[Branch]:
     """Veths of the host that lead to no container and no namespace told above, and that are no port of a bridge."""
     for link in view.links_in.get(view.host_netns or 0, ()):
         if link.kind == "veth" and link.container is None and not link.master and not _is_told(view, link):
-            yield Branch(Line([item(link_ends(view, link), style="warn" if link.doubt else "")]))
+            if link.doubt:
+                yield Branch(Line([item(link.ifname), item(f"↔ ? ({link.doubt})", style="warn")]))
+            else:
+                yield Branch(Line([item(link_ends(view, link))]))
 
 
 def _is_told(view: View, link: Link) -> bool:
@@ -131,7 +139,7 @@ def _nat(view: View) -> Iterator[Branch]:
         for (backend, family), count in sorted(counts.items())
     ]
     if not words:
-        words = [item("no rule" if view.saw_everything else "no rule seen")]
+        words = [item("no rule" if view.knows("rules", "namespaces") else "no rule seen")]
     if inside:
         words.append(item(f"{inside} more in containers' namespaces", style="dim"))
     yield Branch(
@@ -160,7 +168,7 @@ def _dead_ends(view: View, rules: Iterable[NatRule]) -> Iterator[Line]:
         address = _address(rule.to) if rule.verdict == "DNAT" and rule.exact and rule.container is None else None
         if address is None or str(address) in taken or not any(address in subnet for subnet in subnets):
             continue
-        nobody = "nobody" if view.saw_everything else "nobody seen"
+        nobody = "nobody" if view.knows("namespaces", "links", "addresses") else "nobody seen"
         what = f"{rule.chain} {rule.position}: {rule.proto or ''} {rule.dport or ''} → {rule.to} leads to {nobody}"
         yield detail("rule", item(" ".join(what.split()), style="bad"), style="bad")
 

@@ -80,13 +80,11 @@ def _headline(view: View) -> Line:
     """`web-01 · Debian 12, Linux 6.1 · docker 28.5, daemon running · 12 containers (9 running) · …`."""
     topology = view.topology
     host = topology.host
-    running = len(view.running)
+    running = f" ({len(view.running)} running)" if topology.containers else ""
     counts = [
-        f"{_count(len(topology.containers), 'container')} ({running} running)"
-        if topology.containers
-        else "no container",
-        _count(len(topology.networks), "network"),
-        _count(len(topology.volumes), "volume"),
+        _count(len(topology.containers), "container", complete=view.knows("engines", "containers")) + running,
+        _count(len(topology.networks), "network", complete=view.knows("engines", "networks")),
+        _count(len(topology.volumes), "volume", complete=view.knows("engines", "volumes")),
     ]
     engines = [_engine(engine) for engine in host.engines] or [item("no engine found", style="warn")]
     system = f"{host.os}, Linux {host.kernel}" if host.os else f"Linux {host.kernel}"
@@ -100,8 +98,10 @@ def _engine(engine: Engine) -> Item:
     return item(f"{name}{where}, daemon ", Span(engine.daemon, "" if engine.daemon == "running" else "bad"))
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str, *, complete: bool = True) -> str:
+    """`3 volumes`; `no volume`; and of what may not be all, `3 volumes seen`."""
+    counted = f"{number or 'no'} {noun}{'s' if number > 1 else ''}"
+    return counted if complete else f"{counted} seen"
 
 
 def _attention(sections: Iterable[Branch]) -> Iterator[Line]:

@@ -117,9 +117,20 @@ class View:
         return not any(gap.collector == "sockets" and str(netns) in gap.subject for gap in self.topology.gaps)
 
     @cached_property
-    def saw_everything(self) -> bool:
-        """Whether a thing that was not found is not there."""
-        return all(gap.minor for gap in self.topology.gaps)
+    def uses_dnat(self) -> bool:
+        """Whether the engine makes rules for published ports, so that an IPv4 one without is worth a look.
+
+        With `--iptables=false` none has any. For IPv6, a proxy alone is what most versions make.
+        """
+        return self.knows("rules") and any("dnat" in p.via for c in self.topology.containers for p in c.ports)
+
+    def knows(self, *collectors: str) -> bool:
+        """Whether these families of facts have no grave gap, so that what was not found there is not there."""
+        return self._unseen.isdisjoint(collectors)
+
+    @cached_property
+    def _unseen(self) -> frozenset[str]:
+        return frozenset(gap.collector for gap in self.topology.gaps if not gap.minor)
 
 
 def is_running(container: Container) -> bool:

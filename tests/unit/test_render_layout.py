@@ -35,6 +35,11 @@ def test_an_item_longer_than_the_line_breaks_between_words() -> None:
     ]
 
 
+def test_a_label_does_not_stand_alone() -> None:
+    line = detail("drift", item("recorded one, now quite another"))
+    assert _texts(line, 30) == ["drift    recorded one, now", "         quite another"]
+
+
 def test_a_word_longer_than_the_line_breaks_inside() -> None:
     assert _texts(Line([item("x" * 50)], hang=2), 24) == ["x" * 22, "  " + "x" * 22, "  " + "x" * 6]
 

@@ -97,6 +97,11 @@ def test_a_daemon_that_does_not_respond_and_a_data_root_of_its_own() -> None:
     assert "docker in /srv/docker, daemon \x1b[1;31mnot responding\x1b[0m" in text
 
 
+def test_what_may_not_be_all_is_counted_as_seen() -> None:
+    gap = replace(MAJOR, collector="engines")
+    assert " · no container seen · no network seen · no volume seen" in render_tree(make_topology(gaps=(gap,)))
+
+
 def test_a_host_without_an_engine() -> None:
     assert "no engine found" in render_tree(make_topology(host=replace(HOST, engines=(), os=None)))
 
@@ -269,6 +274,12 @@ def test_a_veth_taken_off_its_bridge() -> None:
     assert "eth0 ↔ veth1 is a port of no bridge, not of docker0" in lines[1]
 
 
+def test_an_interface_that_lost_its_address() -> None:
+    web = _on_bridge(endpoints=(make_endpoint(BRIDGE, None, "eth0", "veth1"),))
+    text = render_tree(make_topology([web], [BRIDGE]), color=True)
+    assert "\x1b[1;31mno address\x1b[0m  eth0 ↔ veth1" in text
+
+
 def test_drift_stands_with_its_container_and_in_the_headline() -> None:
     drift = (
         Drift(field="state", recorded="running", effective="paused"),
@@ -352,7 +363,7 @@ def test_volumes() -> None:
         "├─ dangling01  used by nobody",
         f"├─ {make_id('anonymous-volume')[:12]}…  anonymous  used by mysql_app (rw)",
         "├─ myvol01  used by old (rw), rwro (ro, rw), volweb (rw)",
-        "└─ tmpvol  device=tmpfs  o=size=10m  type=tmpfs  used by nobody",
+        "└─ tmpvol  used by nobody  device=tmpfs  o=size=10m  type=tmpfs",
     ]
 
 
@@ -386,11 +397,13 @@ def test_namespaces_and_veths_of_nobody() -> None:
             namespace(11, "/run/netns/blue"),
             namespace(12, pids=(70, 71)),
             namespace(13, "/run/docker/netns/0a1b2c", role="container"),
+            namespace(14, "/run/netns/closed"),
         ),
         links=(
             *topology.links,
             make_link(HOST_NETNS, 6, "veth6", doubt="the kernel names no peer"),
             make_link(HOST_NETNS, 8, "veth8", peer=_ref_to(11, "eth0")),
+            make_link(13, 1, "lo", kind=None),
             make_link(11, 9, "eth0", addresses=("10.0.0.1", "fe80::1"), peer=_ref_to(HOST_NETNS, "veth8")),
         ),
     )
@@ -398,9 +411,10 @@ def test_namespaces_and_veths_of_nobody() -> None:
     assert _section(text, "other namespaces")[1:] == [
         "├─ blue  no process  10.0.0.1 eth0 ↔ veth8",
         "├─ namespace 12  2 processes, first pid 70",
-        "└─ 0a1b2c  left over: no container and no process is in it",
+        "├─ 0a1b2c  left over: no container and no process is in it",
+        "└─ not entered:  closed",
     ]
-    assert _section(text, "other veths")[1:] == ["└─ veth6 ↔ ? (the kernel names no peer)"]
+    assert _section(text, "other veths")[1:] == ["└─ veth6  ↔ ? (the kernel names no peer)"]
 
 
 def test_nat_in_short_and_rule_by_rule() -> None:
@@ -416,9 +430,11 @@ def test_nat_in_short_and_rule_by_rule() -> None:
 
 
 def test_nobody_is_said_only_of_a_whole_view() -> None:
-    assert "leads to nobody seen" in render_tree(replace(demo(), gaps=(MAJOR,)))
+    gap = replace(MAJOR, collector="namespaces")
+    assert "leads to nobody seen" in render_tree(replace(demo(), gaps=(gap,)))
     assert "nat  no rule\n" in render_tree(make_topology())
-    assert "nat  no rule seen\n" in render_tree(make_topology(gaps=(MAJOR,)))
+    assert "nat  no rule seen\n" in render_tree(make_topology(gaps=(gap,)))
+    assert "nat  no rule\n" in render_tree(make_topology(gaps=(MAJOR,)))
 
 
 def test_a_rule_to_elsewhere_is_none_of_ours() -> None:

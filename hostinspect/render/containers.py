@@ -88,7 +88,7 @@ def _wire(view: View, container: Container, endpoint: Endpoint) -> Item:
         doubt = link.doubt if link and link.doubt else "not found"
         return item(f"{endpoint.interface} ↔ ", Span(f"? ({doubt})", "warn"))
     if link is not None and link.lower is not None:
-        return item(f"{endpoint.interface} ({link.kind} on {endpoint.host_link})")
+        return item(f"{endpoint.interface} ({link.kind or 'link'} on {endpoint.host_link})")
     where = ""
     if endpoint.host_link_netns not in (None, view.host_netns):
         where = f" in {view.namespace_name(endpoint.host_link_netns or 0)}"
@@ -114,7 +114,8 @@ def _identity(view: View, container: Container) -> Iterator[Item]:
     if container.state != "running":
         yield item(container.state, style="warn")
     yield _image(container)
-    yield item(f"pid {container.pid}")
+    if container.pid is not None:
+        yield item(f"pid {container.pid}")
     up = uptime(container.started_at, view.now)
     if up:
         yield item(f"up {up}")
@@ -289,7 +290,9 @@ def _identifiers(view: View, container: Container) -> Iterator[Line]:
         yield detail("cgroup", item(container.cgroup))
     for endpoint in container.endpoints:
         if endpoint.mac or endpoint.gateway or endpoint.dns_names:
-            items = [item(endpoint.network or "?"), item(f"mac {endpoint.mac}")]
+            items = [item(endpoint.network or "?")]
+            if endpoint.mac:
+                items.append(item(f"mac {endpoint.mac}"))
             if endpoint.gateway or endpoint.gateway6:
                 items.append(item(f"gateway {' '.join(filter(None, (endpoint.gateway, endpoint.gateway6)))}"))
             names = dict.fromkeys((*endpoint.dns_names, *endpoint.aliases))

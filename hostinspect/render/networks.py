@@ -169,7 +169,7 @@ def link_ends(view: View, link: Link) -> str:
         where = "" if link.peer.netns == view.host_netns else f" in {view.namespace_name(link.peer.netns)}"
         return f"{link.ifname} ↔ {link.peer.ifname}{where}"
     if link.lower is not None:
-        return f"{link.ifname} ({link.kind} on {link.lower.ifname})"
+        return f"{link.ifname} ({link.kind or 'link'} on {link.lower.ifname})"
     return f"{link.ifname} ↔ ? ({link.doubt})" if link.doubt else link.ifname
 
 

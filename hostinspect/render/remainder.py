@@ -196,7 +196,7 @@ def _texts(view: View, rules: Iterable[NatRule]) -> Iterator[Line]:
     rules = list(rules)
     if view.verbose:
         for rule in rules:
-            hits = f"[{rule.packets}:{rule.bytes}] " if rule.packets is not None else ""
+            hits = f"[{rule.packets}:{rule.bytes}] " if rule.packets is not None and rule.bytes is not None else ""
             yield Line([item(f"{rule.family} {rule.chain} {rule.position}"), item(hits + rule.text)], hang=4)
         return
     unknown = sum(not rule.exact for rule in rules)

@@ -37,10 +37,25 @@ class View:
         """Running containers that joined another one's network namespace, by that one's id."""
         sharers: dict[str, list[Container]] = defaultdict(list)
         for container in self.running:
-            owner = self.containers.get(container.shares_netns_with or "")
-            if owner is not None and owner is not container and is_running(owner):
+            owner = self._running_owner(container)
+            if owner is not None and not self._is_circular(container):
                 sharers[owner.id].append(container)
         return dict(sharers)
+
+    def _running_owner(self, container: Container) -> Container | None:
+        owner = self.containers.get(container.shares_netns_with or "")
+        return owner if owner is not None and is_running(owner) else None
+
+    def _is_circular(self, container: Container) -> bool:
+        """Whether its record, by way of others, names itself: then none of them is below another."""
+        seen: set[str] = set()
+        owner: Container | None = container
+        while owner is not None:
+            if owner.id in seen:
+                return True
+            seen.add(owner.id)
+            owner = self._running_owner(owner)
+        return False
 
     @cached_property
     def home(self) -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import get_type_hints
 
 import pytest
+from msgspec import Struct
 from msgspec.structs import replace
 from rich.cells import cell_len
 
@@ -232,6 +234,15 @@ def test_a_sidecar_whose_owner_is_gone_is_still_told(others: list[Container], to
     lines = _tree(make_topology([side, *others], [BRIDGE]), "on no network that is known")
     assert "side" in lines[1]
     assert told in lines[2]
+
+
+def test_records_that_name_each_other_lose_nobody() -> None:
+    one, two, three = (
+        make_container(name, netns=NETNS, network_mode=f"container:{make_id(owner)}", shares_netns_with=make_id(owner))
+        for name, owner in (("one", "two"), ("two", "one"), ("three", "three"))
+    )
+    lines = _tree(make_topology([one, two, three]), "on no network that is known")
+    assert [line.split()[1] for line in lines if line.startswith(("├", "└"))] == ["one", "two", "three"]
 
 
 def test_an_interface_on_no_network_that_is_recorded() -> None:
@@ -471,6 +482,25 @@ def test_many_gaps_of_one_sort_are_one() -> None:
         "└─ sockets /proc/0/fd, /proc/1/fd, /proc/2/fd and 6 more (all with --verbose): Permission denied"
     )
     assert "/proc/8/fd" in render_tree(make_topology(gaps=gaps), verbose=True)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("what", ["containers", "networks", "links", "volumes", "nat_rules", "bridges"])
+def test_whatever_is_not_known_the_rest_is_told(what: str, verbose: bool) -> None:
+    topology = demo()
+    parts = getattr(topology, what)
+    for field in type(parts[0]).__struct_fields__:
+        blank = tuple(_without(part, field) for part in parts)
+        text = render_tree(replace(topology, **{what: blank}), width=80, verbose=verbose)
+        assert text.startswith("web-01") and "None" not in text, field
+
+
+def _without(part: Struct, field: str) -> Struct:
+    """`part` with `field` empty: None where that is allowed, else nothing in it; others stay."""
+    if not isinstance(getattr(part, field), (tuple, dict)):
+        hint = str(get_type_hints(type(part))[field])
+        return replace(part, **{field: None}) if "None" in hint else part
+    return replace(part, **{field: type(getattr(part, field))()})
 
 
 # --- for every terminal ---

@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from struct import Struct, calcsize
 from struct import error as StructError  # noqa: N812
 from typing import TYPE_CHECKING, NamedTuple
@@ -133,7 +134,7 @@ class _Extension(NamedTuple):
     info: bytes
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """One struct ipt_entry."""
 
     offset: int
@@ -155,7 +156,7 @@ def _extension(blob: bytes, offset: int, end: int) -> tuple[_Extension, int]:
     return _Extension(string(name), revision, blob[offset + _EXTENSION.size : offset + size]), offset + size
 
 
-def entries(protocol: Protocol, blob: bytes) -> Iterator[_Entry]:
+def entries(protocol: Protocol, blob: bytes) -> Iterator[Entry]:
     """The rules of a blob, policies and heads of chains included. Raises `UnknownLayoutError`."""
     if calcsize("P") != 8:
         raise UnknownLayoutError("a 32-bit program sees other structures")
@@ -175,18 +176,18 @@ def entries(protocol: Protocol, blob: bytes) -> Iterator[_Entry]:
         except StructError as e:
             raise UnknownLayoutError(str(e)) from e
         after = offset + next_offset
-        yield _Entry(offset, after, tuple(header), proto, flags, invert, packets, octets, tuple(matches), target)
+        yield Entry(offset, after, tuple(header), proto, flags, invert, packets, octets, tuple(matches), target)
         offset = after
 
 
-def _verdict(entry: _Entry) -> int:
+def _verdict(entry: Entry) -> int:
     if len(entry.target.info) < _VERDICT.size:
         raise UnknownLayoutError("a standard target without a verdict")
     verdict: int = _VERDICT.unpack_from(entry.target.info)[0]
     return verdict
 
 
-def _chain_heads(table: Table, rules: list[_Entry]) -> dict[int, str]:
+def chain_heads(table: Table, rules: list[Entry]) -> dict[int, str]:
     """Offset of the first rule of each chain, and its name: hooks, and user's chains after their ERROR entry."""
     heads = {offset: name for name, offset in table.hook_entry.items()}
     for entry in rules:
@@ -204,33 +205,37 @@ def decode(
     `hostinspect.kernel.iptc.saved`) knows it. Raises `UnknownLayoutError`.
     """
     rules = list(entries(protocol, table.blob))
-    heads = _chain_heads(table, rules)
+    heads = chain_heads(table, rules)
+    for chain, position, entry in walk(table, rules, heads):
+        if position == 0:
+            yield _chain(protocol, table, netns, chain, entry)
+            continue
+        spelled = _spell(protocol, chain, entry, heads)
+        if not spelled.exact and saved is not None:
+            known = saved(protocol.family, table.name, chain, position)
+            spelled = spelled if known is None else _spell(protocol, chain, entry, heads, known)
+        yield _rule(protocol, table, netns, chain, position, entry, spelled)
+
+
+def walk(table: Table, rules: list[Entry], heads: dict[int, str]) -> Iterator[tuple[str, int, Entry]]:
+    """The entries of a table by chain and position. Position 0 is the policy of a built-in chain or the beginning of a
+    user's; the RETURN that ends one, which no tool shows, is left out."""
     policies = {offset: name for name, offset in table.underflow.items()}
     chain, position = "", 0
-    for entry, following in zip(rules, [*rules[1:], None], strict=True):
+    for entry, following in zip_longest(rules, rules[1:]):
         if entry.offset in heads:
             chain, position = heads[entry.offset], 0
             if chain not in table.hook_entry:
-                yield _chain(protocol, table, netns, chain)
+                yield chain, 0, entry
         if entry.offset in policies:
-            yield _chain(protocol, table, netns, policies[entry.offset], entry)
-        elif entry.target.name == "ERROR" or _ends_chain(following, table):
-            continue
-        else:
+            yield policies[entry.offset], 0, entry
+        elif entry.target.name != "ERROR" and following is not None and following.target.name != "ERROR":
             position += 1
-            spelled = _spell(protocol, chain, entry, heads)
-            if not spelled.exact and saved is not None:
-                known = saved(protocol.family, table.name, chain, position)
-                spelled = spelled if known is None else _spell(protocol, chain, entry, heads, known)
-            yield _rule(protocol, table, netns, chain, position, entry, spelled)
+            yield chain, position, entry
 
 
-def _ends_chain(following: _Entry | None, table: Table) -> bool:
-    """Whether the rule before `following` is the RETURN that ends a user's chain, which no tool shows."""
-    return following is None or following.target.name == "ERROR"
-
-
-def _chain(protocol: Protocol, table: Table, netns: int, name: str, policy: _Entry | None = None) -> facts.Chain:
+def _chain(protocol: Protocol, table: Table, netns: int, name: str, entry: Entry) -> facts.Chain:
+    policy = entry if name in table.underflow else None
     return facts.Chain(
         netns=netns,
         family=protocol.family,
@@ -244,9 +249,7 @@ def _chain(protocol: Protocol, table: Table, netns: int, name: str, policy: _Ent
     )
 
 
-def _spell(
-    protocol: Protocol, chain: str, entry: _Entry, heads: dict[int, str], known: Saved | None = None
-) -> RuleText:
+def _spell(protocol: Protocol, chain: str, entry: Entry, heads: dict[int, str], known: Saved | None = None) -> RuleText:
     """The rule's text; an extension that we do not know as `known` has it."""
     spelled = RuleText(protocol.family, f"-A {chain}")
     source, destination, source_mask, destination_mask, iniface, outiface, in_mask, out_mask = entry.header
@@ -270,7 +273,7 @@ def _spell(
 
 
 def _rule(
-    protocol: Protocol, table: Table, netns: int, chain: str, position: int, entry: _Entry, spelled: RuleText
+    protocol: Protocol, table: Table, netns: int, chain: str, position: int, entry: Entry, spelled: RuleText
 ) -> facts.Rule:
     return facts.Rule(
         netns=netns,
@@ -288,7 +291,7 @@ def _rule(
     )
 
 
-def _jump(spelled: RuleText, protocol: Protocol, entry: _Entry, heads: dict[int, str]) -> None:
+def _jump(spelled: RuleText, protocol: Protocol, entry: Entry, heads: dict[int, str]) -> None:
     """A standard target: a verdict, or the offset of a chain's first rule."""
     verdict = _verdict(entry)
     if verdict == entry.next:

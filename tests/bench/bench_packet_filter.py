@@ -1,4 +1,4 @@
-"""1,000 published ports, three rules each: `python -m tests.bench.bench_packet_filter [PORTS [RUNS]]`. Needs root, 20 s.
+"""1,000 published ports, three rules each: `python -m tests.bench.bench_packet_filter [PORTS [RUNS]]`. Needs root.
 
 The rules of iptables-nft by our reader and by `iptables-save -c` (with ip6tables-save, since ours reads both), native
 ones by ours and by `nft list ruleset`, legacy ones by ours, by `iptables-legacy-save -c` and by python-iptables; and

@@ -6,6 +6,7 @@ and `tests/live/test_packet_filter.py` holds it equal to the tools that are inst
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_ntop
@@ -25,7 +26,7 @@ _PROTOCOLS = {
     136: "udplite",
 }
 _UNQUOTED = frozenset(b"_-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_ESCAPED = str.maketrans({c: "\\" + c for c in "\"\\'"})
+_ESCAPED = re.compile(rb"""["'\\]""")
 
 
 def string(raw: bytes) -> str:
@@ -38,7 +39,7 @@ def quoted(raw: bytes) -> str:
     raw = raw.split(b"\0", 1)[0]
     if raw and _UNQUOTED.issuperset(raw):
         return raw.decode()
-    return '"' + raw.decode(errors="backslashreplace").translate(_ESCAPED) + '"'
+    return '"' + _ESCAPED.sub(rb"\\\g<0>", raw).decode(errors="backslashreplace") + '"'
 
 
 def address(raw: bytes) -> str:

@@ -1,0 +1,141 @@
+"""Legacy tables: recorded blobs against the lines of iptables-legacy-save, and blobs that are none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostinspect.facts import Chain, Rule
+from hostinspect.kernel import ip_tables
+from hostinspect.kernel.ip_tables import IPV4, IPV6, Protocol, Table, UnknownLayoutError, decode, interface
+from hostinspect.kernel.xtables import ipset
+from tests.unit.packet_filter_fixtures import LegacyRule, legacy, set_name
+
+TABLES = legacy()
+
+
+@pytest.fixture(autouse=True)
+def recorded_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipset, "set_name", set_name)
+
+
+def by_chain(rules: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """In the order of chains' names; stable, so that rules of a chain stay in theirs."""
+    return sorted(rules, key=lambda rule: rule[0].split()[1])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "table", "saved"), TABLES, ids=lambda value: getattr(value, "name", getattr(value, "family", ""))
+)
+def test_a_recorded_table(protocol: Protocol, table: Table, saved: list[LegacyRule]) -> None:
+    records = list(decode(protocol, table, 7))
+    rules = [record for record in records if isinstance(record, Rule)]
+    assert by_chain([(r.text, r.packets or 0, r.bytes or 0) for r in rules]) == by_chain(
+        [(r.text, r.packets, r.bytes) for r in saved]
+    )
+    assert all(rule.exact and rule.backend == "legacy" and rule.netns == 7 for rule in rules)
+
+
+def test_the_chains_of_a_table() -> None:
+    protocol, table, _saved = next(found for found in TABLES if found[1].name == "nat")
+    chains = [record for record in decode(protocol, table, 1) if isinstance(record, Chain)]
+    assert chains[0] == Chain(
+        netns=1,
+        family="ipv4",
+        backend="legacy",
+        table="nat",
+        name="PREROUTING",
+        hook="prerouting",
+        policy="ACCEPT",
+        packets=12,
+        bytes=720,
+    )
+    assert Chain(netns=1, family="ipv4", backend="legacy", table="nat", name="DOCKER-INGRESS") in chains
+
+
+def test_the_fields_of_a_published_port() -> None:
+    protocol, table, _saved = next(found for found in TABLES if found[1].name == "nat")
+    rule = next(r for r in decode(protocol, table, 1) if isinstance(r, Rule) and r.dport == "8081")
+    assert rule == Rule(
+        netns=1,
+        family="ipv4",
+        backend="legacy",
+        table="nat",
+        chain="DOCKER",
+        position=3,
+        text="-A DOCKER -d 127.0.0.1/32 ! -i docker0 -p tcp -m tcp --dport 8081 -j DNAT --to-destination 172.18.0.3:80",
+        verdict="DNAT",
+        proto="tcp",
+        dst="127.0.0.1",
+        in_interface="!docker0",
+        dport="8081",
+        to="172.18.0.3:80",
+        packets=0,
+        bytes=0,
+    )
+
+
+def test_an_extension_that_is_not_known_to_us_may_be_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hostinspect.kernel import xtables
+    from hostinspect.kernel.iptc import Saved
+
+    def unknown(*_: object) -> None:
+        raise xtables.UnknownError
+
+    protocol, table, _saved = next(found for found in TABLES if found[1].name == "raw")
+    monkeypatch.setattr(xtables, "match", unknown)
+    asked = []
+
+    def saved(family: str, of_table: str, chain: str, position: int) -> Saved | None:
+        asked.append((family, of_table, chain, position))
+        return Saved((("tcp", " --dport 9"),), ("DROP", "")) if position == 2 else None
+
+    rules = [r for r in decode(protocol, table, 1, saved) if isinstance(r, Rule)]
+    assert rules[0].exact
+    assert rules[1].text == "-A PREROUTING -d 127.0.0.1/32 ! -i lo -p tcp -m tcp --dport 9 -j DROP"
+    assert rules[1].exact
+    assert rules[2].text == "-A PREROUTING -p udp [unknown match udp rev 0] -j CT --notrack"
+    assert not rules[2].exact
+    assert asked[:2] == [("ipv4", "raw", "PREROUTING", 2), ("ipv4", "raw", "PREROUTING", 3)]
+
+
+@pytest.mark.parametrize(
+    ("ifname", "mask", "spelled"),
+    [
+        (b"eth0".ljust(16, b"\0"), b"\xff" * 5 + bytes(11), "eth0"),
+        (b"eth".ljust(16, b"\0"), b"\xff" * 3 + bytes(13), "eth+"),
+        (bytes(16), bytes(16), ""),
+        (b"+".ljust(16, b"\0"), bytes(16), ""),
+        (b"a" * 15 + b"\0", b"\xff" * 16, "a" * 15),
+    ],
+)
+def test_interfaces(ifname: bytes, mask: bytes, spelled: str) -> None:
+    assert interface(ifname, mask) == spelled
+
+
+def test_without_the_module_there_are_no_tables() -> None:
+    assert ip_tables.table_names(IPV4._replace(names="/nowhere/ip_tables_names")) == []
+
+
+@given(st.sampled_from([IPV4, IPV6]), st.binary(max_size=600))
+def test_no_blob_raises_anything_but_unknown_layout(protocol: Protocol, blob: bytes) -> None:
+    table = Table("filter", {"INPUT": 0}, {"INPUT": 0}, blob)
+    try:
+        list(decode(protocol, table, 1))
+    except UnknownLayoutError:
+        return
+
+
+@given(st.sampled_from(TABLES), st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=8))
+def test_no_damage_raises_anything_but_unknown_layout(
+    found: tuple[Protocol, Table, list[LegacyRule]], damage: list[tuple[int, int]]
+) -> None:
+    protocol, table, _saved = found
+    blob = bytearray(table.blob)
+    for at, octet in damage:
+        blob[at % len(blob)] = octet
+    try:
+        list(decode(protocol, table._replace(blob=bytes(blob)), 1))
+    except UnknownLayoutError:
+        return

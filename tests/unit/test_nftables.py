@@ -1,0 +1,313 @@
+"""Rules of nf_tables: recorded messages against the lines of iptables-save and nft, and messages that are none."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostinspect.facts import Chain, Rule
+from hostinspect.kernel import nftables
+from hostinspect.kernel.netlink import NetlinkError
+from hostinspect.kernel.nftables import iptables, messages
+from hostinspect.kernel.nftables.messages import GETCHAIN, GETRULE
+from hostinspect.kernel.nftables.native import Speller
+from hostinspect.kernel.xtables import ipset
+from tests.unit.packet_filter_fixtures import Replay, set_name
+
+
+@pytest.fixture(autouse=True)
+def recorded_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipset, "set_name", set_name)
+
+
+def rules_of(replay: Replay) -> list[Rule]:
+    return [record for record in nftables.read(replay, 7) if isinstance(record, Rule)]
+
+
+IPTABLES = Replay("nft.txt")
+NATIVE = Replay("native.txt")
+
+
+def test_every_recorded_rule_of_iptables_nft() -> None:
+    rules = rules_of(Replay("nft.txt"))
+    assert sorted([r.text, str(r.packets), str(r.bytes)] for r in rules) == sorted(IPTABLES.rules)
+    assert all(rule.exact for rule in rules)
+
+
+def test_every_recorded_native_rule() -> None:
+    rules = rules_of(Replay("native.txt"))
+    assert sorted(r.text for r in rules) == sorted(text for (text,) in NATIVE.rules)
+    assert all(rule.exact for rule in rules)
+
+
+def test_sets_are_asked_for_only_when_a_rule_uses_one() -> None:
+    replay = Replay("nft.txt")
+    rules_of(replay)
+    assert [int(request.partition(":")[0]) for request in replay.asked] == [GETCHAIN, GETRULE]
+
+
+def test_a_namespace_without_tables_is_asked_once() -> None:
+    replay = Replay("nft.txt")
+    replay.answers.clear()
+    assert list(nftables.read(replay, 7)) == []
+    assert len(replay.asked) == 1
+
+
+def test_the_fields_of_a_published_port() -> None:
+    rule = next(r for r in rules_of(Replay("nft.txt")) if r.to == "172.17.0.2:80")
+    assert rule == Rule(
+        netns=7,
+        family="ipv4",
+        backend="nft",
+        table="nat",
+        chain="DOCKER",
+        position=2,
+        text="-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80",
+        verdict="DNAT",
+        proto="tcp",
+        in_interface="!docker0",
+        dport="8080",
+        to="172.17.0.2:80",
+        packets=1,
+        bytes=60,
+    )
+
+
+def test_the_fields_of_a_native_published_port() -> None:
+    rule = next(r for r in rules_of(Replay("native.txt")) if r.to == "192.168.0.2:80")
+    assert (rule.verdict, rule.proto, rule.dport, rule.in_interface, rule.comment, rule.packets) == (
+        "DNAT",
+        "tcp",
+        "8080",
+        "!br-dummy",
+        "DNAT",
+        0,
+    )
+
+
+def test_the_fields_of_native_rules() -> None:
+    fields = {
+        rule.text: (rule.verdict, rule.src or rule.dst or rule.dport or rule.in_interface or rule.proto)
+        for rule in rules_of(Replay("native.txt"))
+    }
+    for text, expected in {
+        "tcp dport 80-90 accept": ("ACCEPT", "80:90"),
+        "tcp dport != 80-90 accept": ("ACCEPT", "!80:90"),
+        "tcp dport { 80, 443, 1000-2000 } accept": ("ACCEPT", "80,443,1000-2000"),
+        'iifname "eth*" accept': ("ACCEPT", "eth+"),
+        "ip saddr != 192.168.0.0/24 accept": ("ACCEPT", "!192.168.0.0/24"),
+        "ip saddr @hosts accept": ("ACCEPT", "@hosts"),
+        "meta l4proto icmp accept": ("ACCEPT", "icmp"),
+        "meta l4proto != tcp accept": ("ACCEPT", "!tcp"),
+        "masquerade": ("MASQUERADE", None),
+        "jump other": ("other", None),
+        "goto other": ("other", None),
+        "continue": (None, None),
+        "reject": ("REJECT", None),
+    }.items():
+        assert fields[text] == expected, text
+
+
+def test_chains() -> None:
+    chains = [record for record in nftables.read(Replay("nft.txt"), 7) if isinstance(record, Chain)]
+    forward = next(c for c in chains if (c.family, c.table, c.name) == ("ipv4", "filter", "FORWARD"))
+    assert forward == Chain(
+        netns=7,
+        family="ipv4",
+        backend="nft",
+        table="filter",
+        name="FORWARD",
+        hook="forward",
+        priority=0,
+        policy="DROP",
+        packets=5,
+        bytes=6,
+    )
+    assert Chain(netns=7, family="ipv4", backend="nft", table="nat", name="DOCKER") in chains
+
+
+class Changing(Replay):
+    """Rules that a transaction changes after the chains were read: the first `times` times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__("nft.txt")
+        self.times = times
+
+    def dump(self, msg_type: int, body: bytes = b"", flags: int = 0) -> list[tuple[int, bytes]]:
+        answers = super().dump(msg_type, body, flags)
+        if msg_type == GETCHAIN and self.times > 0:
+            self.times -= 1
+            return [(kind, answer[:2] + b"\xab\xcd" + answer[4:]) for kind, answer in answers]
+        return answers
+
+
+def test_rules_that_changed_meanwhile_are_read_again() -> None:
+    replay = Changing(2)
+    assert len(rules_of(replay)) == len(IPTABLES.rules)
+    assert len(replay.asked) == 6
+
+
+def test_rules_that_never_hold_still_are_an_error() -> None:
+    with pytest.raises(NetlinkError):
+        rules_of(Changing(1000))
+
+
+# --- rules made by hand: what other versions write --------------------------------------------------------------
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", len(value) + 4, kind) + value + bytes(-len(value) % 4)
+
+
+def number(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack(">I", value & 0xFFFFFFFF))
+
+
+def expression(name: str, *attributes: bytes) -> bytes:
+    return attribute(1, name.encode() + b"\0") + attribute(2, b"".join(attributes))
+
+
+def data(kind: int, value: bytes) -> bytes:
+    return attribute(kind, attribute(1, value))
+
+
+def meta(key: int) -> bytes:
+    return expression("meta", number(1, 1), number(2, key))
+
+
+def payload(base: int, offset: int, length: int) -> bytes:
+    return expression("payload", number(1, 1), number(2, base), number(3, offset), number(4, length))
+
+
+def compare(value: bytes, operator: int = 0) -> bytes:
+    return expression("cmp", number(1, 1), number(2, operator), data(3, value))
+
+
+def bitwise(mask: bytes, xor: bytes | None = None) -> bytes:
+    xor = bytes(len(mask)) if xor is None else xor
+    return expression("bitwise", number(1, 1), number(2, 1), number(3, len(mask)), data(4, mask), data(5, xor))
+
+
+def verdict(code: int) -> bytes:
+    return expression("immediate", number(1, 0), attribute(2, attribute(2, number(1, code))))
+
+
+ACCEPT = verdict(1)
+
+
+def text(*expressions: bytes, family: str = "ipv4") -> str:
+    assert family in ("ipv4", "ipv6")
+    rule = messages.Rule("ipv4" if family == "ipv4" else "ipv6", "filter", "INPUT", list(expressions), b"")
+    return iptables.spell(rule)[0].text
+
+
+@pytest.mark.parametrize(
+    ("expressions", "spelled"),
+    [
+        # iptables before 1.8.8 compared whole addresses with a mask
+        ((payload(1, 12, 4), bitwise(b"\xff\xff\0\0"), compare(b"\x0a\0\0\0")), "-s 10.0.0.0/16"),
+        ((payload(1, 12, 2), compare(b"\x0a\0")), "-s 10.0.0.0/16"),
+        ((payload(1, 16, 4), compare(b"\x0a\0\0\1", 1)), "! -d 10.0.0.1/32"),
+        ((payload(1, 9, 1), compare(b"\x06")), "-p tcp"),
+        ((payload(1, 6, 2), bitwise(b"\x1f\xff"), compare(b"\0\0", 1)), "-f"),
+        ((meta(6), compare(b"eth")), "-i eth+"),
+        ((meta(7), compare(b"INVAL/D\0")), "! -o +"),
+        (
+            (meta(16), compare(b"\x11"), payload(2, 0, 4), compare(b"\0\x35\0\x36")),
+            "-p udp -m udp --sport 53 --dport 54",
+        ),
+        ((meta(16), compare(b"\x06"), payload(2, 2, 2), compare(b"\4\0", 5)), "-p tcp -m tcp --dport 1024:65535"),
+        ((meta(16), compare(b"\x06"), payload(2, 2, 2), compare(b"\4\0", 2)), "-p tcp -m tcp --dport 0:1023"),
+        ((meta(16), compare(b"\x01"), payload(2, 0, 2), compare(b"\3\1")), "-p icmp -m icmp --icmp-type 3/1"),
+        ((payload(1, 8, 1), compare(b"\x05", 2)), "-m ttl --ttl-lt 5"),
+        ((meta(19), compare(b"\x01")), "-m pkttype --pkt-type broadcast"),
+        ((meta(3), bitwise(b"\xff\0\0\0"), compare(b"\x01\0\0\0", 1)), "-m mark ! --mark 0x1/0xff"),
+    ],
+)
+def test_what_other_versions_of_iptables_write(expressions: tuple[bytes, ...], spelled: str) -> None:
+    assert text(*expressions, ACCEPT) == f"-A INPUT {spelled} -j ACCEPT"
+
+
+@pytest.mark.parametrize(
+    "expressions",
+    [
+        (compare(b"\x06"),),  # of a register that nothing was loaded into
+        (payload(1, 12, 4), bitwise(b"\xff\xff\0\0", b"\1\0\0\0"), compare(b"\x0a\0\0\0")),
+        (payload(1, 12, 4), compare(b"\x0a\0\0\0", 2)),
+        (payload(1, 1, 1), compare(b"\x10")),
+        (payload(2, 2, 2), compare(b"\0\x50")),  # a port of no protocol
+        (meta(4), compare(b"\1\0\0\0")),
+        (expression("numgen"),),
+        (verdict(3),),
+        (payload(1, 12, 4), compare(b"\x0a\0\0\1"), payload(1, 12, 4), compare(b"\x0a\0\0\2")),
+    ],
+)
+def test_what_iptables_cannot_have_written(expressions: tuple[bytes, ...]) -> None:
+    with pytest.raises(iptables.NotIptablesError):
+        text(*expressions)
+
+
+@pytest.mark.parametrize(
+    ("expressions", "spelled"),
+    [
+        ((expression("numgen"), ACCEPT), "[unknown numgen expression] accept"),
+        ((meta(99), compare(b"\1"), ACCEPT), "[unknown cmp expression] accept"),
+        # a value that could be another's is forgotten with the expression that is not known
+        (
+            (meta(6), expression("osf"), compare(b"lo\0"), ACCEPT),
+            "[unknown osf expression] [unknown cmp expression] accept",
+        ),
+        ((b"",), "[unknown malformed expression]"),
+        (
+            (payload(1, 12, 4), bitwise(b"\xff" * 4, b"\1\0\0\0"), compare(b"\x0a\0\0\0")),
+            "[unknown bitwise expression] [unknown cmp expression]",
+        ),
+    ],
+)
+def test_native_expressions_that_are_not_known(expressions: tuple[bytes, ...], spelled: str) -> None:
+    rule = Speller(None).rule(messages.Rule("ipv4", "t", "c", list(expressions), b""), 1, 1)
+    assert (rule.text, rule.exact) == (spelled, False)
+
+
+def test_comments_of_userdata() -> None:
+    assert messages.comment(b"\0\x06hello\0") == b"hello"
+    assert messages.comment(b"\x01\x02xx\0\x03hi\0") == b"hi"
+    assert messages.comment(b"\x01\x02xx") is None
+    assert messages.comment(b"") is None
+
+
+@given(st.lists(st.binary(max_size=80), max_size=4), st.binary(max_size=20))
+def test_no_expression_raises(raws: list[bytes], userdata: bytes) -> None:
+    rule = messages.Rule("ipv4", "filter", "INPUT", raws, userdata)
+    Speller(None).rule(rule, 1, 1)
+    try:
+        iptables.spell(rule)
+    except (iptables.NotIptablesError, KeyError, ValueError, IndexError):
+        return
+
+
+RECORDED = [
+    body for request, answers in NATIVE.answers.items() if request.startswith(f"{GETRULE}:") for _, body in answers
+]
+RECORDED += [
+    body for request, answers in IPTABLES.answers.items() if request.startswith(f"{GETRULE}:") for _, body in answers
+]
+
+
+@given(st.sampled_from(RECORDED), st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 255)), max_size=6))
+def test_no_damaged_message_raises_anything_but_unknown_layout(body: bytes, damage: list[tuple[int, int]]) -> None:
+    broken = bytearray(body)
+    for at, octet in damage:
+        broken[4 + at % (len(broken) - 4)] = octet
+    replay = Replay("nft.txt")
+    replay.answers[f"{GETRULE}:00000000"] = [(0, bytes(broken))]
+    generation = bytes(broken[2:4])
+    chains = replay.answers[f"{GETCHAIN}:00000000"]
+    replay.answers[f"{GETCHAIN}:00000000"] = [(kind, c[:2] + generation + c[4:]) for kind, c in chains]
+    try:
+        list(nftables.read(replay, 1))
+    except nftables.UnknownLayoutError:
+        return

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from hostinspect import facts
 from hostinspect.kernel.netlink import NetlinkError, NetlinkSocket
-from hostinspect.kernel.nftables import iptables, messages
+from hostinspect.kernel.nftables import messages
 
 _ATTEMPTS = 5
 
@@ -37,7 +37,8 @@ def read(netfilter: NetlinkSocket, netns: int) -> Iterator[facts.Chain | facts.R
     except (KeyError, ValueError) as e:
         raise UnknownLayoutError(f"a message of nf_tables has another layout: {e}") from e
     yield from _chains(chains, netns)
-    yield from _rules(netfilter, chains, rules, netns)
+    if rules:
+        yield from _rules(netfilter, chains, rules, netns)
 
 
 def _consistent(netfilter: NetlinkSocket) -> tuple[list[messages.Chain], list[messages.Rule]]:
@@ -59,6 +60,8 @@ def _chains(chains: list[messages.Chain], netns: int) -> Iterator[facts.Chain]:
 
 def _foreign(chains: list[messages.Chain]) -> set[tuple[str, str]]:
     """Tables (family, name) that iptables has not made: by their family, name, and the names of their base chains."""
+    from hostinspect.kernel.nftables import iptables
+
     return {
         (chain.family, chain.table)
         for chain in chains
@@ -71,6 +74,8 @@ def _foreign(chains: list[messages.Chain]) -> set[tuple[str, str]]:
 def _rules(
     netfilter: NetlinkSocket, chains: list[messages.Chain], rules: list[messages.Rule], netns: int
 ) -> Iterator[facts.Rule]:
+    from hostinspect.kernel.nftables import iptables
+
     foreign = _foreign(chains)
     positions: dict[tuple[str, str, str], int] = {}
     native = None
@@ -80,7 +85,7 @@ def _rules(
         if where[:2] not in foreign:
             try:
                 spelled, packets, octets = iptables.spell(rule)
-            except (iptables.NotIptablesError, KeyError, ValueError, IndexError):
+            except iptables.NotIptablesError:
                 pass  # then as nft spells it
             else:
                 yield facts.Rule(

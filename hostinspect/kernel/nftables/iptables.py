@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,11 +29,10 @@ from hostinspect.kernel.nftables.registers import (
     payload,
     register,
 )
-from hostinspect.kernel.xtables.extension import Clause
+from hostinspect.kernel.xtables.extension import Clause, UnknownError
 from hostinspect.kernel.xtables.rates import limit_options
 from hostinspect.kernel.xtables.rule import RuleText
 from hostinspect.kernel.xtables.spelling import mark, quoted, string
-from hostinspect.kernel.xtables.targets import nflog_options
 from hostinspect.kernel.xtables.transport import ports, tcp_flags
 
 TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
@@ -51,16 +49,18 @@ class NotIptablesError(Exception):
     """Not a rule that iptables-nft writes."""
 
 
-@dataclass(slots=True)
 class _Ports:
     """The tcp or udp match that native comparisons of ports and flags add up to."""
 
-    protocol: int
-    source: list[int] = field(default_factory=lambda: [0, 0xFFFF])
-    destination: list[int] = field(default_factory=lambda: [0, 0xFFFF])
-    invert_source: bool = False
-    invert_destination: bool = False
-    flags: str = ""
+    __slots__ = ("destination", "flags", "invert_destination", "invert_source", "protocol", "source")
+
+    def __init__(self, protocol: int) -> None:
+        self.protocol = protocol
+        self.source = [0, 0xFFFF]
+        self.destination = [0, 0xFFFF]
+        self.invert_source = False
+        self.invert_destination = False
+        self.flags = ""
 
     def clause(self) -> Clause:
         source, destination = (self.source[0], self.source[1]), (self.destination[0], self.destination[1])
@@ -68,34 +68,54 @@ class _Ports:
         return Clause(found.text + self.flags, found.fields)
 
 
-@dataclass(slots=True)
 class _Reading:
     """A rule while its expressions are read. iptables prints addresses first, wherever they were compared."""
 
-    family: str
-    width: int  # bytes of an address
-    registers: dict[int, Loaded] = field(default_factory=dict)
-    source: tuple[bytes, bytes, bool] | None = None  # address, mask, inverted
-    destination: tuple[bytes, bytes, bool] | None = None
-    iniface: tuple[str, bool] = ("", False)
-    outiface: tuple[str, bool] = ("", False)
-    protocol: tuple[int, bool] = (0, False)
-    fragment: bool | None = None  # inverted; None: not asked
-    matches: list[tuple[str, int, bytes] | tuple[str, Clause] | _Ports] = field(default_factory=list)
-    ports: _Ports | None = None
-    target: tuple[str, int, bytes] | tuple[str, Clause] | None = None
-    jump: tuple[str, bool] | None = None  # chain or verdict, whether it is a goto
-    packets: int | None = None
-    octets: int | None = None
+    __slots__ = (
+        "destination",
+        "family",
+        "fragment",
+        "iniface",
+        "jump",
+        "matches",
+        "octets",
+        "outiface",
+        "packets",
+        "ports",
+        "protocol",
+        "registers",
+        "source",
+        "target",
+        "width",
+    )
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+        self.width = 4 if family == "ipv4" else 16  # bytes of an address
+        self.registers: dict[int, Loaded] = {}
+        self.source: tuple[bytes, bytes, bool] | None = None  # address, mask, inverted
+        self.destination: tuple[bytes, bytes, bool] | None = None
+        self.iniface = ("", False)
+        self.outiface = ("", False)
+        self.protocol = (0, False)
+        self.fragment: bool | None = None  # inverted; None: not asked
+        self.matches: list[tuple[str, int, bytes] | tuple[str, Clause] | _Ports] = []
+        self.ports: _Ports | None = None
+        self.target: tuple[str, int, bytes] | tuple[str, Clause] | None = None
+        self.jump: tuple[str, bool] | None = None  # chain or verdict, whether it is a goto
+        self.packets: int | None = None
+        self.octets: int | None = None
 
 
 def spell(rule: Rule) -> tuple[RuleText, int | None, int | None]:
-    """The rule's text and fields, and its packets and bytes. Raises NotIptablesError; KeyError, ValueError on other
-    layouts."""
-    reading = _Reading(rule.family, 4 if rule.family == "ipv4" else 16)
-    for raw in rule.expressions:
-        do, arguments = _step(raw)
-        do(reading, *arguments)
+    """The rule's text and fields, and its packets and bytes. Raises NotIptablesError, nothing else."""
+    reading = _Reading(rule.family)
+    try:
+        for raw in rule.expressions:
+            do, arguments = _step(raw)
+            do(reading, *arguments)
+    except (UnknownError, KeyError, ValueError, IndexError) as e:
+        raise NotIptablesError(str(e)) from e
     return _write(reading, rule), reading.packets, reading.octets
 
 
@@ -224,6 +244,8 @@ def _parse_log(a: Attributes) -> Step:
     """NFTA_LOG_*: GROUP 1, PREFIX 2, SNAPLEN 3, QTHRESHOLD 4, LEVEL 5, FLAGS 6. iptables' own is NFLOG."""
     if 1 not in a or 5 in a or 6 in a:
         raise NotIptablesError("log")
+    from hostinspect.kernel.xtables.targets import nflog_options
+
     text = nflog_options(number(a.get(3)), number(a[1]), number(a.get(4)), 1 if 3 in a else 0, a.get(2, b""))
     return _set_target, ("NFLOG", Clause(text))
 
@@ -254,7 +276,7 @@ def _mask(reading: _Reading, source: int, to: int, mask: bytes) -> None:
     loaded = reading.registers.get(source)
     if loaded is None:
         raise NotIptablesError("bitwise of nothing")
-    reading.registers[to] = replace(loaded, mask=mask)
+    reading.registers[to] = loaded._replace(mask=mask)
 
 
 def _trace(reading: _Reading, source: int) -> None:

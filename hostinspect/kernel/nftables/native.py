@@ -9,7 +9,8 @@ rule is not exact.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -107,9 +108,10 @@ class Speller:
         if self._sets is None:
             self._sets = {}
             if self._netfilter is not None:
-                _generations, found = messages.dump(self._netfilter, messages.GETSET)
-                sets = [messages.parse_set(*message) for message in found]
-                self._sets = {(s.family, s.table, s.name): s for s in sets}
+                with suppress(NetlinkError):
+                    _generations, found = messages.dump(self._netfilter, messages.GETSET)
+                    sets = [messages.parse_set(*message) for message in found]
+                    self._sets = {(s.family, s.table, s.name): s for s in sets}
         return self._sets.get((rule.family, rule.table, set_name))
 
     def elements(self, rule: Rule, set_name: str) -> list[Element]:
@@ -320,7 +322,7 @@ def _bitwise(reading: _Reading, a: Attributes) -> None:
         del reading.registers[register(a[1])]
         reading.registers.pop(register(a[2]), None)
         raise UnknownExpressionError("bitwise")
-    reading.registers[register(a[2])] = replace(loaded, mask=attributes(a[4])[1])
+    reading.registers[register(a[2])] = loaded._replace(mask=attributes(a[4])[1])
 
 
 def _immediate(reading: _Reading, a: Attributes) -> None:
@@ -379,7 +381,7 @@ def _parts(reading: _Reading, loaded: Loaded, data: bytes) -> list[tuple[Loaded,
             length = 1
         elif offset == 0 and length == 4 and reading.l4proto in _PROTOCOLS_WITH_PORTS:
             length = 2
-        parts.append((replace(loaded, offset=offset, length=length), data[at : at + length]))
+        parts.append((loaded._replace(offset=offset, length=length), data[at : at + length]))
         at += length
     return parts
 

@@ -26,8 +26,8 @@ _MATCHES = {
     "transport": "tcp udp udplite sctp dccp multiport icmp icmp6 esp ah tcpmss length",
     "conntrack": "conntrack state connmark connlimit connbytes helper",
     "rates": "limit hashlimit statistic recent quota",
-    "packet": "addrtype comment iprange mark mac physdev rpfilter owner pkttype tos dscp ecn set ipvs socket cgroup"
-    " policy time string cpu cluster u32 nfacct ttl hl eui64 frag hbh dst rt mh",
+    "packet": "addrtype comment iprange mark mac physdev rpfilter owner pkttype set",
+    "rare": "tos dscp ecn ttl hl ipvs socket cgroup policy time string cpu cluster u32 nfacct eui64 frag hbh dst rt mh",
 }
 _TARGETS = {
     "nat": "DNAT SNAT MASQUERADE REDIRECT NETMAP TPROXY DNPT SNPT",

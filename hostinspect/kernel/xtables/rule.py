@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from hostinspect import facts
 from hostinspect.kernel import xtables
 from hostinspect.kernel.xtables.extension import Clause, UnknownError, inverted
@@ -14,15 +12,17 @@ INV_VIA_IN, INV_VIA_OUT, INV_SRCIP, INV_DSTIP, INV_FRAG, INV_PROTO = 0x01, 0x02,
 Words = tuple[str, str]  # the name and the options of an extension
 
 
-@dataclass(slots=True)
 class RuleText:
     """Grows a rule's text and its fields from left to right."""
 
-    family: facts.Family
-    text: str
-    fields: dict[str, str] = field(default_factory=dict)
-    exact: bool = True
-    verdict: str | None = None
+    __slots__ = ("exact", "family", "fields", "text", "verdict")  # no dataclass: importing those takes milliseconds
+
+    def __init__(self, family: facts.Family, text: str) -> None:
+        self.family = family
+        self.text = text
+        self.fields: dict[str, str] = {}
+        self.exact = True
+        self.verdict: str | None = None
 
     def address(self, letter: str, name: str, addr: bytes, mask: bytes, invert: object) -> None:
         """`-s` and `-d`: not written when every address is meant."""

@@ -108,3 +108,8 @@ def _etc_protocols() -> dict[int, str]:
 def etc_protocol(number: int) -> str:
     """An IP protocol as getprotobynumber(3) names it, for the few extensions that do not ask libxtables first."""
     return _etc_protocols().get(number) or str(number)
+
+
+def set_dimensions(dim: int, flags: int) -> str:
+    """`src,dst`: a bit of `flags` for each dimension from 1 says whether it is taken from the source."""
+    return ",".join("src" if flags & 1 << n else "dst" for n in range(1, dim + 1))

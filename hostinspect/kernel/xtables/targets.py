@@ -8,8 +8,7 @@ linux/netfilter_ipv6/ip6t_REJECT.h, ip6t_HL.h.
 from __future__ import annotations
 
 from hostinspect.kernel.xtables.extension import Decoder, Table, UnknownError, Values, Where, extension, flag_names
-from hostinspect.kernel.xtables.packet import set_dimensions
-from hostinspect.kernel.xtables.spelling import nf_address, quoted, string
+from hostinspect.kernel.xtables.spelling import nf_address, quoted, set_dimensions, string
 
 _REJECT = {
     0: "icmp-net-unreachable",

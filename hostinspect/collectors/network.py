@@ -256,7 +256,7 @@ class _Tour:
     def _find_names(self) -> None:
         """Find whom the nsids mean that are neither the host's nor given by it."""
         if self.host_route and (of_host := self.unnamed.get(self.host)):
-            of_host -= self.host_names.keys()
+            of_host.difference_update(self.host_names)
             if of_host:
                 self._forget_vanished(self.host_route, of_host)
         called_by_host = {target: nsid for nsid, target in self.host_names.items()}

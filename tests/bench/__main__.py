@@ -1,4 +1,4 @@
-"""`python -m tests.bench [NAME…]`: run the benchmarks, or those named, one after the other in processes of their own."""
+"""`python -m tests.bench [NAME…]`: run the benchmarks, or those named, one after the other, each in its own process."""
 
 from __future__ import annotations
 

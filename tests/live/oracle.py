@@ -865,8 +865,8 @@ class Expected:
         """Whose address it leads to, or names as source or destination."""
         named: list[str | None] = [dnat_target(to)[0] if to else None]
         for option in ("-s", "-d"):
-            address, _, length = rule.options.get(option, "").partition("/")
-            named.append(address if length in ("", "32" if ":" not in address else "128") else None)
+            host, _, length = rule.options.get(option, "").partition("/")
+            named.append(host if length in ("", "32" if ":" not in host else "128") else None)
         for address in named:
             for id_ in self.observed.containers:
                 if address and self.observed.containers[id_]["State"]["Pid"] and address in self._addresses(id_):

@@ -274,7 +274,8 @@ class _Tour:
     def _forget_vanished(self, host_route: NetlinkSocket, unnamed: set[int]) -> None:
         """Leave out of the host's `unnamed` what none of its links leads to any more: a container was stopped."""
         with suppress(OSError, ValueError):
-            unnamed &= {link.link_netnsid for link in rtnetlink.links(host_route, self.host)}
+            links = rtnetlink.links(host_route, self.host)
+            unnamed.intersection_update({link.link_netnsid for link in links})
 
     def _translate(self, host_route: NetlinkSocket, inode: int, called: int, unnamed: set[int]) -> None:
         """Let the kernel say what the host calls those that `inode`, which it calls `called`, calls `unnamed`."""

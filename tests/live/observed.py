@@ -182,6 +182,11 @@ class Observed:
         return self.json("info")
 
     @cached_property
+    def version(self) -> tuple[int, ...]:
+        """Of the daemon: (20, 10, 24)."""
+        return tuple(int(part) for part in re.findall(r"\d+", self.info["ServerVersion"])[:3])
+
+    @cached_property
     def containers(self) -> dict[str, Json]:
         """docker inspect, by id."""
         return {found["Id"]: found for found in self.json("inspect")}

@@ -30,6 +30,7 @@ from tests.live.observed import Host, Json, Namespace, NatRule, Observed, dnat_t
 #   IPAM gateway "fd00::1/64" (20.10, its own choice)         "fd00::1"
 #   ExitCode 0 while running, or of a start that failed       null
 #   HostConfig.Tmpfs {destination: options}                   a mount of type tmpfs more, with the options as mode
+#   -s and -d of one host, "127.0.0.11/32"                    "127.0.0.11"
 #   NetworkSettings.Ports {} of `--network host`              the ports that its processes listen on, via "host"
 
 _NEVER = "0001-01-01T00:00:00Z"
@@ -667,7 +668,8 @@ class Expected:
             "options": inspect["Options"] or {},
             "labels": labels,
             "anonymous": "com.docker.volume.anonymous" in labels or bool(re.fullmatch("[0-9a-f]{64}", name)),
-            "created": inspect["CreatedAt"],
+            # 20.10 shows when the data last changed, in _data; later versions the directory of the volume, as we do.
+            "created": inspect["CreatedAt"] if self.observed.version >= (23,) else NotAfter(inspect["CreatedAt"]),
             "used_by": [
                 {"container": container["Id"], "destination": mount["Destination"], "rw": mount["RW"]}
                 for container in self.observed.containers.values()
@@ -705,16 +707,15 @@ class Expected:
         if "link" in link:
             yield from ((namespace, there) for there in namespace.links if there["ifname"] == link["link"])
         elif "link_netnsid" in link:
-            for other in self.observed.namespaces.values():
-                there = other.by_index.get(link["link_index"])
-                nsid = namespace.nsids.get(other.inode, None if other.inode in self._seen_by_lsns else "unknown")
-                if there is not None and other is not namespace and nsid in (link["link_netnsid"], "unknown"):
-                    yield other, there
-
-    @cached_property
-    def _seen_by_lsns(self) -> frozenset[int]:
-        """Namespaces with processes: lsns tells the id of these everywhere, of the others nowhere."""
-        return frozenset(self.observed.pids_by_netns)
+            there = [
+                (other, other.by_index[link["link_index"]], namespace.nsids.get(other.inode))
+                for other in self.observed.namespaces.values()
+                if other is not namespace and link["link_index"] in other.by_index
+            ]
+            named = [(other, far) for other, far, nsid in there if nsid == link["link_netnsid"]]
+            # lsns knows no namespace without processes, as the hidden ones of overlay networks are.
+            unseen = [(other, far) for other, far, _ in there if other.inode not in self.observed.pids_by_netns]
+            yield from named or unseen
 
     @cached_property
     def _owners(self) -> dict[int, str]:
@@ -852,8 +853,8 @@ class Expected:
             "to": to,
             "in_interface": options.get("-i"),
             "out_interface": options.get("-o"),
-            "src": options.get("-s"),
-            "dst": options.get("-d"),
+            "src": _without_prefix(options.get("-s")),
+            "dst": _without_prefix(options.get("-d")),
             "packets": rule.packets,
             "bytes": rule.bytes,
             "container": self._container_of_rule(rule, to) if on_host else self._owners.get(rule.netns),
@@ -885,6 +886,11 @@ class Expected:
             if (self.observed.host_netns, bridge) in self._networks_by_bridge:
                 return self._networks_by_bridge[self.observed.host_netns, bridge]
         return None
+
+
+def _without_prefix(address: str | None) -> str | None:
+    """An address that names one host, as the report spells it."""
+    return address and address.removesuffix("/128" if ":" in address else "/32")
 
 
 def _kind(link: Json) -> str | None:

@@ -17,8 +17,8 @@ from textwrap import indent
 
 from tests.live.observed import Host
 
-BASE_IMAGE = "app:latest"  # the lab's: busybox, without anything exposed
-IMAGE = "random/declares:1"
+BASE_IMAGE = "random/plain:1"  # busybox
+IMAGE = "random/declares:1"  # a layer more, with ports, a volume and a label of its own
 CONTAINERS = 20
 
 # What a plan finds on the host's disk. /srv/shared is a mount whose events propagate; `link` leads to another directory.
@@ -32,6 +32,12 @@ for parent in rp0 rp1; do
     ip link show $parent >/dev/null 2>&1 || {{ ip link add $parent type bridge; ip link set $parent up; }}
 done
 docker image inspect {IMAGE} >/dev/null 2>&1 || {{
+    files=$(mktemp -d)
+    mkdir "$files/bin" "$files/etc" "$files/tmp"
+    cp "$(command -v busybox)" "$files/bin/busybox"
+    for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$files/bin/$applet"; done
+    tar -C "$files" -c . | docker import - {BASE_IMAGE}
+    rm -r "$files"
     docker run --name builder {BASE_IMAGE} sh -c 'mkdir -p /run /var /declared && ln -sfn /run /var/run && echo l > /layer'
     docker commit --change 'EXPOSE 80/tcp 53/udp' --change 'VOLUME /declared' --change 'LABEL of="the image"' builder {IMAGE}
     docker rm --force builder

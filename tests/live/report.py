@@ -1,0 +1,42 @@
+"""hostinspect as the tests run it: the installed command's own code, in a process of its own, on a lab host."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from subprocess import CompletedProcess
+from typing import Any
+
+from tests.lab.host import LabHost
+
+COMMAND = (sys.executable, "-m", "hostinspect")
+
+
+def hostinspect(host: LabHost, *arguments: str, user: str | None = None) -> CompletedProcess[str]:
+    """The finished process, whatever its exit code."""
+    return host.run([*COMMAND, *arguments], check=False, user=user)
+
+
+def report(host: LabHost, *arguments: str) -> Any:
+    """The report as JSON; the run must succeed without a word on stderr."""
+    done = hostinspect(host, "report", "--output", "json", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def parts_that_differ(a: Any, b: Any, path: Sequence[str] = ()) -> list[str]:
+    """Where two JSON documents differ, as paths of keys; list items by their position."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return [
+            found
+            for key in {**a, **b}
+            for found in parts_that_differ(a.get(key, Ellipsis), b.get(key, Ellipsis), (*path, key))
+        ]
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return [
+            found
+            for i, (left, right) in enumerate(zip(a, b, strict=True))
+            for found in parts_that_differ(left, right, (*path, str(i)))
+        ]
+    return [] if a == b else [".".join(path)]

@@ -1,0 +1,149 @@
+"""hostinspect changes nothing: the host before and after it, and the system calls that it makes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+
+import pytest
+
+from tests.lab.host import LabHost
+from tests.live.report import COMMAND, report
+
+# Everything of a host that a run could have changed. Counters go on by themselves, so rules are listed without.
+_STATE = r"""
+for ns in /proc/1/ns/net /run/docker/netns/*; do
+    echo "== $ns $(stat --dereference --format %i "$ns")"
+    nsenter --net="$ns" sh -c '
+        cat /proc/self/net/ip_tables_names /proc/self/net/ip6_tables_names 2>/dev/null
+        ip netns list-id; ip -details link | grep -v timer; ip address; ip route; nft --stateless list ruleset
+        iptables-save | grep -v "^[#:]"; ip6tables-save | grep -v "^[#:]"' 2>&1
+done
+cat /proc/modules 2>/dev/null
+cat /proc/self/mountinfo
+ls -lR --time-style=full-iso /run/docker/netns
+docker ps --all --no-trunc --format '{{.ID}} {{.Names}} {{.State}}'
+"""
+
+# The engine itself writes to its log files and databases now and then; hence two looks at an idle host. Symbolic links
+# are left out of the access times: to read where one leads is to access it, and nothing prevents that.
+_FILES = r"""
+cd /var/lib/docker
+find . -printf '%p %y %m %u %g %s %T@ %C@\n' | sort
+find . -type f -printf '%p %A@\n' | sort
+find . -type f -size -4M -print0 | sort -z | xargs -0 cat | cksum
+"""
+
+
+def state(host: LabHost) -> str:
+    return host.run(["sh", "-c", _STATE]).stdout
+
+
+def files(host: LabHost) -> list[str]:
+    """Taken after the reading in `_FILES` itself: its cat moves access times, a find alone does not."""
+    host.run(["sh", "-c", _FILES])
+    return host.run(["sh", "-c", _FILES]).stdout.splitlines()
+
+
+@pytest.mark.parametrize("demo", ["demo_host", "demo_host_legacy", "demo_host_sid"])
+def test_the_host_is_the_same_before_and_after(demo: str, request: pytest.FixtureRequest) -> None:
+    host: LabHost = request.getfixturevalue(demo)
+    before = state(host), files(host)
+    for output in ("tree", "json", "yaml"):
+        assert host.run([*COMMAND, "--output", output]).stdout
+    after = state(host), host.run(["sh", "-c", _FILES]).stdout.splitlines()
+    assert before[0].splitlines() == after[0].splitlines()
+    assert len(before[1]) > 500
+    assert before[1] == after[1]
+
+
+def test_two_reports_of_an_unchanged_host_are_the_same_but_for_their_time(demo_host: LabHost) -> None:
+    first, second = report(demo_host), report(demo_host)
+    assert first["host"].pop("collected_at") <= second["host"].pop("collected_at")
+    assert first == second
+
+
+# What a run may do, of the system calls that can change something. Everything else that strace sees is a failure.
+_WRITES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND")
+_CHANGING = (
+    "execve,execveat,fork,vfork,clone,clone3,mount,umount2,pivot_root,chroot,unshare,setns,init_module,finit_module,"
+    "delete_module,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir,link,linkat,symlink,symlinkat,mknod,"
+    "mknodat,chmod,fchmod,fchmodat,chown,fchown,fchownat,lchown,truncate,ftruncate,utimensat,setxattr,fsetxattr,"
+    "removexattr,kill,tkill,tgkill,pidfd_send_signal,ptrace,process_vm_writev,socket,setsockopt,sendto,sendmsg,bpf,openat,open"
+)
+
+
+# The types of messages that ask, by protocol; strace names them only for sockets of its own network namespace.
+_QUESTIONS = {
+    "NETLINK_ROUTE": {18, 22, 26, 90},  # RTM_GETLINK, GETADDR, GETROUTE, GETNSID
+    "NETLINK_SOCK_DIAG": {18, 20},  # TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY
+    "NETLINK_NETFILTER": {10 << 8 | message for message in (1, 4, 7, 10, 13, 16)},  # NFT_MSG_GET…
+}
+_ASKING = re.compile(r"RTM_GET\w+|TCPDIAG_GETSOCK|SOCK_DIAG_BY_FAMILY|NFNL_SUBSYS_NFTABLES<<8\|NFT_MSG_GET\w+")
+
+
+def test_no_system_call_that_changes_the_host(demo_host_legacy: LabHost) -> None:
+    """On the host with legacy tables, where the most ways of reading are taken."""
+    strace = f"strace -f -qq -e trace={_CHANGING} -o /tmp/trace {shlex.join([*COMMAND, '-o', 'json'])}"
+    traced = demo_host_legacy.run(["sh", "-c", f"{strace} >/dev/null && cat /tmp/trace"], timeout=120).stdout
+    calls = [line.split(maxsplit=1)[1] for line in traced.splitlines() if "(" in line]
+    assert len(calls) > 500
+    assert calls[0].startswith("execve(")  # the interpreter's own start
+    assert harmful(calls[1:]) == []
+
+
+def harmful(calls: Iterable[str]) -> list[str]:
+    """Those of the calls that strace shows, in their order, that could leave the host other than it was."""
+    found = []
+    protocols: dict[str, str] = {}  # of open sockets, by descriptor
+    for call in calls:
+        name, _, rest = call.partition("(")
+        if name == "socket":
+            protocols[call.rpartition("= ")[2]] = re.split(r"[,)] ?", rest)[2]
+        elif not _is_harmless(name, call, protocols.get(rest.partition(",")[0], "")):
+            found.append(call)
+    return found
+
+
+def _is_harmless(name: str, call: str, protocol: str) -> bool:
+    if name in ("open", "openat"):
+        return not _WRITES.search(call) or '"/dev/null"' in call
+    if name == "setns":
+        return "CLONE_NEWNET" in call
+    if name == "setsockopt":  # options of our own netlink sockets; SOL_IP and SOL_IPV6 would write tables
+        return bool(re.search(r", (SOL_NETLINK|SOL_SOCKET), ", call))
+    if name in ("sendto", "sendmsg"):
+        kinds = re.findall(r"nlmsg_type=([^,}]+)", call)
+        return bool(kinds) and all(_asks(kind, protocol) for kind in kinds)
+    return False
+
+
+def _asks(kind: str, protocol: str) -> bool:
+    number = re.match(r"0x[0-9a-f]+|\d+", kind)
+    return int(number[0], 0) in _QUESTIONS.get(protocol, ()) if number else bool(_ASKING.fullmatch(kind))
+
+
+def test_the_judge_of_system_calls() -> None:
+    netlink = [
+        "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE) = 3",
+        "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_NETFILTER) = 4",
+    ]
+    harmless = [
+        'openat(AT_FDCWD, "/etc/os-release", O_RDONLY|O_CLOEXEC) = 3',
+        "setns(5, CLONE_NEWNET) = 0",
+        "sendto(3, [{nlmsg_len=20, nlmsg_type=RTM_GETLINK, nlmsg_flags=NLM_F_REQUEST}]) = 20",
+        "sendto(3, [{nlmsg_len=20, nlmsg_type=0x5a /* NLMSG_??? */, nlmsg_flags=NLM_F_REQUEST}]) = 20",
+        "sendto(4, [{nlmsg_len=20, nlmsg_type=0xa07 /* NLMSG_??? */, nlmsg_flags=NLM_F_REQUEST}]) = 20",
+    ]
+    bad = [
+        'openat(AT_FDCWD, "/tmp/x", O_WRONLY|O_CREAT, 0666) = 3',
+        "setns(5, CLONE_NEWNS) = 0",
+        "setsockopt(3, SOL_IP, IPT_SO_SET_REPLACE, 0x7f, 100) = 0",
+        "sendto(3, [{nlmsg_len=20, nlmsg_type=RTM_NEWNSID, nlmsg_flags=NLM_F_REQUEST}]) = 20",
+        "sendto(3, [{nlmsg_len=20, nlmsg_type=0x58 /* NLMSG_??? */, nlmsg_flags=NLM_F_REQUEST}]) = 20",
+        "sendto(4, [{nlmsg_len=20, nlmsg_type=0xa06 /* NLMSG_??? */, nlmsg_flags=NLM_F_REQUEST}]) = 20",
+        'execve("/bin/sh", ["sh"], 0x7ffe) = 0',
+        "kill(1, SIGTERM) = 0",
+    ]
+    assert harmful([*netlink, *harmless, *bad]) == bad

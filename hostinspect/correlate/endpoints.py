@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -215,16 +215,30 @@ def _stored_endpoint(index: Index, record: ContainerRecord, link: Link) -> Endpo
     return matching[0] if len(matching) == 1 else None
 
 
-def _default_route(index: Index, netns: int, recorded: Iterable[RecordedEndpoint]) -> list[Drift]:
-    """Docker gives a container one default route, over one of its networks: none at all, or another, is drift."""
-    drift = []
+def _default_route(index: Index, netns: int, recorded: Sequence[RecordedEndpoint]) -> list[Drift]:
+    """Docker gives a container one default route of each family, over one of its networks: another, or none, is drift.
+
+    Before Docker 28 one network gives both: then the others' IPv6 gateway is none of the container's.
+    """
     routes = index.default_routes.get(netns, [])
-    for family, gateways in (
-        ("ipv4", sorted({e.gateway for e in recorded if e.gateway})),
-        ("ipv6", sorted({e.gateway6 for e in recorded if e.gateway6})),
-    ):
-        effective = [route.gateway for route in routes if route.family == family]
-        if gateways and not set(gateways) & set(effective):
-            ways = ", ".join(gateway for gateway in effective if gateway) or None
-            drift.append(Drift(field=f"default route ({family})", recorded=" or ".join(gateways), effective=ways))
+    through = {family: {route.gateway for route in routes if route.family == family} for family in ("ipv4", "ipv6")}
+    drift = []
+    gateways = {endpoint.gateway for endpoint in recorded if endpoint.gateway}
+    if gateways and not gateways & through["ipv4"]:
+        drift.append(_lost_route("ipv4", gateways, through["ipv4"]))
+    gateways6 = {
+        endpoint.gateway6
+        for endpoint in recorded
+        if endpoint.gateway6 and (endpoint.gateway in through["ipv4"] or len(recorded) == 1)
+    }
+    if gateways6 and not {e.gateway6 for e in recorded} & through["ipv6"]:
+        drift.append(_lost_route("ipv6", gateways6, through["ipv6"]))
     return drift
+
+
+def _lost_route(family: str, recorded: Iterable[str | None], effective: Iterable[str | None]) -> Drift:
+    return Drift(
+        field=f"default route ({family})",
+        recorded=" or ".join(sorted(filter(None, recorded))),
+        effective=", ".join(sorted(filter(None, effective))) or None,
+    )

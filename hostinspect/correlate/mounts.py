@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from posixpath import normpath
+from collections.abc import Iterable, Mapping
+from posixpath import basename, normpath
 from typing import NamedTuple
 
 from hostinspect.correlate.index import Index
@@ -27,14 +27,41 @@ def join_mounts(index: Index, record: ContainerRecord, mntns: int | None) -> Joi
     effective = {mount.mount_point: mount for mount in table} if table else None
     mounts: list[Mount] = []
     drift: list[Drift] = []
-    tmpfs = (_tmpfs(destination, options) for destination, options in record.tmpfs)
-    for recorded in (*record.mounts, *tmpfs):
-        mounted = effective.get(normpath(recorded.destination)) if effective is not None else None
+    wanted = (*record.mounts, *(_tmpfs(destination, options) for destination, options in record.tmpfs))
+    claimed = {normpath(recorded.destination) for recorded in wanted}
+    for recorded in wanted:
+        mounted = _find(index, recorded, effective, claimed) if effective is not None else None
         mounts.append(_mount(recorded, mounted, known=effective is not None))
         if effective is not None:
             drift += _differences(index, recorded, mounted)
     mounts.sort(key=lambda mount: mount.destination)
     return Joined(tuple(mounts), tuple(drift))
+
+
+def _find(
+    index: Index, recorded: RecordedMount, effective: Mapping[str, MountPoint], claimed: set[str]
+) -> MountPoint | None:
+    """What is mounted at the recorded destination.
+
+    A destination may lead through a symbolic link of the image, as /var/run/docker.sock does in most; then the mount is
+    elsewhere: the one alone, of the same name and from the same source, that no other record claims.
+    """
+    destination = normpath(recorded.destination)
+    if destination in effective:
+        return effective[destination]
+    name = basename(destination)
+    candidates = [
+        mount
+        for mount_point, mount in effective.items()
+        if basename(mount_point) == name
+        and mount_point not in claimed
+        and (_source(recorded) in host_paths(index, mount) if recorded.source else mount.fstype == recorded.type)
+    ]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _source(recorded: RecordedMount) -> str:
+    return normpath(f"{recorded.source}/{recorded.subpath or ''}")
 
 
 def _tmpfs(destination: str, options: str) -> RecordedMount:
@@ -69,7 +96,7 @@ def _differences(index: Index, recorded: RecordedMount, mounted: MountPoint | No
         drift.append(Drift(field=f"{where}.type", recorded="tmpfs", effective=mounted.fstype))
     if recorded.type == "volume" and recorded.source and recorded.driver == "local":
         # A bind's source may lead through symlinks of the host, a local volume's never does.
-        expected = normpath(f"{recorded.source}/{recorded.subpath}") if recorded.subpath else recorded.source
+        expected = _source(recorded)
         sources = host_paths(index, mounted)
         if sources and expected not in sources:
             drift.append(Drift(field=f"{where}.source", recorded=expected, effective=min(sources, key=len)))

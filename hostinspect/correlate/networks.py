@@ -262,6 +262,8 @@ class Networks:
         if namespace.inode in network_by_netns:
             return "overlay", network_by_netns[namespace.inode].id
         names = [path.rsplit("/", 1)[-1] for path in namespace.paths]
+        if any(map(_OVERLAY_NAME.match, names)):
+            return "overlay", None
         if "ingress_sbox" in names:
             ingress = [network.id for network in self.networks if network.ingress]
             return "ingress", ingress[0] if len(ingress) == 1 else None

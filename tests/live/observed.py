@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,6 +40,8 @@ say daemon;    cat /run/docker.pid
 say inspect;   docker ps --all --quiet --no-trunc | xargs --no-run-if-empty docker inspect
 say networks;  docker network ls --quiet --no-trunc | xargs docker network inspect
 say volumes;   docker volume ls --quiet | xargs --no-run-if-empty docker volume inspect
+say volume-times
+stat --format '%Z %n' "$(docker info --format '{{.DockerRootDir}}')"/volumes/*/
 say top
 docker ps --quiet --no-trunc | xargs --no-run-if-empty --max-procs=4 -I ID sh -c '
     pids=$(docker top ID -eo pid 2>/dev/null | tail -n +2 | tr "\n" " "); printf "%s %s\n" ID "$pids"'
@@ -200,6 +203,15 @@ class Observed:
     def volumes(self) -> dict[str, Json]:
         """docker volume inspect, by name."""
         return {found["Name"]: found for found in self.json("volumes")}
+
+    @cached_property
+    def volume_times(self) -> dict[str, str]:
+        """When the directory of each local volume last changed, by volume."""
+        lines = (line.split(" ", 1) for line in self.text("volume-times").splitlines())
+        return {
+            path.rstrip("/").rpartition("/")[2]: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(seconds)))
+            for seconds, path in lines
+        }
 
     @cached_property
     def top(self) -> dict[str, list[int]]:

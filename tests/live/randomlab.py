@@ -154,6 +154,7 @@ class _Generator:
             [
                 ("networks", networks),
                 ("volumes", volumes),
+                ("a directory in one of them", [*self._subpath()]),
                 ("containers", first),
                 ("containers that lean on others", second),
                 ("further networks", [*self._connections()]),
@@ -253,6 +254,11 @@ class _Generator:
         if self.version >= (26,):
             yield ["docker", "volume", "create", "withsub"]
 
+    def _subpath(self) -> Iterator[Argv]:
+        if self.version >= (26,):
+            mkdir = ["mkdir", "-p", "/v/dir/sub"]
+            yield ["docker", "run", "--rm", "--pull", "never", "--volume", "withsub:/v", BASE_IMAGE, *mkdir]
+
     # --- containers
 
     def _container(self, i: int, fate: str) -> None:
@@ -261,6 +267,7 @@ class _Generator:
         network = self._network_of(running)
         container = _Container(name, fate, network, depends=network.startswith("container:"))
         verb = ["create"] if fate in ("created", "broken") else ["run", "--detach"]
+        verb += ["--pull", "never"]
         argv = ["docker", *verb, "--name", name]
         named = next((n for n in self.networks if n.name == network), None)
         if network != "bridge" or self._chance(0.2):
@@ -276,7 +283,7 @@ class _Generator:
                     argv += ["--mac-address", f"02:42:ac:ff:{self.seed % 250:02x}:{i:02x}"]
                 argv += self._ports(fate, named)
         argv += self._mounts(i, container)
-        argv += self._odds(i)
+        argv += self._odds(i, fate)
         argv += self._labels(0.3)
         container.argv = [*argv, IMAGE if self._chance(0.6) else BASE_IMAGE, *self._command(container, i)]
         self.containers.append(container)
@@ -307,11 +314,11 @@ class _Generator:
             ["sh", "-c", "httpd -p 8000; httpd -p 8001; exec sleep 9999"],
         )
 
-    def _odds(self, i: int) -> Argv:
+    def _odds(self, i: int, fate: str) -> Argv:
         argv: Argv = []
         for options, probability in (
             (["--read-only"], 0.15),
-            (["--init"], 0.1),
+            (["--init"], 0.0 if fate == "broken" else 0.1),  # an init starts, whatever it is to run
             (["--security-opt", "no-new-privileges"], 0.08),
             (["--cgroup-parent", f"/random{i}"], 0.08),
             (["--cgroupns", "private"], 0.1),
@@ -393,7 +400,8 @@ class _Generator:
             if place not in taken:
                 taken.add(place)
                 argv += options
-        givers = [c.name for c in self.containers if not c.depends]
+        # Docker looks for a volume behind each tmpfs of the other container, and says that the image is missing.
+        givers = [c.name for c in self.containers if not c.depends and not any("type=tmpfs" in w for w in c.argv)]
         if givers and self._chance(0.08):
             container.depends = True
             argv += ["--volumes-from", self.random.choice(givers) + self.random.choice(("", ":ro"))]

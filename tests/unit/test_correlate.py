@@ -302,6 +302,27 @@ class TestEndpoints:
             Drift(field="default route (ipv4)", recorded="172.17.0.1", effective=None),
         )
 
+    def test_the_network_that_gives_the_ipv4_route_gives_the_ipv6_one(self) -> None:
+        """Before Docker 28: another network's IPv6 gateway is none of the container's."""
+        first = RecordedEndpoint(network="a", network_id="1" * 64, mac=WEB_ETH0.mac, gateway="172.17.0.1")
+        second = RecordedEndpoint(
+            network="b", network_id="2" * 64, mac="02:42:ac:12:00:02", gateway="172.18.0.1", gateway6="fd00::1"
+        )
+        eth1 = replace(WEB_ETH0, ifindex=14, ifname="eth1", mac=second.mac, link=15)
+        route = Route(netns=WEB_NETNS, family="ipv4", dst=None, gateway="172.17.0.1", ifindex=12)
+        facts = host_with_web(
+            containers=(record(endpoints=(first, second)),),
+            links=(DOCKER0, HOST_VETH, WEB_ETH0, eth1),
+            routes=(route,),
+        )
+        assert only_container(facts).drift == ()
+        through_b = host_with_web(
+            containers=(record(endpoints=(first, second)),),
+            links=(DOCKER0, HOST_VETH, WEB_ETH0, eth1),
+            routes=(replace(route, gateway="172.18.0.1"),),
+        )
+        assert [d.field for d in only_container(through_b).drift] == ["default route (ipv6)"]
+
 
 DNAT = Rule(
     netns=HOST_NETNS, family="ipv4", backend="nft", table="nat", chain="DOCKER", position=2,
@@ -433,6 +454,16 @@ class TestMounts:
         container = only_container(host_with_web(containers=(record(mounts=(VOLUME_MOUNT,)),), mounts=(mount("/"),)))
         assert container.mounts[0].mounted is False
         assert [d.field for d in container.drift] == ["mounts[/data]"]
+
+    def test_a_destination_that_leads_through_a_link_of_the_image(self) -> None:
+        recorded = RecordedMount(type="bind", source="/srv/file", destination="/var/run/docker.sock")
+        there = mount("/run/docker.sock", root="/srv/file")
+        facts = host_with_web(containers=(record(mounts=(recorded,)),), mounts=(HOST_DISK, mount("/"), there))
+        container = only_container(facts)
+        assert (container.mounts[0].mounted, container.drift) == (True, ())
+        elsewhere = replace(there, root="/srv/other")
+        facts = host_with_web(containers=(record(mounts=(recorded,)),), mounts=(HOST_DISK, mount("/"), elsewhere))
+        assert only_container(facts).mounts[0].mounted is False
 
     def test_mounts_that_could_not_be_read_say_nothing(self) -> None:
         container = only_container(host_with_web(containers=(record(mounts=(VOLUME_MOUNT,)),)))

@@ -5,6 +5,7 @@ A test that freezes or kills a daemon, or takes tools away, gives them back: oth
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,13 @@ import pytest
 
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost, LabSpec
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _as_root() -> None:
+    """Without root nothing here can run; that is a failure, not a reason to skip."""
+    if os.geteuid() != 0:
+        pytest.fail("the tests in tests/live make namespaces and hosts: run them as root", pytrace=False)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Also while the daemon is frozen (SIGSTOP): the answers are taken before, the rec
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -16,8 +15,6 @@ import pytest
 
 from tests import docker_oracle as oracle
 from tests.live.observed import Host
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 class LabHost(Host, Protocol):

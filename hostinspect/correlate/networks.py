@@ -171,19 +171,23 @@ class Networks:
         )
 
     def gaps(self) -> tuple[facts.Gap, ...]:
-        """Overlay networks of which the kernel shows the hidden namespace, and no file the name or the whole id."""
-        known = {network.netns for network in self.networks if network.name is not None}
-        return tuple(
-            facts.Gap(
-                collector="networks",
-                subject=f"overlay network {prefix}… (namespace {inode})",
-                why="its name and whole id are in the swarm managers' encrypted store only",
-                remedy="docker network ls, on a manager",
-                minor=True,
-            )
-            for prefix, inode in sorted(self.overlay_netns.items())
-            if inode not in known
-        )
+        """Overlay networks of which the kernel shows the hidden namespace, and no file the name, or not even the id."""
+        networks = {network.netns: network for network in self.networks if network.netns is not None}
+        gaps = []
+        for prefix, inode in sorted(self.overlay_netns.items()):
+            network = networks.get(inode)
+            if network is None or network.name is None:
+                unknown = "its name" if network else "its name and whole id"
+                gaps.append(
+                    facts.Gap(
+                        collector="networks",
+                        subject=f"overlay network {prefix}… (namespace {inode})",
+                        why=f"{unknown} can be found in the swarm managers' encrypted store only",
+                        remedy="docker network ls, on a manager",
+                        minor=True,
+                    )
+                )
+        return tuple(gaps)
 
     def _hidden_links(self, netns: int | None, kind: str) -> list[facts.Link]:
         return [link for link in self._index.links.get(netns or 0, {}).values() if link.kind == kind]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-
-from msgspec.structs import asdict
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from hostinspect.collectors.cgroups import collect_frozen_cgroups
-from hostinspect.collectors.engines import collect_engines, collect_records
+from hostinspect.collectors.engines import EngineRecords, collect_engines, collect_records
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
 from hostinspect.collectors.mounts import collect_mounts
@@ -16,7 +15,7 @@ from hostinspect.collectors.network import collect_network
 from hostinspect.collectors.packet_filter import PacketFilter
 from hostinspect.collectors.processes import collect_processes
 from hostinspect.collectors.sockets import collect_socket_holders
-from hostinspect.facts import Facts, Record
+from hostinspect.facts import Facts
 
 __all__ = ["collect"]
 
@@ -30,23 +29,40 @@ def collect(data_roots: Sequence[str] = ()) -> Facts:
     host = collect_host(gaps)
     processes = tuple(process for process in collect_processes(gaps) if process.pid != os.getpid())
     engines = collect_engines(host, processes, gaps, data_roots)
-    records: dict[str, tuple[Record, ...]] = {}
-    for engine in engines:
-        for family, found in asdict(collect_records(engine, gaps)).items():
-            records[family] = records.get(family, ()) + found
-    pids = [pid for record in records.get("containers", ()) if (pid := getattr(record, "pid", None))]
-    mounts = collect_mounts(processes, gaps, pids=pids)
+    records = _joined(collect_records(engine, gaps) for engine in engines)
+    mounts = collect_mounts(processes, gaps, pids=[record.pid for record in records.containers if record.pid])
     packet_filter = PacketFilter(gaps)
     network = collect_network(processes, mounts, gaps, [packet_filter])
-    families: dict[str, tuple[Record, ...]] = {
-        **records,
-        **asdict(network),
-        "engines": engines,
-        "processes": processes,
-        "frozen_cgroups": collect_frozen_cgroups(processes, mounts, gaps),
-        "socket_holders": collect_socket_holders(processes, network.listening_sockets, gaps),
-        "chains": packet_filter.chains,
-        "rules": packet_filter.rules,
-        "mounts": mounts,
-    }
-    return Facts(host=host, gaps=gaps.as_tuple(), **families)  # type: ignore[arg-type]
+    return Facts(
+        host=host,
+        engines=engines,
+        sysctls=network.sysctls,
+        processes=processes,
+        frozen_cgroups=collect_frozen_cgroups(processes, mounts, gaps),
+        network_namespaces=network.network_namespaces,
+        nsids=network.nsids,
+        links=network.links,
+        addresses=network.addresses,
+        routes=network.routes,
+        listening_sockets=network.listening_sockets,
+        socket_holders=collect_socket_holders(processes, network.listening_sockets, gaps),
+        chains=packet_filter.chains,
+        rules=packet_filter.rules,
+        mounts=mounts,
+        containers=records.containers,
+        layers=records.layers,
+        networks=records.networks,
+        endpoints=records.endpoints,
+        sandboxes=records.sandboxes,
+        volumes=records.volumes,
+        images=records.images,
+        gaps=gaps.as_tuple(),
+    )
+
+
+def _joined(records: Iterable[EngineRecords]) -> EngineRecords:
+    """What several engines wrote down, as one."""
+    every = list(records)
+    return EngineRecords(
+        **{family: tuple(chain(*(getattr(r, family) for r in every))) for family in EngineRecords.__struct_fields__}
+    )

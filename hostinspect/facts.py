@@ -384,6 +384,7 @@ class EndpointRecord(Record, frozen=True, kw_only=True):
     prefix_len6: int | None = None
     mac: str | None = None
     src_name: str | None = None  # the name its interface had before it was moved into the sandbox
+    dns_names: tuple[str, ...] = ()  # what the embedded DNS answers for it; since Docker 25
     port_map: tuple[RecordedPort, ...] = ()
 
 

@@ -47,7 +47,7 @@ def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends
             drift.append(Drift(field=f"endpoints[{recorded.network}]", recorded=_place(recorded), effective=None))
             continue
         endpoint = _effective(index, recorded, link, ends)
-        endpoints.append(endpoint)
+        endpoints.append(replace(endpoint, dns_names=_dns_names(index, recorded)))
         drift += _differences(index, recorded, endpoint)
     for link in free:
         endpoint, change = _unrecorded(index, record, link, ends)
@@ -55,6 +55,12 @@ def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends
         drift += change
     drift += _default_route(index, namespace.inode, record.endpoints)
     return Joined(tuple(sorted(endpoints, key=_order)), tuple(drift))
+
+
+def _dns_names(index: Index, recorded: RecordedEndpoint) -> tuple[str, ...]:
+    """libnetwork's own, which `docker rename` changes; the container's record keeps the old ones till its next start."""
+    stored = index.endpoint_records.get(recorded.endpoint_id or "")
+    return stored.dns_names if stored and stored.dns_names else recorded.dns_names
 
 
 def _order(endpoint: Endpoint) -> tuple[str, str]:

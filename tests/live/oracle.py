@@ -505,6 +505,7 @@ class Expected:
             self._port(inspect, netns, port, binding["HostIp"], int(binding["HostPort"]))
             for port, bindings in (inspect["NetworkSettings"]["Ports"] or {}).items()
             for binding in bindings or ()
+            if binding["HostPort"]  # Docker 28 lists a port that it could bind nowhere, without a number
         ]
 
     def _port(self, inspect: Json, netns: int, port: str, host_ip: str, host_port: int) -> dict[str, Any]:

@@ -345,7 +345,7 @@ class _Generator:
             argv += ["--publish-all", "--expose", "9000-9002"]
         while self._chance(0.5) and len(argv) < 8:
             host = self._port(4)
-            argv += self._one_of(
+            asked = self._one_of(
                 [publish, f"{host}:80"],
                 [publish, "80"],
                 [publish, f"127.0.0.1:{host}:80"],
@@ -359,6 +359,9 @@ class _Generator:
                 [publish, "127.0.0.1::8001/udp"],
                 ["--expose", "7000/udp"],
             )
+            # Asked twice for a port of its choice, Docker 28 now and then chooses one that it has just taken.
+            if asked[1] not in argv:
+                argv += asked
         return argv
 
     def _mounts(self, i: int, container: _Container) -> Argv:

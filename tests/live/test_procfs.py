@@ -68,7 +68,7 @@ def test_the_same_as_psutil(children: dict[str, int]) -> None:
         assert pid in theirs
         ppid, name, status = theirs[pid]
         assert ppid in (ours.ppid, after[pid].ppid)
-        if "\\x" not in ours.comm:
+        if "\\x" not in ours.comm and ours.ppid != 2:  # a kernel worker's name says what it works on just now
             assert name.startswith(ours.comm)  # psutil prolongs a cut name by the command line
         if ours.state == after[pid].state and ours.state not in RESTLESS:
             assert STATUS[status] == ours.state

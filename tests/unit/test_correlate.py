@@ -264,6 +264,11 @@ class TestEndpoints:
         }
         assert container.drift == ()
 
+    def test_the_names_in_dns_are_libnetworks_own(self) -> None:
+        renamed = EndpointRecord(id="f" * 64, network_id=NETWORK_ID, dns_names=("new", "eeeeeeeeeeee"))
+        (endpoint,) = only_container(host_with_web(endpoints=(renamed,))).endpoints
+        assert endpoint.dns_names == ("new", "eeeeeeeeeeee")
+
     def test_ipvlan_interfaces_with_one_mac_are_told_apart_by_address(self) -> None:
         mac = "52:54:00:00:00:01"
         endpoints = tuple(

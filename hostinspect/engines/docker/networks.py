@@ -111,6 +111,7 @@ class _Endpoint(Struct):
     name: str = ""
     sandbox: str = ""
     interface: _Interface | None = field(default=None, name="ep_iface")
+    dns_names: list[str] | None = field(default=None, name="dnsNames")  # since Docker 25
 
 
 class _PortMapping(Struct, rename="pascal"):
@@ -230,6 +231,7 @@ def parse_endpoint(content: bytes, network_id: str, ports: tuple[RecordedPort, .
         prefix_len6=prefix_len6,
         mac=interface.mac or None,
         src_name=interface.src_name or None,
+        dns_names=tuple(endpoint.dns_names or ()),
         port_map=ports,
     )
 

@@ -58,7 +58,7 @@ def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends
 
 
 def _dns_names(index: Index, recorded: RecordedEndpoint) -> tuple[str, ...]:
-    """libnetwork's own, which `docker rename` changes; the container's record keeps the old ones till its next start."""
+    """libnetwork's own, which `docker rename` changes; the container's record keeps the old ones for now."""
     stored = index.endpoint_records.get(recorded.endpoint_id or "")
     return stored.dns_names if stored and stored.dns_names else recorded.dns_names
 

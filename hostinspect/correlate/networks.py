@@ -172,6 +172,8 @@ class Networks:
 
     def gaps(self) -> tuple[facts.Gap, ...]:
         """Overlay networks of which the kernel shows the hidden namespace, and no file the name, or not even the id."""
+        if not self._index.facts.networks:
+            return ()  # no engine's records were read at all, which has a gap of its own
         networks = {network.netns: network for network in self.networks if network.netns is not None}
         gaps = []
         for prefix, inode in sorted(self.overlay_netns.items()):

@@ -541,6 +541,16 @@ class TestNetworks:
         assert [(s.subnet, s.gateway) for s in network.subnets] == [("10.0.1.0/24", "10.0.1.1")]
         assert [(n.inode, n.role, n.network) for n in topology.netns if n.inode == 7] == [(7, "overlay", id_)]
 
+    def test_a_hidden_namespace_of_an_unknown_network_is_a_gap(self) -> None:
+        hidden = NetworkNamespace(inode=7, paths=("/run/docker/netns/1-4pch0v6bty",), entered=True)
+        namespaces = (*host_with_web().network_namespaces, hidden)
+        topology = correlate(host_with_web(network_namespaces=namespaces))
+        (gap,) = topology.gaps
+        assert gap.minor
+        assert "4pch0v6bty" in gap.subject
+        assert [(n.role, n.network) for n in topology.netns if n.inode == 7] == [("overlay", None)]
+        assert correlate(host_with_web(network_namespaces=namespaces, networks=())).gaps == ()
+
     def test_malformed_addresses_in_records_are_no_crash(self) -> None:
         from hostinspect.facts import Subnet
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.processes import container_cgroup
 from hostinspect.engines.docker.containers import read_containers
 from hostinspect.engines.docker.images import read_images
 from hostinspect.engines.docker.layers import DRIVERS, read_layers
@@ -162,11 +163,7 @@ def in_container(cgroups: Iterable[str]) -> bool:
     >>> in_container(["/system.slice/docker-" + "ab" * 32 + ".scope"]), in_container(["/system.slice/docker.service"])
     (True, False)
     """
-    for path in cgroups:
-        for part in path.replace("-", "/").replace(".", "/").replace(":", "/").split("/"):
-            if len(part) == 64 and not part.strip("0123456789abcdef"):
-                return True
-    return False
+    return any(map(container_cgroup, cgroups))
 
 
 def _home(pid: int) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hostinspect.render.containers import address_of, container_branch, drift_lines, mention
 from hostinspect.render.layout import Branch, Item, Line, Span, detail, item
-from hostinspect.render.view import GWBRIDGE, View, is_running, short_id
+from hostinspect.render.view import GWBRIDGE, View, short_id
 from hostinspect.topology import Bridge, Container, Link, Network, NetworkNamespace
 
 _WIDEST_NAME = 24  # a longer name does not push the addresses of all others aside
@@ -218,8 +218,3 @@ def homeless_branch(view: View) -> Iterator[Branch]:
             (),
             [container_branch(view, container, None, columns) for container in containers],
         )
-
-
-def is_empty(view: View, network: Network) -> bool:
-    """Whether no running container is on it."""
-    return not any(e.network_id == network.id for c in view.running if is_running(c) for e in c.endpoints)

@@ -1,7 +1,7 @@
 """The report held against the daemon's own words and the host's own tools, field by field.
 
 `expected` builds, from what `tests.live.observed` was told, the report that hostinspect should give: the same shape as
-`report -o json`, whole. `differences` then compares the two, and every difference is a readable line:
+`report -o json`, whole. `compare` holds the two together, and every difference is a readable line:
 
     container web1: endpoints[my_net].mac: docker inspect says '02:42:ac:12:00:03', report says '02:42:ac:12:00:04'
 
@@ -176,11 +176,6 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         source = max((s for s in _SOURCES if self.pattern.startswith(s)), key=len, default="")
         return f"{self.path}: {_SOURCES.get(source, 'the oracle')} says {self.expected!r}, report says {self.actual!r}"
-
-
-def differences(report: Json, host: Host) -> list[str]:
-    """Every difference between a report and the host as it is now."""
-    return [str(difference) for difference in compare(report, observe(host))]
 
 
 def compare(report: Json, observed: Observed) -> list[Difference]:

@@ -44,13 +44,6 @@ docker image inspect {IMAGE} >/dev/null 2>&1 || {{
 }} >/dev/null
 """
 
-_REMOVE = """
-docker ps --all --quiet | xargs --no-run-if-empty docker unpause >/dev/null 2>&1
-docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes >/dev/null
-docker network prune --force >/dev/null
-docker volume ls --quiet | xargs --no-run-if-empty docker volume rm >/dev/null
-"""
-
 Argv = list[str]
 
 
@@ -87,11 +80,6 @@ def apply(host: Host, plan: Plan) -> None:
         output = host.run(["sh", "-c", "\n".join([*jobs, "wait"])]).stdout
         if "FAILED" in output:
             raise PlanError(f"seed {plan.seed}:\n{indent(output, '  ')}\n{plan.script()}")
-
-
-def remove(host: Host) -> None:
-    """Every container, network and volume."""
-    host.run(["sh", "-c", _REMOVE])
 
 
 def plan(seed: int, version: tuple[int, ...]) -> Plan:

@@ -15,6 +15,8 @@ from hostinspect.cli.help import HELP
 DEFAULT = "report"
 COMMANDS = {  # name: module and attribute, loaded when asked for
     "report": ("hostinspect.cli.report", "report"),
+    "containers": ("hostinspect.cli.containers", "containers"),
+    "snapshot": ("hostinspect.cli.snapshot", "snapshot"),
     "schema": ("hostinspect.cli.schema", "schema"),
 }
 

@@ -12,14 +12,19 @@ Usage: hostinspect [OPTIONS] [COMMAND]
   Without a command it prints the report. Run it as root, on the host.
 
 Commands:
-  report    networks, the containers on them, ports, mounts, volumes (default)
-  schema    the JSON Schema of `report -o json`
+  report       networks, the containers on them, ports, mounts, volumes
+               (the default)
+  containers   docker ps --all: state, pid, networks, ports
+  snapshot     all that can be read, to a file for --from
+  schema       the JSON Schema of what a command prints with -o json
 
-Options of report, also without naming it:
+Options of report, also without naming it; most commands have them:
   -o, --output tree|json|yaml     what to print; a tree for people by default
+  --from SNAPSHOT                 answer from a snapshot, not from this host
   --data-root DIR                 an engine's directory that is not found by
                                   itself; may be given several times
   --color auto|always|never       auto: on a terminal, and without NO_COLOR
+  --pager                         on a terminal, show it with $PAGER
   -v, --verbose                   whole ids and paths, every layer, label, rule
   -q, --quiet                     do not tell what could not be seen
 
@@ -28,8 +33,9 @@ Other options:
   -h, --help                      this; with a command, its own
 
 Exit status:
-  0 all was seen · 2 wrong usage · 3 something could not be seen, the gaps say
-  what and why · 130 interrupted
+  0 all was seen · 1 the answer is no: nobody found, something is broken ·
+  2 wrong usage · 3 something could not be seen, the gaps say what and why ·
+  130 interrupted
 
 Examples:
   hostinspect                     the whole host, for reading

@@ -6,8 +6,11 @@ import click
 
 
 @click.command()
-def schema() -> None:
-    """Print the JSON Schema (draft 2020-12) of what `hostinspect report -o json` prints."""
-    from hostinspect.render.schema import render_schema
+@click.argument("command", default="report")
+def schema(command: str) -> None:
+    """Print the JSON Schema (draft 2020-12) of what COMMAND prints with `-o json`; of the report by default."""
+    from hostinspect.render.schema import ANSWERS, render_schema
 
-    click.echo(render_schema(), nl=False)
+    if command not in ANSWERS:
+        raise click.UsageError(f"{command} prints no JSON. These do: {', '.join(ANSWERS)}.")
+    click.echo(render_schema(command), nl=False)

@@ -20,8 +20,10 @@ from hostinspect.facts import Facts
 __all__ = ["collect"]
 
 
-def collect(data_roots: Sequence[str] = ()) -> Facts:
+def collect(data_roots: Sequence[str] = (), *, image_layers: bool = False) -> Facts:
     """One tour over this host. `data_roots` replace the engines' data roots that would be looked for.
+
+    `image_layers`: whose each layer directory is, which the report does not tell and need not wait for.
 
     hostinspect's own process is left out. Raises no error of the host's: what could not be read is in `gaps`.
     """

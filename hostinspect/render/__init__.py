@@ -1,1 +1,1 @@
-"""A topology in, text out."""
+"""A topology, or the answer to a question, in; text out."""

@@ -43,7 +43,7 @@ def mention(view: View, container: Container, network: Network, columns: tuple[i
 
 def stopped_branch(view: View, container: Container, columns: tuple[int, ...]) -> Branch:
     """A container without a process."""
-    items = [item(container.name, style="name"), _stopped_state(view, container), _image(container)]
+    items = [item(container.name, style="name"), state_in_words(container, view.now), item(image_name(container))]
     if container.shares_netns_with is None:
         names = [e.network or short_id(e.network_id or "?") for e in container.endpoints]
         names = names or [network_of_mode(container.network_mode)]
@@ -113,7 +113,7 @@ def _wire_faults(view: View, endpoint: Endpoint) -> Iterator[Span]:
 def _identity(view: View, container: Container) -> Iterator[Item]:
     if container.state != "running":
         yield item(container.state, style="warn")
-    yield _image(container)
+    yield item(image_name(container))
     if container.pid is not None:
         yield item(f"pid {container.pid}")
     up = uptime(container.started_at, view.now)
@@ -121,18 +121,19 @@ def _identity(view: View, container: Container) -> Iterator[Item]:
         yield item(f"up {up}")
 
 
-def _image(container: Container) -> Item:
+def image_name(container: Container) -> str:
+    """What it was made of, as it was asked for; an id shortened."""
     if container.image is None:
-        return item(f"image {short_id(container.image_id or '?')}")
-    return item(short_id(container.image) if container.image.startswith("sha256:") else container.image)
+        return f"image {short_id(container.image_id or '?')}"
+    return short_id(container.image) if container.image.startswith("sha256:") else container.image
 
 
-def _stopped_state(view: View, container: Container) -> Item:
-    """In the words of `docker ps`: `exited (137) 3 days ago`."""
+def state_in_words(container: Container, now: str) -> Item:
+    """Of one without a process, in the words of `docker ps`: `exited (137) 3 days ago`."""
     words: str = container.state
     if container.exit_code is not None:
         words += f" ({container.exit_code})"
-    since = ago(container.created if container.state == "created" else container.finished_at, view.now)
+    since = ago(container.created if container.state == "created" else container.finished_at, now)
     if since:
         words += f" {since} ago"
     return item(words, style="warn" if container.state in ("restarting", "dead", "removing") else "")

@@ -1,4 +1,4 @@
-"""The report as JSON: the topology as it is, indented, in an order that does not change."""
+"""An answer as JSON: as it is, indented, in an order that does not change."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 
 import msgspec
 
-from hostinspect.topology import Topology
+from hostinspect.topology import Node
 
 _NOT_PLAIN = re.compile(r"[^\n\x20-\x7e]")
 
 
-def render_json(topology: Topology) -> str:
+def render_json(answer: Node) -> str:
     r"""JSON as RFC 8259 has it, two spaces deep, ending in a newline.
 
     JSON itself escapes the C0 control characters only. DEL, the C1 controls and what reorders text on a screen become
     `\uXXXX` here too: the same value for a program, and nothing a terminal would obey.
     """
-    text = msgspec.json.format(msgspec.json.encode(topology), indent=2).decode()
+    text = msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
     return _NOT_PLAIN.sub(_escaped, text) + "\n"
 
 

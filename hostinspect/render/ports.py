@@ -86,6 +86,11 @@ def _where(group: PortGroup) -> Iterator[str]:
         yield f" on all {'IPv6' if '::' in addresses else 'IPv4'} addresses"
 
 
+def describe_ports(ports: Iterable[PublishedPort]) -> list[str]:
+    """Each group of published ports as a text: "8080 → 80/tcp on all addresses"."""
+    return ["".join(_where(group)) for group in group_ports(ports)]
+
+
 def _way_in(view: View, group: PortGroup) -> Iterator[Item]:
     """The rules and the proxy that take a packet to the container; red where there is none."""
     ways = []

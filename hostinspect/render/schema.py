@@ -1,32 +1,39 @@
-"""The JSON Schema of the report, made from the classes it consists of."""
+"""The JSON Schemas of what is printed, made from the classes it consists of."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
-from hostinspect.topology import SCHEMA_VERSION, Topology
+from hostinspect.topology import SCHEMA_VERSION
+
+ANSWERS = {  # command: module and class, loaded when asked for
+    "report": ("hostinspect.topology", "Topology"),
+    "containers": ("hostinspect.questions.containers", "Containers"),
+}
 
 
-def report_schema() -> dict[str, Any]:
-    """JSON Schema, draft 2020-12, of `hostinspect report -o json`.
+def answer_schema(command: str) -> dict[str, Any]:
+    """JSON Schema, draft 2020-12, of `hostinspect COMMAND -o json`.
 
     Every key is always there but for those with a default in `Gap`. Further keys may be added within one major
-    version of `schema_version`, so none are forbidden.
+    version of `schema_version`, so none are forbidden. Raises KeyError for a command that prints none.
     """
-    schema = msgspec.json.schema(Topology)
+    module, name = ANSWERS[command]
+    schema = msgspec.json.schema(getattr(import_module(module), name))
     _order_alternatives(schema)
     for definition in schema["$defs"].values():
         if definition["title"] != "Gap":  # whose class leaves out what has its default
             definition["required"] = [*definition["properties"]]
     major = SCHEMA_VERSION.split(".", 1)[0]
-    version = schema["$defs"]["Topology"]["properties"]["schema_version"]
+    version = schema["$defs"][name]["properties"]["schema_version"]
     version["pattern"] = rf"^{major}\.[0-9]+$"
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "hostinspect report",
-        "description": f"What `hostinspect report -o json` prints: schema_version {SCHEMA_VERSION}.",
+        "title": f"hostinspect {command}",
+        "description": f"What `hostinspect {command} -o json` prints: schema_version {SCHEMA_VERSION}.",
         **schema,
     }
 
@@ -40,6 +47,6 @@ def _order_alternatives(schema: Any) -> None:
             _order_alternatives(value)
 
 
-def render_schema() -> str:
+def render_schema(command: str) -> str:
     """The schema as JSON, two spaces deep, ending in a newline."""
-    return msgspec.json.format(msgspec.json.encode(report_schema()), indent=2).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode(answer_schema(command)), indent=2).decode() + "\n"

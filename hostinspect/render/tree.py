@@ -3,77 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
-from rich.color import ColorSystem
-from rich.style import Style as RichStyle
-
-from hostinspect.render.layout import ASCII_GUIDES, Branch, Guides, Item, Layout, Line, Span, Style, detail, item
+from hostinspect.render.layout import Branch, Item, Line, Span, Style, detail, item
 from hostinspect.render.networks import homeless_branch, network_branches
 from hostinspect.render.remainder import gap_branches, remaining_branches
-from hostinspect.render.text import safe
+from hostinspect.render.screen import Screen
 from hostinspect.render.view import View
 from hostinspect.topology import Engine, Topology
 
-# Few, and with a meaning: red is broken, yellow is other than recorded or not certain.
-_STYLES = {
-    "name": RichStyle(bold=True),
-    "dim": RichStyle(dim=True),
-    "warn": RichStyle(color="yellow"),
-    "bad": RichStyle(color="red", bold=True),
-}
 _MARKS: tuple[tuple[Style, str], ...] = (("bad", "broken"), ("warn", "look at"))
 _NAMED = 12
 _DEFAULT_DATA_ROOT = "/var/lib/docker"
 
 
-def render_tree(
-    topology: Topology,
-    *,
-    width: int | None = None,
-    color: bool = False,
-    ascii_only: bool = False,
-    verbose: bool = False,
-    show_gaps: bool = True,
-) -> str:
-    """The whole report, ending in a newline.
-
-    `width` in columns breaks lines, None leaves each thing on one line, for a pipe. `ascii_only` is for terminals
-    of which no more is known. No text of the host gets through unescaped (`hostinspect.render.text.safe`).
-    """
+def render_tree(topology: Topology, screen: Screen, *, verbose: bool = False, show_gaps: bool = True) -> str:
+    """The whole report, ending in a newline."""
     view = View(topology, verbose=verbose)
     sections = [*network_branches(view), *homeless_branch(view), *remaining_branches(view)]
     sections.insert(0, Branch(_headline(view), [*_attention(sections), *_unseen(view)]))
     if show_gaps:
         sections += gap_branches(view)
-    layout = Layout(width, ASCII_GUIDES if ascii_only else Guides(), partial(safe, ascii_only=ascii_only))
-    lines: list[str] = []
-    for position, section in enumerate(sections):
-        if position and (position == 1 or _is_tall(section) or _is_tall(sections[position - 1])):
-            lines.append("")
-        lines += (_text(spans, color=color) for spans in layout.lines(section))
-    return "\n".join(lines) + "\n"
-
-
-def _is_tall(section: Branch) -> bool:
-    """Whether it is more than a heading; those that are not, such as empty networks, stand close."""
-    return bool(section.branches or section.details)
-
-
-def _text(spans: Iterable[Span], *, color: bool) -> str:
-    """A line, without trailing blanks."""
-    row = [*spans]
-    while row and not row[-1].text.strip(" "):
-        row.pop()
-    if not row:
-        return ""
-    row[-1] = row[-1]._replace(text=row[-1].text.rstrip(" "))
-    if not color:
-        return "".join(span.text for span in row)
-    return "".join(
-        _STYLES[span.style].render(span.text, color_system=ColorSystem.STANDARD) if span.style else span.text
-        for span in row
-    )
+    return screen.draw_sections(sections)
 
 
 def _headline(view: View) -> Line:

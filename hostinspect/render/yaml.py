@@ -1,4 +1,4 @@
-"""The report as YAML: the same keys and values as its JSON."""
+"""An answer as YAML: the same keys and values as its JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from hostinspect.topology import Topology
+from hostinspect.topology import Node
 
 try:
     from yaml import CSafeDumper as _SafeDumper
@@ -31,13 +31,13 @@ def _represent_str(dumper: _Dumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_str)
 
 
-def render_yaml(topology: Topology) -> str:
+def render_yaml(answer: Node) -> str:
     """YAML 1.1 that a YAML 1.2 reader takes too, ending in a newline.
 
     Quoted lines still hold printable Unicode as it is; only where there is something a terminal might obey, such as
     a bidirectional control, which YAML calls printable, is everything beyond ASCII escaped.
     """
-    content = msgspec.to_builtins(topology)
+    content = msgspec.to_builtins(answer)
     text = _dump(content, allow_unicode=True)
     return text if text.replace("\n", "").isprintable() else _dump(content, allow_unicode=False)
 

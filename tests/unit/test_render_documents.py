@@ -11,13 +11,13 @@ import yaml
 from msgspec.structs import replace
 
 from hostinspect.render.json import render_json
-from hostinspect.render.schema import render_schema, report_schema
+from hostinspect.render.schema import ANSWERS, answer_schema, render_schema
 from hostinspect.render.yaml import render_yaml
 from hostinspect.topology import SCHEMA_VERSION, Topology
 from tests.unit.sample import demo, make_container, make_topology
 
 HOSTILE = "a\x1b[31m\x07\x9b2J\x7f\u202eb\u2066\n\t\"'\\: #\u2028ö数😀\U000e0041"
-SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "report.schema.json"
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
 
 
 def _hostile() -> Topology:
@@ -25,13 +25,13 @@ def _hostile() -> Topology:
 
 
 def test_json_is_what_the_schema_says() -> None:
-    schema = report_schema()
+    schema = answer_schema("report")
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(json.loads(render_json(demo())), schema, cls=jsonschema.Draft202012Validator)
 
 
 def test_the_schema_notices_what_is_missing_or_of_another_kind() -> None:
-    validator = jsonschema.Draft202012Validator(report_schema())
+    validator = jsonschema.Draft202012Validator(answer_schema("report"))
     report = json.loads(render_json(demo()))
     del report["containers"][0]["overlay"]
     report["networks"][0]["internal"] = "no"
@@ -42,15 +42,23 @@ def test_the_schema_notices_what_is_missing_or_of_another_kind() -> None:
 
 def test_the_schema_takes_keys_of_a_later_version() -> None:
     report = json.loads(render_json(demo())) | {"added_later": 1, "schema_version": "1.7"}
-    jsonschema.validate(report, report_schema(), cls=jsonschema.Draft202012Validator)
+    jsonschema.validate(report, answer_schema("report"), cls=jsonschema.Draft202012Validator)
 
 
-def test_the_schema_in_the_documentation_is_the_one_printed() -> None:
-    assert SCHEMA_FILE.read_text() == render_schema(), "hostinspect schema > docs/report.schema.json"
+@pytest.mark.parametrize("command", ANSWERS)
+def test_the_schema_in_the_documentation_is_the_one_printed(command: str) -> None:
+    file = SCHEMAS / f"{command}.json"
+    assert file.read_text() == render_schema(command), f"hostinspect schema {command} > docs/schema/{command}.json"
 
 
-def test_every_class_of_the_schema_is_described() -> None:
-    schema = report_schema()
+def test_no_schema_is_left_of_a_command_that_is_gone() -> None:
+    assert {file.stem for file in SCHEMAS.iterdir()} == {*ANSWERS}
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_every_class_of_a_schema_is_described(command: str) -> None:
+    schema = answer_schema(command)
+    jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert SCHEMA_VERSION in schema["description"]
     assert all(definition.get("description") for definition in schema["$defs"].values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 from msgspec import Struct
@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 
 from hostinspect.facts import Gap
-from hostinspect.render.tree import render_tree
+from hostinspect.render import tree
+from hostinspect.render.screen import Screen
 from hostinspect.topology import (
     Bridge,
     BridgePort,
@@ -70,6 +71,10 @@ def _on_bridge(name: str = "web", **changes: object) -> Container:
     return make_container(name, **{**fields, **changes})
 
 
+def render_tree(topology: Topology, *, verbose: bool = False, show_gaps: bool = True, **screen: Any) -> str:
+    return tree.render_tree(topology, Screen(**screen), verbose=verbose, show_gaps=show_gaps)
+
+
 def _section(text: str, title: str) -> list[str]:
     """The lines from a heading on, up to the next one."""
     lines = text.splitlines()
@@ -78,8 +83,8 @@ def _section(text: str, title: str) -> list[str]:
     return lines[start:end]
 
 
-def _tree(topology: Topology, title: str, **options: object) -> list[str]:
-    return _section(render_tree(topology, **options), title)  # type: ignore[arg-type]
+def _tree(topology: Topology, title: str, **options: Any) -> list[str]:
+    return _section(render_tree(topology, **options), title)
 
 
 # --- the host ---

@@ -1,0 +1,252 @@
+"""What every command has in common: the host it asks, the form of its answer, where that goes, and the exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from hostinspect.facts import Facts, Gap
+    from hostinspect.questions.answer import Answer
+    from hostinspect.questions.inspection import Inspection
+    from hostinspect.render.screen import Screen
+    from hostinspect.render.table import Column
+    from hostinspect.topology import Topology
+
+NO = 1  # the answer is "no": nobody found, something broken
+WRONG_USAGE = 2
+NOT_ENOUGH_SEEN = 3
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+_RECORDS = ("engines", "containers", "networks", "volumes")  # without these, a name may be of something not seen
+
+
+class NothingFoundError(click.ClickException):
+    """What was asked for is not there, or, where not all could be seen, may be."""
+
+    def __init__(self, message: str, *, not_enough_seen: bool = False) -> None:
+        self.exit_code: int = NOT_ENOUGH_SEEN if not_enough_seen else NO  # type: ignore[misc]
+        if not_enough_seen:
+            message += " But not all could be seen: run as root, or see the gaps of `hostinspect report`."
+        super().__init__(message)
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"hostinspect: {_safe(self.message)}", err=True)
+
+
+class Request(NamedTuple):
+    """The common options of one run."""
+
+    output: str
+    data_roots: tuple[str, ...]
+    snapshot: str | None
+    color: str
+    pager: bool
+    verbose: bool
+    quiet: bool
+    columns: tuple[str, ...] = ()
+    sort: tuple[str, ...] = ()
+    header: bool = True
+
+    # --- the host ---
+
+    def facts(self, **more: bool) -> Facts:
+        """What is to be answered from: this host, read now, or a snapshot. `more` are `collect`'s own keywords."""
+        if self.snapshot is None:
+            from hostinspect.collectors import collect
+
+            return collect(self.data_roots, **more)
+        from hostinspect.snapshot import SnapshotError, read_snapshot
+
+        try:
+            return read_snapshot(self.snapshot)
+        except (OSError, SnapshotError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise click.UsageError(f"{self.snapshot} could not be read: {why}") from None
+
+    def inspect(self, **more: bool) -> Inspection:
+        """The same, with what it means."""
+        from hostinspect.questions.inspection import Inspection
+
+        return Inspection(self.facts(**more))
+
+    def find(self, inspection: Inspection, find: Callable[[str], T], name: str) -> T:
+        """What `find`, a look-up of the inspection, finds by a name that a person gave.
+
+        Raises `NothingFoundError` where there is none, click.UsageError where it may be one of several.
+        """
+        from hostinspect.questions.inspection import AmbiguousNameError, NameNotFoundError
+
+        try:
+            return find(name)
+        except NameNotFoundError as error:
+            unseen = any(gap.collector in _RECORDS and not gap.minor for gap in inspection.topology.gaps)
+            raise NothingFoundError(str(error), not_enough_seen=unseen) from None
+        except AmbiguousNameError as error:
+            raise click.UsageError(f"{error} Give more of the id.") from None
+
+    # --- the answer ---
+
+    def screen(self) -> Screen:
+        """What stdout is."""
+        from hostinspect.cli.terminal import stdout_settings
+        from hostinspect.render.screen import Screen
+
+        return Screen(*stdout_settings(self.color))
+
+    def reply(self, answer: Answer, draw: Callable[[Screen], str], *, code: int = 0) -> int:
+        """Print the answer in the form asked for; `draw` makes the text for people. Returns the exit code.
+
+        What was not seen of it is told on stderr, and makes exit code 3 of 0: a "no" (`code` 1) stands.
+        """
+        self.show(self.document(answer) or draw(self.screen()))
+        return self.conclude(answer.gaps, code)
+
+    def document(self, answer: Answer | Topology) -> str | None:
+        """The answer as JSON or YAML where that is asked for."""
+        if self.output == "json":
+            from hostinspect.render.json import render_json
+
+            return render_json(answer)
+        if self.output == "yaml":
+            from hostinspect.render.yaml import render_yaml
+
+            return render_yaml(answer)
+        return None
+
+    def table(self, rows: Sequence[T], columns: Sequence[Column[T]], screen: Screen) -> str:
+        """The rows with the columns, in the order and with the header asked for."""
+        from hostinspect.render.table import ColumnError, choose_columns, render_table, sort_rows
+
+        try:
+            chosen = choose_columns(columns, self.columns, every=self.verbose)
+            ordered = sort_rows(rows, columns, self.sort)
+        except ColumnError as error:
+            raise click.UsageError(str(error)) from None
+        return render_table(ordered, chosen, screen, header=self.header)
+
+    def show(self, text: str) -> None:
+        """Print to stdout, on a terminal through the pager where that is asked for."""
+        if self.pager and sys.stdout.isatty():
+            click.echo_via_pager(text, color=True)
+        else:
+            click.echo(text, nl=False, color=True)
+
+    def conclude(self, gaps: Sequence[Gap], code: int = 0) -> int:
+        """Tell the gaps on stderr; returns the exit code."""
+        grave = [gap for gap in gaps if not gap.minor]
+        if grave and not self.quiet:
+            click.echo("hostinspect: not all of it could be seen:", err=True)
+            for gap in grave:
+                click.echo(_safe(f"  {gap.subject}: {gap.why} → {gap.remedy}"), err=True)
+        return code or (NOT_ENOUGH_SEEN if grave else 0)
+
+
+def _safe(text: str) -> str:
+    from hostinspect.render.text import safe
+
+    return safe(text)
+
+
+def existing_directories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Each must be a directory. One that may not even be looked at is for the collectors to report as a gap."""
+    for value in values:
+        try:
+            is_directory = os.path.isdir(value)  # noqa: PTH112 - pathlib is not loaded yet, and not needed
+            is_there = is_directory or os.path.lexists(value)
+        except ValueError:
+            is_directory = is_there = False
+        if not is_directory and not _may_not_look(value):
+            problem = "is not a directory" if is_there else "does not exist"
+            raise click.BadParameter(
+                f"{value} {problem}. Name the directory that `docker info` calls Docker Root Dir, "
+                "usually /var/lib/docker.",
+                ctx,
+                param,
+            )
+    return values
+
+
+def _may_not_look(path: str) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """A list with commas, as ps(1) and lsblk(8) take it."""
+    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
+
+
+data_root_option = click.option(
+    "--data-root",
+    "data_roots",
+    metavar="DIR",
+    multiple=True,
+    callback=existing_directories,
+    help="An engine's directory that is not found by itself; may be given several times.",
+)
+_HOST_OPTIONS = [
+    click.option(
+        "--from",
+        "snapshot",
+        metavar="SNAPSHOT",
+        help="Answer from a file of `hostinspect snapshot`, not from this host.",
+    ),
+    data_root_option,
+]
+_DISPLAY_OPTIONS = [
+    click.option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        help="auto: on a terminal, and without NO_COLOR.",
+        show_default=True,
+    ),
+    click.option("--pager", is_flag=True, help="On a terminal, show it with $PAGER."),
+    click.option("-v", "--verbose", is_flag=True, help="Whole ids and paths, and all that there is to tell."),
+    click.option("-q", "--quiet", is_flag=True, help="Do not tell what could not be seen; the exit status still does."),
+]
+_TABLE_OPTIONS = [
+    click.option("--columns", metavar="NAME,…", callback=_names, help="These columns only; +NAME adds to the usual."),
+    click.option("--sort", metavar="NAME,…", callback=_names, help="Sort by these columns; -NAME in falling order."),
+    click.option("--no-header", "header", is_flag=True, default=True, flag_value=False, help="No line of headers."),
+]
+
+
+def common_options(*outputs: str, table: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of a command that answers in these forms, the first by default; with a `table`, those for it.
+
+    The command is called with a `Request` first, and its own parameters by name.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def called(**values: Any) -> Any:
+            common = {name: values.pop(name) for name in Request._fields if name in values}
+            return command(Request(**common), **values)
+
+        choice = click.option(
+            "-o", "--output", type=click.Choice(outputs), default=outputs[0], help="What to print.", show_default=True
+        )
+        return _apply([choice, *_HOST_OPTIONS, *_DISPLAY_OPTIONS, *(_TABLE_OPTIONS if table else [])], called)
+
+    return decorate
+
+
+def _apply(options: Sequence[Callable[[F], F]], command: F) -> F:
+    for option in reversed(options):
+        command = option(command)
+    return command

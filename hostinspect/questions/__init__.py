@@ -1,0 +1,1 @@
+"""One module per question a person asks: an `Inspection` in, an `Answer` out, without reading the host again."""

@@ -1,0 +1,117 @@
+"""One look at a host: what was read, what it means, and what a person means by a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from hostinspect.facts import Facts
+from hostinspect.topology import Container, Network, Topology, Volume
+
+if TYPE_CHECKING:
+    from hostinspect.correlate.index import Index
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str | None: ...
+
+
+class _Identified(_Named, Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=_Named)
+I = TypeVar("I", bound=_Identified)  # noqa: E741
+
+_SHORTEST_PREFIX = 1  # docker takes a single digit too
+_CLOSE = 3  # names that are offered for a mistyped one
+
+
+class NameNotFoundError(LookupError):
+    """Nothing is called so. `suggestions` are names that are nearly the same."""
+
+    def __init__(self, kind: str, name: str, suggestions: Iterable[str]) -> None:
+        self.kind, self.name, self.suggestions = kind, name, tuple(suggestions)
+        hint = f" Did you mean {' or '.join(self.suggestions)}?" if self.suggestions else ""
+        super().__init__(f"No such {kind}: {name}.{hint}")
+
+
+class AmbiguousNameError(LookupError):
+    """A prefix that several ids begin with; `candidates` are (id, name)."""
+
+    def __init__(self, kind: str, name: str, candidates: Iterable[tuple[str, str]]) -> None:
+        self.kind, self.name, self.candidates = kind, name, tuple(candidates)
+        listed = ", ".join(f"{id_[:12]} ({called})" for id_, called in self.candidates)
+        super().__init__(f"{name} may be any of {len(self.candidates)} {kind}s: {listed}.")
+
+
+class Inspection:
+    """The facts of one tour, and their topology, correlated when it is first asked for."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+
+    @cached_property
+    def topology(self) -> Topology:
+        from hostinspect.correlate import correlate
+
+        return correlate(self.facts)
+
+    @cached_property
+    def index(self) -> Index:
+        """The facts by their joining keys, for questions that go deeper than the topology."""
+        from hostinspect.correlate.index import Index
+
+        return Index(self.facts)
+
+    def container(self, name: str) -> Container:
+        """The container of that name or id, or with an id that begins so.
+
+        Raises `NameNotFoundError`, `AmbiguousNameError`.
+        """
+        return _find("container", name.removeprefix("/"), self.topology.containers)
+
+    def network(self, name: str) -> Network:
+        """The network of that name or id, or with an id that begins so.
+
+        Raises `NameNotFoundError`, `AmbiguousNameError`; docker allows several networks of one name.
+        """
+        return _find("network", name, self.topology.networks)
+
+    def volume(self, name: str) -> Volume:
+        """The volume of that name; of an anonymous one, which an id is made up for, a unique beginning is enough.
+
+        Raises `NameNotFoundError`, `AmbiguousNameError`.
+        """
+        volumes = self.topology.volumes
+        same = [volume for volume in volumes if volume.name == name]
+        same = same or [volume for volume in volumes if volume.anonymous and volume.name.startswith(name)]
+        if not same:
+            raise NameNotFoundError("volume", name, _similar(name, volumes))
+        if len(same) > 1:
+            raise AmbiguousNameError("volume", name, [(volume.name, "anonymous") for volume in same])
+        return same[0]
+
+
+def _find(kind: str, name: str, things: Iterable[I]) -> I:
+    """As docker looks a name up: a whole id, then a name, then the beginning of an id."""
+    every = [*things]
+    for candidates in (
+        [thing for thing in every if thing.id == name],
+        [thing for thing in every if thing.name == name],
+        [thing for thing in every if len(name) >= _SHORTEST_PREFIX and thing.id.startswith(name)],
+    ):
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise AmbiguousNameError(kind, name, [(thing.id, thing.name or "no name") for thing in candidates])
+    raise NameNotFoundError(kind, name, _similar(name, every))
+
+
+def _similar(name: str, things: Iterable[T]) -> list[str]:
+    from difflib import get_close_matches
+
+    return get_close_matches(name, [thing.name for thing in things if thing.name], n=_CLOSE)

@@ -1,0 +1,159 @@
+"""A table for people and for pipes: columns to choose and sort by, laid out to fit the terminal.
+
+rich's own Table takes 54 ms to import, more than the whole of a small report; this one draws with what the tree does.
+On a terminal the widest columns are folded until the table fits, so that nothing is cut; in a pipe each row is one
+line, and two blanks part the columns (`safe` sees to it that no cell holds two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from rich.cells import cell_len
+
+from hostinspect.render.layout import Item, Line, Span, item, wrap
+from hostinspect.render.screen import Screen
+
+Row = TypeVar("Row")
+Cell = str | int | None | Item | Sequence[str]  # an Item is a tuple of `Span`s
+
+_GAP = 2
+_NARROWEST = 6  # columns that a folded column keeps, if its header is not wider
+
+
+class Column(NamedTuple, Generic[Row]):
+    """A column: its header, which in lower case is its name for --columns and --sort, and what stands in it.
+
+    `value` gives a text; a number, set to the right; spans with a style; several texts, parted by commas; None is "-".
+    `sort` gives what to sort by where that is not the value.
+    """
+
+    header: str
+    value: Callable[[Row], Cell]
+    shown: bool = True  # False: only when asked for with --columns, or for all with -v
+    sort: Callable[[Row], object] | None = None
+
+    @property
+    def name(self) -> str:
+        """What --columns and --sort call it."""
+        return self.header.lower().replace(" ", "-")
+
+
+class ColumnError(ValueError):
+    """No such column; the message names those that there are."""
+
+
+def choose_columns(columns: Sequence[Column[Row]], names: Sequence[str], *, every: bool) -> list[Column[Row]]:
+    """The columns named, in that order; with a `+` before the first, these after the usual ones; without names, those.
+
+    Raises `ColumnError`.
+    """
+    usual = [column for column in columns if column.shown or every]
+    if not names:
+        return usual
+    if names[0].startswith("+"):
+        more = [find_column(columns, name.removeprefix("+")) for name in names]
+        return [*usual, *(column for column in more if column not in usual)]
+    return [find_column(columns, name) for name in names]
+
+
+def sort_rows(rows: Iterable[Row], columns: Sequence[Column[Row]], keys: Sequence[str]) -> list[Row]:
+    """The rows by one column after the other, `-` before a name for falling order; what is not known comes last.
+
+    Raises `ColumnError`.
+    """
+    ordered = [*rows]
+    for key in reversed(keys):
+        column = find_column(columns, key.removeprefix("-"))
+        falling = key.startswith("-")
+        known = [row for row in ordered if _sort_value(column, row) is not None]
+        unknown = [row for row in ordered if _sort_value(column, row) is None]
+        known.sort(key=lambda row: _comparable(_sort_value(column, row)), reverse=falling)
+        ordered = known + unknown
+    return ordered
+
+
+def find_column(columns: Sequence[Column[Row]], name: str) -> Column[Row]:
+    """The column of that name, in any case. Raises `ColumnError`."""
+    for column in columns:
+        if column.name == name.lower():
+            return column
+    raise ColumnError(f"No such column: {name}. There are: {', '.join(column.name for column in columns)}.")
+
+
+def render_table(rows: Iterable[Row], columns: Sequence[Column[Row]], screen: Screen, *, header: bool = True) -> str:
+    """The rows as a table, each line ending in a newline; without rows, the header alone."""
+    cells = [[_shown(column.value(row), screen) for column in columns] for row in rows]
+    table = [[item(screen.escape(column.header), style="dim") for column in columns], *cells] if header else cells
+    widths = [max((_width(row[i]) for row in table), default=0) for i in range(len(columns))]
+    right = [_is_number(cells, i) for i in range(len(columns))]
+    if screen.width is not None:
+        widths = _fitted(widths, [cell_len(column.header) for column in columns], screen.width)
+    return "".join(f"{line}\n" for row in table for line in _lines(row, widths, right, screen))
+
+
+def _shown(cell: Cell, screen: Screen) -> Item:
+    if cell is None or cell == "" or cell == ():
+        return item("-", style="dim")
+    if isinstance(cell, int):
+        return (Span(str(cell), ""),)
+    if isinstance(cell, str):
+        return item(screen.escape(cell))
+    spans = [part for part in cell if isinstance(part, Span)]
+    if spans:
+        return tuple(Span(screen.escape(text), style) for text, style in spans)
+    return item(", ".join(screen.escape(str(part)) for part in cell))
+
+
+def _width(cell: Item) -> int:
+    return sum(cell_len(span.text) for span in cell)
+
+
+def _is_number(cells: Sequence[Sequence[Item]], column: int) -> bool:
+    """Whether every cell of a column that has something in it holds a number."""
+    texts = ["".join(span.text for span in row[column]) for row in cells]
+    return any(text.isdecimal() for text in texts) and all(text.isdecimal() or text == "-" for text in texts)
+
+
+def _fitted(widths: Sequence[int], headers: Sequence[int], room: int) -> list[int]:
+    """The widths, the widest made narrower until all fit; as near as headers and `_NARROWEST` allow."""
+    fitted = [*widths]
+    least = [min(width, max(header, _NARROWEST)) for width, header in zip(widths, headers, strict=True)]
+    while sum(fitted) + _GAP * (len(fitted) - 1) > room:
+        spare = [width - low for width, low in zip(fitted, least, strict=True)]
+        if not any(spare):
+            break
+        widest = max(range(len(fitted)), key=lambda i: (spare[i] > 0, fitted[i]))
+        fitted[widest] -= 1
+    return fitted
+
+
+def _lines(row: Sequence[Item], widths: Sequence[int], right: Sequence[bool], screen: Screen) -> Iterator[str]:
+    """The line, or lines, of a row."""
+    parts = [
+        [*wrap(Line([cell]), width if screen.width is not None else None)]
+        for cell, width in zip(row, widths, strict=True)
+    ]
+    for number in range(max(map(len, parts), default=0)):
+        spans: list[Span] = []
+        for column, (lines, width) in enumerate(zip(parts, widths, strict=True)):
+            cell = tuple(lines[number]) if number < len(lines) else ()
+            blank = Span(" " * max(width - _width(cell), 0))
+            spans += (blank, *cell) if right[column] else (*cell, blank)
+            spans.append(Span(" " * _GAP))
+        yield screen.paint(spans)
+
+
+def _sort_value(column: Column[Row], row: Row) -> object:
+    value = column.sort(row) if column.sort else column.value(row)
+    return None if value == () or value == "" else value
+
+
+def _comparable(value: object) -> tuple[bool, object]:
+    """Numbers before texts; spans and lists by their text: whatever a column gives can be compared."""
+    if isinstance(value, int):
+        return False, value
+    if isinstance(value, (tuple, list)):
+        value = ", ".join(part.text if isinstance(part, Span) else str(part) for part in value)
+    return True, str(value)

@@ -1,0 +1,68 @@
+"""Facts to a file and back."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hostinspect.facts import Facts, Gap, Host, Rule
+from hostinspect.snapshot import SnapshotError, read_snapshot, write_snapshot
+
+FACTS = Facts(
+    host=Host(hostname="wörk", kernel="6.1", collected_at="2026-01-01T00:00:00Z"),
+    rules=(
+        Rule(netns=1, family="ipv4", backend="nft", table="nat", chain="DOCKER", position=1, text="-A", packets=2**63),
+    ),
+    gaps=(Gap(collector="rules", subject="a", why="b", remedy="c", minor=True),),
+)
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_snapshot(FACTS, str(path))
+    assert read_snapshot(str(path)) == FACTS
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["a"]  # noqa: PTH208
+
+
+def test_an_older_file_is_replaced_and_equal_facts_are_equal_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    write_snapshot(FACTS, str(path))
+    first = path.read_bytes()
+    write_snapshot(FACTS, str(path))
+    assert path.read_bytes() == first
+
+
+def test_nothing_is_left_where_it_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError):
+        write_snapshot(FACTS, str(tmp_path / "a"))
+    assert os.listdir(tmp_path) == ["a"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "not a gzip file"),
+        (b"{}", "not a gzip file"),
+        (gzip.compress(b"{}"), "no snapshot of hostinspect"),
+        (gzip.compress(b"[" * 100_000), "no snapshot of hostinspect"),
+        (gzip.compress(b'{"hostinspect_snapshot": 9, "written_by": "7.0"}'), "in form 9, written by hostinspect 7.0"),
+        (
+            gzip.compress(b'{"hostinspect_snapshot": 1, "written_by": "0", "facts": {"host": 3}}'),
+            "damaged: .*facts.host",
+        ),
+        (gzip.compress(b"x" * 1000)[:20], "cut short"),
+        (gzip.compress(b"x" * 1000)[:-4] + b"\0\0\0\0", "damaged"),
+    ],
+)
+def test_what_is_no_snapshot_is_refused_in_words(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    with pytest.raises(SnapshotError, match=why):
+        read_snapshot(str(path))

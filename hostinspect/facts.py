@@ -410,11 +410,57 @@ class VolumeRecord(Record, frozen=True, kw_only=True):
 
 
 class ImageRecord(Record, frozen=True, kw_only=True):
-    """An image of image/DRIVER/repositories.json: its id and its names."""
+    """An image of image/DRIVER/repositories.json: its id and its names; with image layers, those without a name too."""
 
     data_root: str
     id: str
     names: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()  # chain ids, the lowest first: rootfs.diff_ids of imagedb/content/sha256/ID
+
+
+# Of image layers: read only when asked for (`layers`, a snapshot), since a report needs none of it.
+
+
+class ImageLayerRecord(Record, frozen=True, kw_only=True):
+    """layerdb/sha256/CHAIN/*: a read-only layer, of an image or kept by the build cache."""
+
+    data_root: str
+    chain_id: str  # sha256:…
+    cache_id: str  # its directory in the driver's home, overlay2/CACHE-ID
+    parent: str | None = None  # chain id of the layer below
+    diff_id: str | None = None  # sha256:… of its tar archive
+    size: int | None = None  # bytes of the files in that archive
+    removing: bool = False  # CHAIN-RANDOM-removing: its removal was begun, and not ended
+
+
+class BuildCacheRecord(Record, frozen=True, kw_only=True):
+    """A bucket of buildkit/snapshots.db: a snapshot of the build cache."""
+
+    data_root: str
+    id: str  # 25 of base 36, also its directory in the driver's home; a chain id for a layer of an image
+    parent: str | None = None  # another snapshot's id, or a chain id
+    committed: str | None = None  # the snapshot that it was made of, whose directory it has
+    chain_id: str | None = None  # the layer that it has become
+
+
+class LayerDirectoryRecord(Record, frozen=True, kw_only=True):
+    """A directory in the home of overlay2."""
+
+    name: str  # mount id, mount id and "-init", cache id, or anything
+    link: str | None = None  # its short name, from its file `link`
+    has_diff: bool = True
+    modified: int | None = None  # seconds since the epoch, st_mtime
+
+
+class LayerHomeRecord(Record, frozen=True, kw_only=True):
+    """overlay2/ under the data root, the storage driver's home, as it was listed before whose each directory is."""
+
+    data_root: str
+    path: str
+    directories: tuple[LayerDirectoryRecord, ...] = ()
+    short_names: tuple[str, ...] = ()  # l/*: symbolic links to ../NAME/diff
+    build_mounts: tuple[str, ...] = ()  # mount ids of layerdb/mounts/ that BuildKit has while it builds
+    writing: tuple[int, ...] = ()  # st_mtime of layerdb/tmp/*: layers being written, or that a daemon died of writing
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -442,4 +488,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     sandboxes: tuple[SandboxRecord, ...] = ()
     volumes: tuple[VolumeRecord, ...] = ()
     images: tuple[ImageRecord, ...] = ()
+    image_layers: tuple[ImageLayerRecord, ...] = ()
+    build_cache: tuple[BuildCacheRecord, ...] = ()
+    layer_homes: tuple[LayerHomeRecord, ...] = ()
     gaps: tuple[Gap, ...] = ()

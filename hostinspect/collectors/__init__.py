@@ -31,7 +31,7 @@ def collect(data_roots: Sequence[str] = (), *, image_layers: bool = False) -> Fa
     host = collect_host(gaps)
     processes = tuple(process for process in collect_processes(gaps) if process.pid != os.getpid())
     engines = collect_engines(host, processes, gaps, data_roots)
-    records = _joined(collect_records(engine, gaps) for engine in engines)
+    records = _joined(collect_records(engine, gaps, image_layers=image_layers) for engine in engines)
     mounts = collect_mounts(processes, gaps, pids=[record.pid for record in records.containers if record.pid])
     packet_filter = PacketFilter(gaps)
     network = collect_network(processes, mounts, gaps, [packet_filter])
@@ -58,6 +58,9 @@ def collect(data_roots: Sequence[str] = (), *, image_layers: bool = False) -> Fa
         sandboxes=records.sandboxes,
         volumes=records.volumes,
         images=records.images,
+        image_layers=records.image_layers,
+        build_cache=records.build_cache,
+        layer_homes=records.layer_homes,
         gaps=gaps.as_tuple(),
     )
 

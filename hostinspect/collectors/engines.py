@@ -22,11 +22,14 @@ from hostinspect.engines.docker.record import RecordError, decode
 from hostinspect.engines.docker.swarm import read_swarm_networks
 from hostinspect.engines.docker.volumes import read_volumes
 from hostinspect.facts import (
+    BuildCacheRecord,
     ContainerRecord,
     EndpointRecord,
     Engine,
     Host,
+    ImageLayerRecord,
     ImageRecord,
+    LayerHomeRecord,
     LayerRecord,
     NetworkRecord,
     Process,
@@ -52,6 +55,9 @@ class EngineRecords(Struct, frozen=True, kw_only=True):
     sandboxes: tuple[SandboxRecord, ...] = ()
     volumes: tuple[VolumeRecord, ...] = ()
     images: tuple[ImageRecord, ...] = ()
+    image_layers: tuple[ImageLayerRecord, ...] = ()
+    build_cache: tuple[BuildCacheRecord, ...] = ()
+    layer_homes: tuple[LayerHomeRecord, ...] = ()
 
 
 # --- where engines are ------------------------------------------------------------------------------------------
@@ -313,15 +319,19 @@ class _Notes:
             self._gaps.add(self._collector, subject, why, remedy)
 
 
-def collect_records(engine: Engine, gaps: GapLog, root: str = "") -> EngineRecords:
-    """Everything that `engine` wrote down under its data root, which is beneath `root`.
+def collect_records(engine: Engine, gaps: GapLog, root: str = "", *, image_layers: bool = False) -> EngineRecords:
+    """Everything that `engine` wrote down under its data root, which is beneath `root`; layers of images if asked for.
 
     What is unreadable or damaged is a gap each, and the rest is read; what goes away meanwhile is none. Without
     permission there is one gap for the whole data root.
     """
     data_root = engine.data_root
-    notes = {family: _Notes(family, data_root, gaps) for family in ("containers", "layers", "networks", "volumes")}
-    image_note = _Notes("images", data_root, gaps)
+    notes = {
+        family: _Notes(family, data_root, gaps) for family in ("containers", "layers", "networks", "volumes", "images")
+    }
+    chains: tuple[ImageLayerRecord, ...] = ()
+    build_cache: tuple[BuildCacheRecord, ...] = ()
+    homes: tuple[LayerHomeRecord, ...] = ()
     try:
         with Directory(f"{root}{data_root}") as files:
             if not files.exists("containers"):
@@ -329,12 +339,19 @@ def collect_records(engine: Engine, gaps: GapLog, root: str = "") -> EngineRecor
                     "engines", data_root, "no data root of Docker: it has no containers/", "name it with --data-root"
                 )
                 return EngineRecords()
+            if image_layers:
+                from hostinspect.engines.docker.build_cache import read_build_cache
+                from hostinspect.engines.docker.image_layers import read_image_layers, read_layer_homes
+
+                homes = tuple(read_layer_homes(files, data_root, notes["layers"]))  # before whose they are
+                chains = tuple(read_image_layers(files, data_root, notes["layers"]))
+                build_cache = tuple(read_build_cache(files, data_root, notes["layers"]))
             containers = tuple(read_containers(files, engine.name, data_root, notes["containers"]))
             layers = tuple(read_layers(files, data_root, notes["layers"]))
             table = read_networks(files, engine.name, data_root, notes["networks"])
             swarm = read_swarm_networks(files, engine.name, data_root, notes["networks"])
             volumes = tuple(read_volumes(files, engine.name, data_root, notes["volumes"]))
-            images = tuple(read_images(files, data_root, image_note))
+            images = tuple(read_images(files, data_root, notes["images"], layers=image_layers))
             _note_unknown_layers(files, containers, layers, gaps, data_root)
     except PermissionError as error:
         _Notes("engines", data_root, gaps)(data_root, error)
@@ -350,6 +367,9 @@ def collect_records(engine: Engine, gaps: GapLog, root: str = "") -> EngineRecor
         sandboxes=tuple(table.sandboxes.values()) if table else (),
         volumes=volumes,
         images=images,
+        image_layers=chains,
+        build_cache=build_cache,
+        layer_homes=homes,
     )
 
 

@@ -1,18 +1,19 @@
-"""image/DRIVER/repositories.json: the names of images.
+"""image/DRIVER/repositories.json: the names of images; imagedb/content/sha256/ID: what each is made of.
 
     {"Repositories": {"app": {"app:latest": "sha256:34671e…", "app@sha256:11…": "sha256:34671e…"}}}
+    {"rootfs": {"type": "layers", "diff_ids": ["sha256:c3d1da…", "sha256:da2d73…"]}, …}
 
-With the containerd image store there is no such file: names are in containerd's own tables.
+With the containerd image store there are no such files: names are in containerd's own tables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import Struct
 
-from hostinspect.engines.docker.record import DAMAGED, MAX_FILE, Note, RecordError, decode
+from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, MAX_FILE, Note, RecordError, decode, is_id
 from hostinspect.facts import ImageRecord
 from hostinspect.kernel.files import Directory
 
@@ -21,7 +22,18 @@ class _RepositoriesFile(Struct, rename="pascal"):
     repositories: dict[str, dict[str, str] | None] | None = None
 
 
+class _RootFS(Struct):
+    diff_ids: list[str] | None = None
+
+
+class _ImageConfig(Struct):
+    """Of an image's configuration, that alone: it has an environment too, which may hold secrets."""
+
+    rootfs: _RootFS = msgspec.field(default_factory=_RootFS)
+
+
 _decoder = msgspec.json.Decoder(_RepositoriesFile)
+_config_decoder = msgspec.json.Decoder(_ImageConfig)
 
 
 def parse_repositories(content: bytes, data_root: str) -> tuple[ImageRecord, ...]:
@@ -39,8 +51,30 @@ def parse_repositories(content: bytes, data_root: str) -> tuple[ImageRecord, ...
     )
 
 
-def read_images(files: Directory, data_root: str, note: Note) -> Iterator[ImageRecord]:
-    """Every named image under the opened data root; images of several storage drivers if it has been changed."""
+def parse_diff_ids(content: bytes) -> tuple[str, ...]:
+    """The diff ids of an image's configuration, the lowest layer first. Raises `RecordError`."""
+    return tuple(decode(_config_decoder, content).rootfs.diff_ids or ())
+
+
+def chain_ids(diff_ids: Iterable[str]) -> tuple[str, ...]:
+    """The chain id of each layer: its diff id, together with the chain id of what is below it (OCI image-spec).
+
+    >>> chain_ids(["sha256:aa", "sha256:bb"])
+    ('sha256:aa', 'sha256:b68ad689d6d1ec110ea1c13617437ad6f3766d4b3b309f6a603a222e07a0164f')
+    """
+    from hashlib import sha256
+
+    chain: list[str] = []
+    for diff_id in diff_ids:
+        chain.append(f"sha256:{sha256(f'{chain[-1]} {diff_id}'.encode()).hexdigest()}" if chain else diff_id)
+    return tuple(chain)
+
+
+def read_images(files: Directory, data_root: str, note: Note, *, layers: bool = False) -> Iterator[ImageRecord]:
+    """Every named image under the opened data root; images of several storage drivers if it has been changed.
+
+    With `layers`, every image, each with the chain ids of its layers.
+    """
     try:
         drivers = files.listdir("image")
     except FileNotFoundError:
@@ -49,11 +83,46 @@ def read_images(files: Directory, data_root: str, note: Note) -> Iterator[ImageR
         return note(f"{data_root}/image", error)
     for driver in drivers:
         path = f"image/{driver}/repositories.json"
+        named: tuple[ImageRecord, ...] = ()
         try:
-            yield from parse_repositories(files.read(path, MAX_FILE), data_root)
+            named = parse_repositories(files.read(path, MAX_FILE), data_root)
         except (FileNotFoundError, NotADirectoryError):
-            continue
+            pass
         except OSError as error:
             note(f"{data_root}/{path}", error)
         except RecordError as error:
             note(f"{data_root}/{path}", str(error), DAMAGED)
+        if layers:
+            yield from _with_layers(files, f"image/{driver}/imagedb/content/sha256", data_root, named, note)
+        else:
+            yield from named
+
+
+def _with_layers(
+    files: Directory, path: str, data_root: str, named: Iterable[ImageRecord], note: Note
+) -> Iterator[ImageRecord]:
+    """The images of imagedb/ with what they are called, and named ones that it does not have."""
+    names = {image.id: image.names for image in named}
+    try:
+        ids = [name for name in files.listdir(path) if is_id(name)]
+    except (FileNotFoundError, NotADirectoryError):
+        ids = []
+    except OSError as error:
+        note(f"{data_root}/{path}", error)
+        ids = []
+    if len(ids) > MAX_ENTRIES:
+        note(f"{data_root}/{path}", f"{len(ids)} images, the first {MAX_ENTRIES} are read")
+    for hexadecimal in ids[:MAX_ENTRIES]:
+        layers: tuple[str, ...] = ()
+        try:
+            layers = chain_ids(parse_diff_ids(files.read(f"{path}/{hexadecimal}", MAX_FILE)))
+        except FileNotFoundError:
+            continue  # removed since the listing
+        except OSError as error:
+            note(f"{data_root}/{path}/{hexadecimal}", error)
+        except RecordError as error:
+            note(f"{data_root}/{path}/{hexadecimal}", str(error), DAMAGED)
+        image_id = f"sha256:{hexadecimal}"
+        yield ImageRecord(data_root=data_root, id=image_id, names=names.pop(image_id, ()), layers=layers)
+    for image_id, image_names in names.items():
+        yield ImageRecord(data_root=data_root, id=image_id, names=image_names)

@@ -1,11 +1,13 @@
 """image/overlay2/layerdb/mounts/ID/* and overlay2/MOUNT-ID/*: which directories a container's root is made of.
 
-    image/overlay2/layerdb/mounts/CONTAINER-ID/mount-id   MOUNT-ID
+    image/overlay2/layerdb/mounts/CONTAINER-ID/mount-id   MOUNT-ID (a random id, not the container's)
                                               /init-id    MOUNT-ID-init
                                               /parent     sha256:… (chain id of the image's top layer)
     overlay2/MOUNT-ID/lower                               l/SHORT:l/SHORT:…   topmost first, the -init layer leads
     overlay2/LAYER-ID/link                                SHORT: the layer's short name
     overlay2/l/SHORT                                      a symbolic link to ../LAYER-ID/diff
+
+LAYER-ID is 64 hexadecimal digits, or 25 characters of base 36 for a layer that BuildKit built.
 
 The paths come out as the driver hands them to mount(2) and `docker inspect` shows them in GraphDriver.Data. The short
 names are resolved by the `link` files, which the driver itself restores lost symbolic links from: so no link is
@@ -23,6 +25,7 @@ from hostinspect.kernel.files import Directory
 # Drivers that lay out their directory like this. fuse-overlayfs, of rootless engines, is a copy of overlay2.
 DRIVERS = ("overlay2", "fuse-overlayfs")
 
+_BUILDKIT_ID = 25  # characters of base 36
 _MAX_LOWER = 64 << 10  # bytes of a `lower` file: the kernel takes 500 layers, of 29 bytes each
 
 
@@ -40,7 +43,7 @@ class LayerDirectory:
 
     def lower(self, mount_id: str) -> tuple[str, ...]:
         """The lower directories of a layer, topmost first. Raises `RecordError`, OSError."""
-        links = _read_word(self._files, f"{mount_id}/lower", _MAX_LOWER)
+        links = read_word(self._files, f"{mount_id}/lower", _MAX_LOWER)
         if links is None:
             return ()  # a layer upon nothing
         # The init layer is always called so, and its own `link` says if it is the topmost lower one.
@@ -55,7 +58,7 @@ class LayerDirectory:
             self._is_complete = True
             for layer_id in self._files.listdir():
                 # Init layers are read with the container that they belong to.
-                if is_id(layer_id) and layer_id not in self._mounts:
+                if _is_own_id(layer_id) and layer_id not in self._mounts:
                     self._read_link(layer_id)
         layer_ids = self._layers.get(short, ())
         if len(layer_ids) != 1:
@@ -64,14 +67,19 @@ class LayerDirectory:
         return f"{self.path}/{layer_id}/diff"
 
     def _read_link(self, layer_id: str) -> None:
-        short = _read_word(self._files, f"{layer_id}/link")
+        short = read_word(self._files, f"{layer_id}/link")
         if short:
             self._layers.setdefault(short, set()).add(layer_id)
 
 
 def is_layer_id(name: str) -> bool:
-    """Whether `name` is a directory of overlay2/: 64 hexadecimal digits, "-init" after them for an init layer."""
-    return is_id(name.removesuffix("-init"))
+    """Whether `name` is a layer's in overlay2/: an id of Docker or BuildKit, "-init" after it for an init layer."""
+    return _is_own_id(name.removesuffix("-init"))
+
+
+def _is_own_id(name: str) -> bool:
+    """Whether `name` is a whole id: of Docker, or of BuildKit (identity.NewID)."""
+    return is_id(name) or (len(name) == _BUILDKIT_ID and not name.strip("0123456789abcdefghijklmnopqrstuvwxyz"))
 
 
 def read_layers(files: Directory, data_root: str, note: Note) -> Iterator[LayerRecord]:
@@ -98,8 +106,8 @@ def _read_driver(
     for container_id in names[:MAX_ENTRIES]:
         try:
             found[container_id] = _read_mount(mounts, container_id)
-        except _EXPECTED as error:
-            _say(error, f"{mounts_path}/{container_id}", note)
+        except EXPECTED as error:
+            say(error, f"{mounts_path}/{container_id}", note)
     directory = LayerDirectory(layers, layers_path, {mount_id for mount_id, _ in found.values()})
     for container_id, (mount_id, parent) in found.items():
         try:
@@ -107,8 +115,8 @@ def _read_driver(
             init_id: str | None = f"{mount_id}-init"
             if not lower or lower[0] != f"{layers_path}/{init_id}/diff":
                 init_id = _read_layer_id(mounts, f"{container_id}/init-id")
-        except _EXPECTED as error:
-            _say(error, f"{mounts_path}/{container_id}", note)
+        except EXPECTED as error:
+            say(error, f"{mounts_path}/{container_id}", note)
             continue
         top = f"{layers_path}/{mount_id}"
         yield LayerRecord(
@@ -128,17 +136,17 @@ def _read_mount(mounts: Directory, container_id: str) -> tuple[str, str | None]:
     mount_id = _read_layer_id(mounts, f"{container_id}/mount-id")
     if mount_id is None:
         raise FileNotFoundError(container_id)
-    return mount_id, _read_word(mounts, f"{container_id}/parent")
+    return mount_id, read_word(mounts, f"{container_id}/parent")
 
 
 def _read_layer_id(mounts: Directory, relative: str) -> str | None:
-    layer_id = _read_word(mounts, relative)
+    layer_id = read_word(mounts, relative)
     if layer_id and not is_layer_id(layer_id):
         raise RecordError(f"{relative}: {layer_id!r} is no layer")
     return layer_id
 
 
-def _read_word(files: Directory, relative: str, limit: int = 256) -> str | None:
+def read_word(files: Directory, relative: str, limit: int = 256) -> str | None:
     """A file of one word, None where there is none."""
     try:
         return files.read(relative, limit).decode("ascii").strip() or None
@@ -148,11 +156,11 @@ def _read_word(files: Directory, relative: str, limit: int = 256) -> str | None:
         raise RecordError(f"{relative}: not ASCII") from None
 
 
-_EXPECTED = (OSError, RecordError)
+EXPECTED = (OSError, RecordError)
 
 
-def _say(error: OSError | RecordError, subject: str, note: Note) -> None:
-    """What is wrong with one container is noted; what has gone away is not."""
+def say(error: OSError | RecordError, subject: str, note: Note) -> None:
+    """What is wrong with one record is noted; what has gone away is not."""
     if isinstance(error, RecordError):
         note(subject, str(error), DAMAGED)
     elif not isinstance(error, (FileNotFoundError, NotADirectoryError)):

@@ -240,9 +240,12 @@ class Link(Node, frozen=True, kw_only=True):
     mac: str | None
     mtu: int
     operstate: str
+    flags: tuple[str, ...]  # in the words and order of ip(8): NO-CARRIER where it is up and does not run
     master: str | None
     addresses: tuple[str, ...]
     prefixes: tuple[str, ...]  # the same addresses as "172.17.0.1/16"
+    link_index: int | None  # ifindex of peer or lower device as the kernel names it, seen or not
+    link_netnsid: int | None  # where that is, as this namespace calls it; None: in this one
     peer: LinkRef | None  # veth
     lower: LinkRef | None  # macvlan, ipvlan, vlan, vxlan: the device below
     doubt: str | None  # why peer or lower is left open although the kernel names one
@@ -252,6 +255,7 @@ class Link(Node, frozen=True, kw_only=True):
     vxlan_id: int | None
     vlan_id: int | None
     alias: str | None
+    altnames: tuple[str, ...]
 
 
 class NetworkNamespace(Node, frozen=True, kw_only=True):

@@ -107,9 +107,12 @@ def describe_links(index: Index, ends: Mapping[Key, Ends], owners: Mapping[int, 
                 mac=link.mac,
                 mtu=link.mtu,
                 operstate=link.operstate,
+                flags=_flags(link),
                 master=master.ifname if master else None,
                 addresses=tuple(address.address for address in addresses),
                 prefixes=tuple(f"{address.address}/{address.prefix_len}" for address in addresses),
+                link_index=link.link,
+                link_netnsid=link.link_netnsid,
                 peer=_ref(end.peer),
                 lower=_ref(end.lower),
                 doubt=end.doubt,
@@ -119,10 +122,40 @@ def describe_links(index: Index, ends: Mapping[Key, Ends], owners: Mapping[int, 
                 vxlan_id=link.vxlan_id,
                 vlan_id=link.vlan_id,
                 alias=link.alias,
+                altnames=link.altnames,
             )
         )
     described.sort(key=lambda link: (link.netns != index.host_netns, link.netns, link.ifindex))
     return tuple(described)
+
+
+# ip(8)'s order, which is not that of the bits; RUNNING is told by its absence.
+_FLAGS = (
+    "LOOPBACK",
+    "BROADCAST",
+    "POINTOPOINT",
+    "MULTICAST",
+    "NOARP",
+    "ALLMULTI",
+    "PROMISC",
+    "MASTER",
+    "SLAVE",
+    "DEBUG",
+    "DYNAMIC",
+    "AUTOMEDIA",
+    "PORTSEL",
+    "NOTRAILERS",
+    "UP",
+    "LOWER_UP",
+    "DORMANT",
+    "ECHO",
+)
+
+
+def _flags(link: facts.Link) -> tuple[str, ...]:
+    """A link's flags as `ip link` prints them."""
+    carrier = () if "RUNNING" in link.flags or "UP" not in link.flags else ("NO-CARRIER",)
+    return (*carrier, *(flag for flag in _FLAGS if flag in link.flags))
 
 
 def _ref(link: facts.Link | None) -> topology.LinkRef | None:

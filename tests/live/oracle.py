@@ -784,9 +784,12 @@ class Expected:
             "mac": mac if re.fullmatch(r"(..:){5}..", mac) else None,
             "mtu": link["mtu"],
             "operstate": link["operstate"].lower(),
+            "flags": link["flags"],
             "master": link.get("master"),
             "addresses": [address["local"] for address in addresses],
             "prefixes": [f"{address['local']}/{address['prefixlen']}" for address in addresses],
+            "link_index": self._link_index(namespace, link),
+            "link_netnsid": link.get("link_netnsid"),
             "peer": self._ref(self._peer(namespace, link)),
             "lower": self._ref(self._lower(namespace, link)),
             "doubt": None,
@@ -796,7 +799,15 @@ class Expected:
             "vxlan_id": of_kind.get("id") if kind == "vxlan" else None,
             "vlan_id": of_kind.get("id") if kind == "vlan" else None,
             "alias": link.get("ifalias"),
+            "altnames": link.get("altnames", []),
         }
+
+    @staticmethod
+    def _link_index(namespace: Namespace, link: Json) -> int | None:
+        """ip tells the name instead of the number of a link in the same namespace, null where there is none."""
+        if "link" in link:
+            return only(there["ifindex"] for there in namespace.links if there["ifname"] == link["link"])  # type: ignore[no-any-return]
+        return link.get("link_index")  # type: ignore[no-any-return]
 
     def _bridges(self, namespace: Namespace) -> Iterator[dict[str, Any]]:
         links = {link["ifname"]: link for link in namespace.links}

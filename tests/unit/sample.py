@@ -153,9 +153,12 @@ def make_link(netns: int, ifindex: int, ifname: str, **changes: object) -> Link:
         "mac": "02:42:ac:11:00:02",
         "mtu": 1500,
         "operstate": "up",
+        "flags": ("BROADCAST", "MULTICAST", "UP", "LOWER_UP"),
         "master": None,
         "addresses": (),
         "prefixes": (),
+        "link_index": None,
+        "link_netnsid": None,
         "peer": None,
         "lower": None,
         "doubt": None,
@@ -165,6 +168,7 @@ def make_link(netns: int, ifindex: int, ifname: str, **changes: object) -> Link:
         "vxlan_id": None,
         "vlan_id": None,
         "alias": None,
+        "altnames": (),
     }
     return Link(**{**fields, **changes})  # type: ignore[arg-type]
 

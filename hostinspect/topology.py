@@ -154,6 +154,7 @@ class Container(Node, frozen=True, kw_only=True):
     started_at: str | None
     finished_at: str | None
     exit_code: int | None  # of the last run; None while it runs, or before
+    health: str | None  # as last recorded: starting, healthy, unhealthy; None without a check, or a process
     hostname: str | None
     cgroup: str | None
     netns: int | None

@@ -109,6 +109,7 @@ def _container(
         exit_code=record.exit_code if runtime.main is None and record.started_at else None,
         hostname=record.hostname,
         cgroup=runtime.cgroup,
+        health=record.health if runtime.main else None,
         netns=runtime.netns,
         network_mode=record.network_mode,
         shares_netns_with=mode.removeprefix("container:") if mode.startswith("container:") else None,

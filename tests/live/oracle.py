@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from tests.live.observed import Host, Json, Namespace, NatRule, Observed, dnat_target, observe, only
+from tests.live.observed import Host, Json, Namespace, NatChain, NatRule, Observed, dnat_target, observe, only
 
 # --- where the engine's JSON and the report spell the same thing in two ways -----------------------------------------
 #
@@ -78,6 +78,7 @@ _SOURCES = {
     "links[].prefixes[]": "ip addr",
     "netns[]": "readlink /proc/PID/ns/net",
     "netns[].paths[]": "mountinfo",
+    "nat_chains[]": "iptables-save",
     "nat_rules[]": "iptables-save",
     "volumes[]": "docker volume inspect",
     "volumes[].used_by[]": "docker inspect",
@@ -273,6 +274,7 @@ _KEYS = {
     "bridges[].ports[]": _by("link"),
     "links[]": _by("netns", "ifindex"),
     "netns[]": _by("inode"),
+    "nat_chains[]": _by("netns", "family", "backend", "table", "name"),
     "nat_rules[]": _by("netns", "family", "backend", "table", "chain", "position"),
     "volumes[]": _by("name"),
     "volumes[].used_by[]": _by("container", "destination"),
@@ -353,6 +355,7 @@ class Expected:
             "bridges": [b for ns in self.observed.namespaces.values() for b in self._bridges(ns)],
             "links": [self._link(ns, link) for ns in self.observed.namespaces.values() for link in ns.links],
             "netns": [self._netns(ns) for ns in self.observed.namespaces.values()],
+            "nat_chains": [_chain(chain) for ns in self.observed.namespaces.values() for chain in ns.chains],
             "nat_rules": [self._rule(rule) for ns in self.observed.namespaces.values() for rule in ns.rules],
             "volumes": [self._volume(v) for v in self.observed.volumes.values()],
             "gaps": MinorGaps(),
@@ -398,6 +401,7 @@ class Expected:
             "started_at": started,
             "finished_at": _known(state["FinishedAt"]),
             "exit_code": None if pid or not started else state["ExitCode"],
+            "health": state["Health"]["Status"] if pid and state.get("Health") else None,
             "hostname": _known(inspect["Config"]["Hostname"]),
             "cgroup": self._cgroup(inspect["Id"], pid),
             "netns": netns,
@@ -928,6 +932,27 @@ class Expected:
             if (self.observed.host_netns, bridge) in self._networks_by_bridge:
                 return self._networks_by_bridge[self.observed.host_netns, bridge]
         return None
+
+
+# nft(8): what the names dstnat and srcnat stand for; legacy chains have no priority that could be read.
+_PRIORITIES = {"PREROUTING": -100, "INPUT": 100, "OUTPUT": -100, "POSTROUTING": 100}
+
+
+def _chain(chain: NatChain) -> dict[str, Any]:
+    """A user's chain has no policy and hence, with either backend, no counters."""
+    built_in = chain.policy is not None
+    return {
+        "netns": chain.netns,
+        "family": chain.family,
+        "backend": chain.backend,
+        "table": "nat",
+        "name": chain.name,
+        "hook": chain.name.lower() if built_in else None,
+        "priority": _PRIORITIES[chain.name] if built_in and chain.backend == "nft" else None,
+        "policy": chain.policy,
+        "packets": chain.packets if built_in else None,
+        "bytes": chain.bytes if built_in else None,
+    }
 
 
 def _without_prefix(address: str | None) -> str | None:

@@ -47,16 +47,22 @@ from hostinspect.kernel.files import Directory
 # --- the fields of config.v2.json that are used -----------------------------------------------------------------
 
 
+class _Health(Struct, rename="pascal"):
+    status: str = ""
+
+
 class _State(Struct, rename="pascal"):
     running: bool = False
     paused: bool = False
     restarting: bool = False
+    oom_killed: bool = field(default=False, name="OOMKilled")
     dead: bool = False
     removal_in_progress: bool = False  # not written since Docker 28: it is not kept over a restart of the daemon
     pid: Number = 0
     exit_code: Number = 0
     started_at: str = ""
     finished_at: str = ""
+    health: _Health | None = None
 
 
 class _Config(Struct, rename="pascal"):
@@ -124,12 +130,18 @@ class _ContainerFile(Struct, rename="pascal"):
     image: str = ""
     driver: str = ""
     created: str = ""
+    restart_count: Number = 0
+    log_path: str = ""
+    hostname_path: str = ""
+    hosts_path: str = ""
+    resolv_conf_path: str = ""
     network_settings: _NetworkSettings | None = None
     mount_points: dict[str, _MountPoint] | None = None
 
 
 class _RestartPolicy(Struct, rename="pascal"):
     name: str = ""
+    maximum_retry_count: Number = 0
 
 
 class _HostConfig(Struct, rename="pascal"):
@@ -138,6 +150,7 @@ class _HostConfig(Struct, rename="pascal"):
     tmpfs: dict[str, str] | None = None
     readonly_rootfs: bool = False
     privileged: bool = False
+    auto_remove: bool = False
     restart_policy: _RestartPolicy | None = None
 
 
@@ -166,6 +179,7 @@ def parse_container(config: bytes, hostconfig: bytes | None, engine: str, data_r
         raise RecordError(f"hostconfig.json: {error}") from None
     state = container.state
     asked = container.config or _NO_CONFIG
+    restart = host.restart_policy or _NO_RESTART_POLICY
     return ContainerRecord(
         engine=engine,
         data_root=data_root,
@@ -179,25 +193,35 @@ def parse_container(config: bytes, hostconfig: bytes | None, engine: str, data_r
         running=state.running,
         paused=state.paused,
         restarting=state.restarting,
+        oom_killed=state.oom_killed,
         dead=state.dead,
         removal_in_progress=state.removal_in_progress,
         pid=state.pid or None,
         exit_code=state.exit_code,
         started_at=timestamp(state.started_at),
         finished_at=timestamp(state.finished_at),
+        health=state.health.status or None if state.health else None,
+        restart_count=container.restart_count,
         network_mode=host.network_mode or None,
         sandbox_id=settings.sandbox_id or None,
         sandbox_key=settings.sandbox_key or None,
         endpoints=tuple(_endpoints(settings.networks, state.running)) if settings.networks else (),
         ports=ports,
         exposed_ports=tuple(sorted({**(settings.ports or {}), **(asked.exposed_ports or {})})),
+        sandbox_ports=tuple(sorted(settings.ports or {})),
         port_bindings=port_bindings,
         mounts=tuple(_mounts(container.mount_points, data_root)) if container.mount_points else (),
         tmpfs=pairs(host.tmpfs),
         labels=pairs(asked.labels),
         readonly_rootfs=host.readonly_rootfs,
         privileged=host.privileged,
-        restart_policy=host.restart_policy.name or None if host.restart_policy else None,
+        auto_remove=host.auto_remove,
+        restart_policy=restart.name or None,
+        restart_max_retries=restart.maximum_retry_count,
+        log_path=container.log_path or None,
+        hostname_path=container.hostname_path or None,
+        hosts_path=container.hosts_path or None,
+        resolv_conf_path=container.resolv_conf_path or None,
     )
 
 
@@ -265,6 +289,7 @@ def _mounts(mounts: dict[str, _MountPoint], data_root: str) -> Iterator[Recorded
 _NO_CONFIG = _Config()
 _NO_NETWORK_SETTINGS = _NetworkSettings()
 _NO_HOST_CONFIG = _HostConfig()
+_NO_RESTART_POLICY = _RestartPolicy()
 
 
 # --- files to records -------------------------------------------------------------------------------------------

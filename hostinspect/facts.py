@@ -474,6 +474,24 @@ class LayerHomeRecord(Record, frozen=True, kw_only=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
+class Change(Record, frozen=True, kw_only=True, omit_defaults=False, gc=False):
+    """A difference between a container's root and its image's: one line of `docker diff`. Read when asked for."""
+
+    kind: Literal["A", "C", "D"]  # added, changed, deleted
+    path: str  # from the container's root
+    raw: bytes | None = None  # the path itself where it is no UTF-8; base64 in JSON and YAML
+
+
+class DirectoryUsage(Record, frozen=True, kw_only=True):
+    """What a directory holds on its own file system, each inode once: stat(2) of all in it. Read when asked for."""
+
+    path: str
+    allocated: int  # bytes on disk, st_blocks of all inodes, as du(1)
+    apparent: int  # bytes of all but directories, st_size, as `docker system df` counts
+    inodes: int
+    complete: bool = True  # False: a Gap says what in it could not be counted
+
+
     """Everything of one tour over one host. Tuples are in the order read; correlation sorts."""
 
     host: Host

@@ -16,6 +16,7 @@ DEFAULT = "report"
 COMMANDS = {  # name: module and attribute, loaded when asked for
     "report": ("hostinspect.cli.report", "report"),
     "containers": ("hostinspect.cli.containers", "containers"),
+    "diff": ("hostinspect.cli.diff", "diff"),
     "snapshot": ("hostinspect.cli.snapshot", "snapshot"),
     "schema": ("hostinspect.cli.schema", "schema"),
 }

@@ -15,6 +15,7 @@ Commands:
   report       networks, the containers on them, ports, mounts, volumes
                (the default)
   containers   docker ps --all: state, pid, networks, ports
+  diff         docker diff: what a container changed of its image
   snapshot     all that can be read, to a file for --from
   schema       the JSON Schema of what a command prints with -o json
 

@@ -157,17 +157,7 @@ class Directory:
     def _open(self, relative: str) -> tuple[int, int]:
         """Descriptor and size of the regular file `relative`."""
         parent, name = self._parent(relative)
-        # Looked at before open(2), because opening a FIFO wakes its writer and opening a device may do anything; and
-        # after it, because what is there may have been exchanged in between.
-        mode = os.stat(name or ".", dir_fd=parent, follow_symlinks=False).st_mode
-        if not stat.S_ISREG(mode):
-            raise _not_regular(mode, relative)
-        fd = _open(name, _READ, parent)
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            os.close(fd)
-            raise _not_regular(found.st_mode, relative)
-        return fd, found.st_size
+        return _open_file(name or ".", parent, relative)
 
     def _mode(self, relative: str) -> int:
         try:
@@ -237,6 +227,37 @@ def _open(name: str, flags: int, dir_fd: int) -> int:
         if error.errno in (errno.ENOTDIR, errno.ELOOP) and _is_link(name, dir_fd):
             raise RefusedError(f"{name} is a symbolic link, which is not followed here") from None
         raise
+
+
+def open_directory(name: str, dir_fd: int) -> int:
+    """A descriptor of the directory `name`, one component, in the one open as `dir_fd`, to list it. Close it.
+
+    Raises RefusedError for a symbolic link, OSError as open(2) does.
+    """
+    return _open(name, _LIST, dir_fd)
+
+
+def open_file(name: str, dir_fd: int) -> int:
+    """A descriptor of the regular file `name`, one component, in the directory open as `dir_fd`. Close it.
+
+    Raises RefusedError for anything but a regular file, OSError as open(2) does.
+    """
+    return _open_file(name, dir_fd, name)[0]
+
+
+def _open_file(name: str, dir_fd: int, relative: str) -> tuple[int, int]:
+    """Descriptor and size of a regular file; `relative` is what an error calls it."""
+    # Looked at before open(2), because opening a FIFO wakes its writer and opening a device may do anything; and
+    # after it, because what is there may have been exchanged in between.
+    mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode
+    if not stat.S_ISREG(mode):
+        raise _not_regular(mode, relative)
+    fd = _open(name, _READ, dir_fd)
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise _not_regular(found.st_mode, relative)
+    return fd, found.st_size
 
 
 def _is_link(name: str, dir_fd: int) -> bool:

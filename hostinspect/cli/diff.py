@@ -1,0 +1,62 @@
+"""`hostinspect diff`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hostinspect.cli.request import Request, common_options
+
+if TYPE_CHECKING:
+    from hostinspect.facts import Gap
+
+
+@click.command()
+@click.argument("name")
+@click.option("-0", "--null", is_flag=True, help="End each line with a NUL and escape nothing, for xargs -0.")
+@common_options("table", "json", "yaml")
+def diff(request: Request, name: str, null: bool) -> int:
+    """Show what a container has changed of its image, as `docker diff` does, from its directories on the host.
+
+    NAME is a container's name, its id, or a beginning of the id that is its own. A is added, C changed, D deleted.
+    The container may run or not.
+
+    \b
+    Examples:
+      hostinspect diff web1
+      hostinspect diff -o json web1 | jq -r '.changes[] | select(.kind == "D").path'
+      hostinspect diff -0 web1 | grep -z '^A /etc/'
+    """
+    from hostinspect.facts import Gap
+    from hostinspect.questions.diff import Diff, layers_of
+    from hostinspect.render.changes import render_changes, render_null_separated
+
+    if null and request.output != "table":
+        raise click.UsageError("--null is for lines, not for -o json or yaml.")
+    inspection = request.inspect()
+    container = request.find(inspection, inspection.container, name)
+    layers = layers_of(inspection, container) if request.snapshot is None else _no_files(request.snapshot)
+    if isinstance(layers, Gap):
+        changes = None
+        gaps: tuple[Gap, ...] = (layers,)
+    else:
+        from hostinspect.collectors.changes import collect_changes
+
+        changes, gaps = collect_changes(*layers[:3], userxattr=layers.userxattr)
+    answer = Diff(id=container.id, name=container.name, changes=changes, gaps=gaps)
+    if null:
+        click.echo(render_null_separated(changes or ()), nl=False)
+        return request.conclude(gaps)
+    return request.reply(answer, lambda screen: render_changes(changes or (), ascii_only=screen.ascii_only))
+
+
+def _no_files(snapshot: str) -> Gap:
+    from hostinspect.facts import Gap
+
+    return Gap(
+        collector="changes",
+        subject=snapshot,
+        why="a snapshot has no files of containers in it",
+        remedy="ask on the host itself, without --from",
+    )

@@ -177,6 +177,7 @@ class Chain(Record, frozen=True, kw_only=True):
     backend: Backend
     table: str
     name: str
+    type: str | None = None  # nft base chains: filter, nat, route; None for legacy
     hook: str | None = None  # prerouting, input, forward, output, postrouting; None for a user's chain
     priority: int | None = None  # nft base chains; None for legacy
     policy: str | None = None  # ACCEPT or DROP on a base chain
@@ -306,36 +307,36 @@ class ContainerRecord(Record, frozen=True, kw_only=True):
     running: bool = False
     paused: bool = False
     restarting: bool = False
-    dead: bool = False
     oom_killed: bool = False
+    dead: bool = False
     removal_in_progress: bool = False
     pid: int | None = None
     exit_code: int | None = None
     started_at: str | None = None  # None where the record has year 1: never
     finished_at: str | None = None
-    network_mode: str | None = None  # default, bridge, host, none, container:ID, or a network's name
     health: str | None = None  # starting, healthy, unhealthy: State.Health.Status; None without a health check
     restart_count: int = 0
+    network_mode: str | None = None  # default, bridge, host, none, container:ID, or a network's name
     sandbox_id: str | None = None
     sandbox_key: str | None = None  # /var/run/docker/netns/…
     endpoints: tuple[RecordedEndpoint, ...] = ()
     ports: tuple[RecordedPort, ...] = ()  # NetworkSettings.Ports, bound ones
     exposed_ports: tuple[str, ...] = ()  # "80/tcp": NetworkSettings.Ports' and Config.ExposedPorts' keys
-    port_bindings: tuple[RecordedPort, ...] = ()  # HostConfig.PortBindings
     sandbox_ports: tuple[str, ...] = ()  # NetworkSettings.Ports' keys alone: while it runs, and with bridges
+    port_bindings: tuple[RecordedPort, ...] = ()  # HostConfig.PortBindings
     mounts: tuple[RecordedMount, ...] = ()
     tmpfs: tuple[tuple[str, str], ...] = ()  # HostConfig.Tmpfs: destination, options
     labels: tuple[tuple[str, str], ...] = ()
     readonly_rootfs: bool = False
     privileged: bool = False
-    restart_policy: str | None = None
     auto_remove: bool = False
-
+    restart_policy: str | None = None
     restart_max_retries: int = 0  # of the policy on-failure; 0 is no limit
     log_path: str | None = None  # only of logging drivers that write one: json-file
     hostname_path: str | None = None
     hosts_path: str | None = None
     resolv_conf_path: str | None = None
+
 
 class LayerRecord(Record, frozen=True, kw_only=True):
     """layerdb/mounts/ID/* and overlay2/MOUNT-ID/{link,lower}: a container's layers on disk, overlay2 driver."""
@@ -473,7 +474,6 @@ class LayerHomeRecord(Record, frozen=True, kw_only=True):
     writing: tuple[int, ...] = ()  # st_mtime of layerdb/tmp/*: layers being written, or that a daemon died of writing
 
 
-class Facts(Struct, frozen=True, kw_only=True):
 class Change(Record, frozen=True, kw_only=True, omit_defaults=False, gc=False):
     """A difference between a container's root and its image's: one line of `docker diff`. Read when asked for."""
 
@@ -492,6 +492,7 @@ class DirectoryUsage(Record, frozen=True, kw_only=True):
     complete: bool = True  # False: a Gap says what in it could not be counted
 
 
+class Facts(Struct, frozen=True, kw_only=True):
     """Everything of one tour over one host. Tuples are in the order read; correlation sorts."""
 
     host: Host

@@ -1,0 +1,59 @@
+"""`hostinspect volumes`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hostinspect.cli.measure import measure, size_option
+from hostinspect.cli.request import Request, common_options
+
+if TYPE_CHECKING:
+    from hostinspect.questions.sizes import Sizes
+    from hostinspect.questions.volumes import Volumes
+    from hostinspect.render.screen import Screen
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[VOLUME]...")
+@click.option("--dangling", is_flag=True, help="Only those that no container has, running or not.")
+@click.option("--anonymous", is_flag=True, help="Only those whose name the engine made up.")
+@click.option("--driver", metavar="NAME", help="Only those of this driver.")
+@size_option
+@common_options("table", "json", "yaml", table=True)
+def volumes(
+    request: Request, names: tuple[str, ...], dangling: bool, anonymous: bool, driver: str | None, size: bool
+) -> int:
+    """List every volume and who uses it; with names, show each as `docker volume inspect` does, and more.
+
+    Of an anonymous volume the beginning of its name is enough.
+
+    \b
+    Examples:
+      hostinspect volumes --dangling --size
+      hostinspect volumes myvol01
+      hostinspect volumes -o json | jq '.volumes[] | {name, used_by: [.used_by[].name]}'
+    """
+    from hostinspect.questions.volumes import directories_of, list_volumes
+
+    inspection = request.inspect()
+    chosen = [request.find(inspection, inspection.volume, name) for name in dict.fromkeys(names)] or None
+
+    def answered(sizes: Sizes | None = None) -> Volumes:
+        return list_volumes(inspection, chosen, dangling=dangling, anonymous=anonymous, driver=driver, sizes=sizes)
+
+    answer = answered()
+    if size:
+        answer = answered(measure(request, inspection, directories_of(answer)))
+
+    def draw(screen: Screen) -> str:
+        from hostinspect.render.tables.volumes import volume_branch, volume_columns
+
+        now = answer.collected_at
+        if not names:
+            return request.table(answer.volumes, volume_columns(now, sizes=size, verbose=request.verbose), screen)
+        called = {container.id: container.name for container in inspection.topology.containers}
+        return screen.draw_sections(volume_branch(volume, now, names=called) for volume in answer.volumes)
+
+    return request.reply(answer, draw)

@@ -1,0 +1,168 @@
+"""`hostinspect layers`: the directories of each container's root, or every directory of overlay2/ once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from hostinspect.questions.layers import ContainerLayers, LayerDirectory, Layers, Lower
+from hostinspect.questions.sizes import Size
+from hostinspect.render.containers import volume_name
+from hostinspect.render.layout import Item, item
+from hostinspect.render.sizes import allocated, in_units, inodes, size_in_words
+from hostinspect.render.table import Cell, Column
+from hostinspect.render.times import ago
+from hostinspect.render.view import short_id
+
+_FEW = 2  # images of a layer that are named without --verbose
+_LOOSE = ("nothing", "no image", "unknown")
+
+
+class Row(NamedTuple):
+    """A directory in its place in a container's root, or one that has no place in any."""
+
+    container: str | None
+    role: str
+    path: str | None
+    belongs_to: Cell
+    size: Size | None
+
+
+def layer_rows(layers: Layers, *, every_path: bool, verbose: bool) -> Iterator[Row]:
+    """Container by container from the top down, then what belongs to nothing; `every_path` with work and merged."""
+    for container in layers.containers:
+        yield from _of_container(container, every_path, verbose)
+    for directory in layers.directories:
+        if directory.kind in _LOOSE:
+            yield Row(None, "-", directory.path, item(_why(directory), style="warn"), directory.size)
+    for link in layers.stray_links:
+        yield Row(None, "link", link, item("nothing: it leads to no layer", style="warn"), None)
+
+
+def _of_container(container: ContainerLayers, every_path: bool, verbose: bool) -> Iterator[Row]:
+    name = container.name
+    if every_path and container.merged:
+        yield Row(name, "merged", container.merged, "mounted" if container.mounted else "not mounted", None)
+    if container.upper:
+        yield Row(name, "upper", container.upper, name, container.size)
+    if every_path and container.work:
+        yield Row(name, "work", container.work, name, None)
+    for position, lower in enumerate(container.lower, 1):
+        yield Row(name, f"lower {position}", lower.path, _of_lower(lower, name, verbose), lower.size)
+    if not container.lower and not container.upper:
+        yield Row(name, "-", None, item("not known", style="warn"), None)
+
+
+def _of_lower(lower: Lower, name: str, verbose: bool) -> Cell:
+    if lower.kind == "init":
+        return f"{name}, init layer"
+    if lower.kind == "unknown":
+        return item("unknown", style="warn")
+    return _images(lower.images, verbose) or item("no image any more", style="warn")
+
+
+def _images(images: Sequence[str], verbose: bool) -> str:
+    named = [short_id(image.removeprefix("sha256:")) if image.startswith("sha256:") else image for image in images]
+    shown = named if verbose else named[:_FEW]
+    more = f" and {len(named) - len(shown)} more" if len(shown) < len(named) else ""
+    return ", ".join(shown) + more
+
+
+def directory_rows(layers: Layers) -> Iterator[LayerDirectory]:
+    """The directories, then the links that lead to none."""
+    yield from layers.directories
+    for path in layers.stray_links:
+        yield LayerDirectory(
+            path=path,
+            kind="nothing",
+            containers=(),
+            images=(),
+            chain_id=None,
+            recorded_size=None,
+            short_name=None,
+            modified=None,
+            why="a link that leads to no layer",
+            size=None,
+        )
+
+
+def layer_columns(data_roots: Sequence[str], *, sizes: bool, verbose: bool) -> list[Column[Row]]:
+    """The columns; with `sizes` those of what was measured."""
+    return [
+        Column("CONTAINER", lambda row: item(row.container or "-", style="name"), sort=lambda row: row.container),
+        Column("ROLE", lambda row: row.role),
+        Column("DIRECTORY", lambda row: row.path if verbose else _short(row.path, data_roots)),
+        Column("BELONGS TO", lambda row: row.belongs_to),
+        Column("SIZE", lambda row: size_in_words(row.size), sizes, lambda row: allocated(row.size)),
+        Column("FILES", lambda row: inodes(row.size), shown=False),
+        Column("BYTES", lambda row: allocated(row.size), shown=False),
+        Column("PATH", lambda row: row.path, shown=False),
+    ]
+
+
+def directory_columns(
+    data_roots: Sequence[str], names: Mapping[str, str], now: str, *, sizes: bool, verbose: bool
+) -> list[Column[LayerDirectory]]:
+    """The columns of the directories themselves; `names` are of containers, by id."""
+    return [
+        Column("DIRECTORY", lambda d: d.path if verbose else _short(d.path, data_roots)),
+        Column("KIND", lambda d: item(d.kind, style="warn" if d.kind in _LOOSE else "")),
+        Column("BELONGS TO", lambda d: _owner(d, names, verbose)),
+        Column("USED BY", lambda d: _users(d, names, verbose)),
+        Column("MODIFIED", lambda d: _age(d.modified, now), sort=lambda d: d.modified),
+        Column("SIZE", lambda d: size_in_words(d.size), sizes, lambda d: allocated(d.size)),
+        Column("RECORDED", lambda d: _bytes(d.recorded_size), shown=False, sort=lambda d: d.recorded_size),
+        Column("FILES", lambda d: inodes(d.size), shown=False),
+        Column("BYTES", lambda d: allocated(d.size), shown=False),
+        Column("LINK", lambda d: d.short_name, shown=False),
+        Column("CHAIN", lambda d: d.chain_id, shown=False),
+        Column("PATH", lambda d: d.path, shown=False),
+    ]
+
+
+def _owner(directory: LayerDirectory, names: Mapping[str, str], verbose: bool) -> Cell:
+    if directory.kind in ("container", "init"):
+        words = ", ".join(names.get(id_, short_id(id_)) for id_ in directory.containers)
+        return f"{words}, init layer" if directory.kind == "init" else words
+    if directory.kind == "image":
+        return _images(directory.images, verbose) or item("no image; containers still stand on it", style="warn")
+    if directory.kind == "build cache":
+        return None
+    return item(directory.why or "?", style="warn")
+
+
+def _why(directory: LayerDirectory) -> str:
+    return f"{directory.kind}: {directory.why}"
+
+
+def _users(directory: LayerDirectory, names: Mapping[str, str], verbose: bool) -> Cell:
+    """The containers of a layer of an image."""
+    if directory.kind != "image":
+        return None
+    users = [names.get(id_, short_id(id_)) for id_ in directory.containers]
+    if verbose or len(users) <= _FEW:
+        return tuple(sorted(users))
+    return f"{len(users)} containers"
+
+
+def _short(path: str | None, data_roots: Sequence[str]) -> str | None:
+    """`overlay2/3fe0a1b2c3d4…/diff`."""
+    if path is None:
+        return None
+    for data_root in data_roots:
+        path = path.removeprefix(data_root.rstrip("/") + "/")
+    return "/".join(_short_part(part) for part in path.split("/"))
+
+
+def _short_part(part: str) -> str:
+    stem, init, _ = part.partition("-init")
+    return volume_name(stem) + init
+
+
+def _age(moment: str | None, now: str) -> str | None:
+    age = ago(moment, now)
+    return f"{age} ago" if age else None
+
+
+def _bytes(size: int | None) -> Item | None:
+    return None if size is None else item(in_units(size))

@@ -271,6 +271,21 @@ class NetworkNamespace(Node, frozen=True, kw_only=True):
     network: str | None  # id, for the hidden namespaces of overlay networks
 
 
+class NatChain(Node, frozen=True, kw_only=True):
+    """A chain that translates addresses, or that such a chain leads to; its rules are in `nat_rules`."""
+
+    netns: int
+    family: str
+    backend: str
+    table: str
+    name: str
+    hook: str | None  # None: only rules lead to it
+    priority: int | None  # nft's
+    policy: str | None
+    packets: int | None  # that the policy decided on
+    bytes: int | None
+
+
 class NatRule(Node, frozen=True, kw_only=True):
     """A rule of a nat table, as it stands."""
 
@@ -327,6 +342,7 @@ class Topology(Node, frozen=True, kw_only=True):
     bridges: tuple[Bridge, ...]
     links: tuple[Link, ...]
     netns: tuple[NetworkNamespace, ...]
+    nat_chains: tuple[NatChain, ...]
     nat_rules: tuple[NatRule, ...]
     volumes: tuple[Volume, ...]
     gaps: tuple[Gap, ...]

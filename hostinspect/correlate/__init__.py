@@ -16,7 +16,7 @@ from hostinspect.correlate.links import Ends, Key, connect_links, describe_links
 from hostinspect.correlate.mounts import join_mounts, join_overlay
 from hostinspect.correlate.networks import Networks
 from hostinspect.correlate.ports import Forwarding, host_ports, join_ports, listeners_by_container
-from hostinspect.correlate.rules import describe_rules
+from hostinspect.correlate.rules import describe_chains, describe_rules, nat_chains
 from hostinspect.correlate.runtime import runtime_of
 from hostinspect.correlate.volumes import describe_volumes
 from hostinspect.topology import Container, Drift, Engine, Host, Listener, PublishedPort, Topology
@@ -38,6 +38,7 @@ def correlate(collected: facts.Facts) -> Topology:
     members = _members(containers)
     owners = _owners(index, containers)
     links = describe_links(index, ends, owners)
+    chains = nat_chains(index)
     return Topology(
         host=_host(index),
         containers=tuple(containers),
@@ -45,7 +46,8 @@ def correlate(collected: facts.Facts) -> Topology:
         bridges=networks.describe_bridges(links),
         links=links,
         netns=networks.describe_namespaces(members),
-        nat_rules=describe_rules(index, networks, _by_address(containers), owners),
+        nat_chains=describe_chains(index, chains),
+        nat_rules=describe_rules(index, chains, networks, _by_address(containers), owners),
         volumes=describe_volumes(collected.volumes, containers),
         gaps=(*collected.gaps, *_unknown_containers(index), *networks.gaps()),
     )
@@ -107,9 +109,9 @@ def _container(
         started_at=record.started_at,
         finished_at=record.finished_at,
         exit_code=record.exit_code if runtime.main is None and record.started_at else None,
+        health=record.health if runtime.main else None,
         hostname=record.hostname,
         cgroup=runtime.cgroup,
-        health=record.health if runtime.main else None,
         netns=runtime.netns,
         network_mode=record.network_mode,
         shares_netns_with=mode.removeprefix("container:") if mode.startswith("container:") else None,

@@ -1,29 +1,110 @@
-"""NAT rules and whose each one is."""
+"""NAT chains, their rules, and whose each one is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 
 from hostinspect.correlate.index import Index
 from hostinspect.correlate.networks import Networks
 from hostinspect.correlate.ports import split_address
 from hostinspect.facts import Rule
-from hostinspect.topology import NatRule
+from hostinspect.topology import NatChain, NatRule
 
 
-def is_nat(rule: Rule) -> bool:
-    """iptables' nat table, or docker's native nftables one, which holds nat and filter chains together."""
-    return rule.table == "nat" or (rule.table.startswith("docker-bridges") and rule.chain.startswith("nat-"))
+ChainKey = tuple[int, str, str, str, str]  # namespace, family, backend, table, name
+
+_NAT_VERDICTS = ("DNAT", "SNAT", "MASQUERADE", "REDIRECT")
+_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+_LEADS_TO = re.compile(r"\b(?:jump|goto) ([^\s,}]+)")  # nft's spelling; one rule of a verdict map leads to several
+
+
+def nat_chains(index: Index) -> set[ChainKey]:
+    """The chains that do NAT: all of iptables' nat table; of native nftables, where one table may hold all sorts,
+    those of type nat, those with a rule that translates, and those that such rules lead to.
+
+    Docker's own (`nat-…` of docker-bridges) are jumped to by way of a named map, which is not read.
+    """
+    found = {
+        key
+        for chain in index.facts.chains
+        if chain.table == "nat" or chain.type == "nat" or _is_dockers(chain.table, chain.name)
+        for key in [(chain.netns, chain.family, chain.backend, chain.table, chain.name)]
+    }
+    leads_to: dict[ChainKey, set[ChainKey]] = defaultdict(set)
+    for rule in index.facts.rules:
+        key = (*_table(rule), rule.chain)
+        if rule.table == "nat" or rule.verdict in _NAT_VERDICTS or _is_dockers(rule.table, rule.chain):
+            found.add(key)
+        if rule.backend == "nft" and rule.table != "nat":
+            statements = rule.text.partition(' comment "')[0]
+            leads_to[key].update((*_table(rule), name) for name in _LEADS_TO.findall(statements))
+    todo = [*found]
+    while todo:
+        new = leads_to[todo.pop()] - found
+        found |= new
+        todo += new
+    return found
+
+
+def _table(rule: Rule) -> tuple[int, str, str, str]:
+    return rule.netns, rule.family, rule.backend, rule.table
+
+
+def _is_dockers(table: str, chain: str) -> bool:
+    return table == "docker-bridges" and chain.startswith("nat-")
+
+
+def describe_chains(index: Index, chains: Collection[ChainKey]) -> tuple[NatChain, ...]:
+    """These chains, the host's first; in each table those of a hook, in the order a packet meets them, go first."""
+    described = [
+        NatChain(
+            netns=chain.netns,
+            family=chain.family,
+            backend=chain.backend,
+            table=chain.table,
+            name=chain.name,
+            hook=chain.hook,
+            priority=chain.priority,
+            policy=chain.policy,
+            packets=chain.packets,
+            bytes=chain.bytes,
+        )
+        for chain in index.facts.chains
+        if (chain.netns, chain.family, chain.backend, chain.table, chain.name) in chains
+    ]
+    described.sort(
+        key=lambda c: (
+            c.netns != index.host_netns,
+            c.netns,
+            c.family,
+            c.backend,
+            c.table,
+            _HOOKS.index(c.hook) if c.hook in _HOOKS else len(_HOOKS),
+            c.priority or 0,
+            c.name,
+        )
+    )
+    return tuple(described)
 
 
 def describe_rules(
-    index: Index, networks: Networks, by_address: Mapping[str, str], owners: Mapping[int, str]
+    index: Index,
+    chains: Collection[ChainKey],
+    networks: Networks,
+    by_address: Mapping[str, str],
+    owners: Mapping[int, str],
 ) -> tuple[NatRule, ...]:
-    """The rules of all nat tables, the host's first, in the order in which each chain is walked.
+    """The rules of these chains, the host's first, in the order in which each chain is walked.
 
     `by_address` gives the container of an address, `owners` that of a namespace.
     """
-    described = [_describe(index, rule, networks, by_address, owners) for rule in index.facts.rules if is_nat(rule)]
+    described = [
+        _describe(index, rule, networks, by_address, owners)
+        for rule in index.facts.rules
+        if (*_table(rule), rule.chain) in chains
+    ]
     described.sort(
         key=lambda r: (r.netns != index.host_netns, r.netns, r.family, r.backend, r.table, r.chain, r.position)
     )

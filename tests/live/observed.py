@@ -67,6 +67,7 @@ if [ -n "$(ip -oneline link show type bridge)" ]; then
     # brctl reads /sys, which shows the namespace that it was mounted in.
     unshare --mount sh -c "mount -t sysfs sysfs /sys 2>/dev/null; brctl show"  # refused where /sys is it already
 fi
+say chains "$1"; nft --json list chains 2>/dev/null
 for family in ip ip6; do
     # Neither is asked about a table that is not there: iptables-legacy would make it.
     if grep -qx nat "/proc/net/${family}_tables_names" 2>/dev/null; then
@@ -114,6 +115,24 @@ class NatRule:
 
 
 @dataclass(frozen=True)
+class NatChain:
+    """A line ":CHAIN POLICY [PACKETS:BYTES]" of iptables-save -c; without a policy it is a user's.
+
+    iptables-nft prints every built-in chain, also those that there are not: `nft list chains` tells.
+    """
+
+    netns: int
+    family: str
+    backend: str
+    name: str
+    policy: str | None
+    packets: int
+    bytes: int
+    hook: str | None = None  # as nft says it, and for legacy by the name
+    priority: int | None = None
+
+
+@dataclass(frozen=True)
 class ListedRule:
     """A DNAT line of iptables -nvL DOCKER --line-numbers."""
 
@@ -148,6 +167,7 @@ class Namespace:
     sockets: list[Socket]
     nsids: dict[int, int]  # inode of another namespace to what it is called here, where lsns knows
     bridges: dict[str, tuple[str, bool, list[str]]]  # brctl show: id, stp, interfaces
+    chains: list[NatChain]
     rules: list[NatRule]
     listed: list[ListedRule]
 
@@ -301,11 +321,14 @@ class Observed:
         return {inode: self._namespace(inode) for inode in sorted(inodes)}
 
     def _namespace(self, inode: int) -> Namespace:
+        chains: list[NatChain] = []
         rules: list[NatRule] = []
         listed: list[ListedRule] = []
+        listed_chains = self.json(f"chains {inode}")
         for program, family in (("ip", "ipv4"), ("ip6", "ipv6")):
             for backend in ("legacy", "nft"):
                 where = f"{program} {backend} {inode}"
+                chains += parse_heads(self.sections.get(f"save {where}", ""), inode, family, backend, listed_chains)
                 rules += parse_save(self.sections.get(f"save {where}", ""), inode, family, backend)
                 listed += parse_list(self.sections.get(f"list {where}", ""), family, backend)
         return Namespace(
@@ -315,6 +338,7 @@ class Observed:
             sockets=parse_ss(self.sections[f"ss {inode}"], inode),
             nsids=parse_lsns(self.json(f"nsids {inode}")),
             bridges=parse_brctl(self.sections[f"brctl {inode}"]),
+            chains=chains,
             rules=rules,
             listed=listed,
         )
@@ -324,6 +348,29 @@ def observe(host: Host) -> Observed:
     """Ask every tool about everything."""
     parts = _SECTION.split(host.run(["sh", "-c", _SCRIPT]).stdout)
     return Observed(dict(zip(parts[1::2], parts[2::2], strict=True)))
+
+
+def parse_heads(text: str, netns: int, family: str, backend: str, listed: Json) -> list[NatChain]:
+    """Lines ":CHAIN POLICY [PACKETS:BYTES]" of iptables-save -c -t nat, with what `nft --json list chains` adds."""
+    ours = {"ip": "ipv4", "ip6": "ipv6"}
+    there = {
+        chain["name"]: chain
+        for chain in (entry.get("chain") for entry in (listed or {"nftables": []})["nftables"])
+        if chain and ours.get(chain["family"]) == family and chain["table"] == "nat"
+    }
+    found = []
+    for name, policy, packets, octets in re.findall(r"^:(\S+) (\S+) \[(\d+):(\d+)\]$", text, re.MULTILINE):
+        known = {"policy": None if policy == "-" else policy, "packets": int(packets), "bytes": int(octets)}
+        if backend == "legacy":
+            hook = None if policy == "-" else name.lower()
+            found.append(NatChain(netns, family, backend, name, hook=hook, **known))
+        elif name in there:
+            chain = there[name]
+            assert chain.get("policy", "-").upper() == policy
+            found.append(
+                NatChain(netns, family, backend, name, hook=chain.get("hook"), priority=chain.get("prio"), **known)
+            )
+    return found
 
 
 def parse_save(text: str, netns: int, family: str, backend: str) -> list[NatRule]:

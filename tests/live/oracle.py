@@ -934,24 +934,23 @@ class Expected:
         return None
 
 
-# nft(8): what the names dstnat and srcnat stand for; legacy chains have no priority that could be read.
-_PRIORITIES = {"PREROUTING": -100, "INPUT": 100, "OUTPUT": -100, "POSTROUTING": 100}
-
-
 def _chain(chain: NatChain) -> dict[str, Any]:
-    """A user's chain has no policy and hence, with either backend, no counters."""
-    built_in = chain.policy is not None
+    """A user's chain has no counters, and with nft one of a hook need not have any: iptables-save prints 0 for them."""
+    packets: Any = None if chain.policy is None else chain.packets
+    octets: Any = None if chain.policy is None else chain.bytes
+    if chain.backend == "nft" and (packets, octets) == (0, 0):
+        packets = octets = OneOf((0, None))
     return {
         "netns": chain.netns,
         "family": chain.family,
         "backend": chain.backend,
         "table": "nat",
         "name": chain.name,
-        "hook": chain.name.lower() if built_in else None,
-        "priority": _PRIORITIES[chain.name] if built_in and chain.backend == "nft" else None,
+        "hook": chain.hook,
+        "priority": chain.priority,
         "policy": chain.policy,
-        "packets": chain.packets if built_in else None,
-        "bytes": chain.bytes if built_in else None,
+        "packets": packets,
+        "bytes": octets,
     }
 
 

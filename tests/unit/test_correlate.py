@@ -567,7 +567,7 @@ class TestRules:
             DNAT, chain="POSTROUTING", position=1, verdict="MASQUERADE", src="172.17.0.0/16",
             out_interface="!docker0", in_interface=None, to=None, dport=None,
         )  # fmt: skip
-        filtering = replace(DNAT, table="filter")
+        filtering = replace(DNAT, table="filter", verdict="ACCEPT")
         rules = correlate(published(rules=(DNAT, masquerade, filtering))).nat_rules
         assert [(r.verdict, r.container, r.network) for r in rules] == [
             ("DNAT", WEB_ID, NETWORK_ID),

@@ -120,6 +120,7 @@ def test_chains() -> None:
         backend="nft",
         table="filter",
         name="FORWARD",
+        type="filter",
         hook="forward",
         priority=0,
         policy="DROP",

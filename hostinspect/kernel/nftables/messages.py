@@ -30,6 +30,7 @@ class Chain(NamedTuple):
     family: Family
     table: str
     name: str
+    type: str | None
     hook: str | None
     priority: int | None
     policy: str | None
@@ -85,17 +86,18 @@ def dump(netfilter: NetlinkSocket, request: int) -> tuple[set[bytes], list[tuple
 
 def parse_chain(family: Family, a: Attributes) -> Chain:
     """NFTA_CHAIN_*. Raises ValueError, KeyError on another layout."""
-    hook, priority, policy, packets, octets = None, None, None, None, None
+    kind, hook, priority, policy, packets, octets = None, None, None, None, None, None
     if 4 in a:  # NFTA_CHAIN_HOOK: a base chain
         at = attributes(a[4])
         hooks, hooknum = _HOOKS.get(family, _INET_HOOKS), number(at[1])
         hook = hooks[hooknum] if hooknum < len(hooks) else str(hooknum)
         priority = int.from_bytes(at[2], "big", signed=True)
         policy = {0: "DROP", 1: "ACCEPT"}.get(number(a.get(5), 1))
+        kind = name(a[7]) if 7 in a else None  # NFTA_CHAIN_TYPE
     if 8 in a:  # NFTA_CHAIN_COUNTERS, of base chains that iptables made
         counters = attributes(a[8])
         packets, octets = number(counters.get(2)), number(counters.get(1))
-    return Chain(family, name(a[1]), name(a[3]), hook, priority, policy, packets, octets)
+    return Chain(family, name(a[1]), name(a[3]), kind, hook, priority, policy, packets, octets)
 
 
 def parse_expression(raw: bytes) -> Expression:

@@ -16,6 +16,8 @@ DEFAULT = "report"
 COMMANDS = {  # name: module and attribute, loaded when asked for
     "report": ("hostinspect.cli.report", "report"),
     "containers": ("hostinspect.cli.containers", "containers"),
+    "volumes": ("hostinspect.cli.volumes", "volumes"),
+    "layers": ("hostinspect.cli.layers", "layers"),
     "diff": ("hostinspect.cli.diff", "diff"),
     "snapshot": ("hostinspect.cli.snapshot", "snapshot"),
     "schema": ("hostinspect.cli.schema", "schema"),

@@ -15,6 +15,8 @@ Commands:
   report       networks, the containers on them, ports, mounts, volumes
                (the default)
   containers   docker ps --all: state, pid, networks, ports
+  volumes      docker volume ls, inspect: who uses each, what is mounted
+  layers       of what directories each container is made; orphans
   diff         docker diff: what a container changed of its image
   snapshot     all that can be read, to a file for --from
   schema       the JSON Schema of what a command prints with -o json

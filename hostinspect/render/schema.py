@@ -12,6 +12,8 @@ from hostinspect.topology import SCHEMA_VERSION
 ANSWERS = {  # command: module and class, loaded when asked for
     "report": ("hostinspect.topology", "Topology"),
     "containers": ("hostinspect.questions.containers", "Containers"),
+    "volumes": ("hostinspect.questions.volumes", "Volumes"),
+    "layers": ("hostinspect.questions.layers", "Layers"),
     "diff": ("hostinspect.questions.diff", "Diff"),
 }
 

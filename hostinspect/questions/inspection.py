@@ -23,7 +23,6 @@ class _Identified(_Named, Protocol):
     def id(self) -> str: ...
 
 
-T = TypeVar("T", bound=_Named)
 I = TypeVar("I", bound=_Identified)  # noqa: E741
 
 _SHORTEST_PREFIX = 1  # docker takes a single digit too
@@ -90,7 +89,7 @@ class Inspection:
         same = [volume for volume in volumes if volume.name == name]
         same = same or [volume for volume in volumes if volume.anonymous and volume.name.startswith(name)]
         if not same:
-            raise NameNotFoundError("volume", name, _similar(name, volumes))
+            raise NameNotFoundError("volume", name, similar(name, (volume.name for volume in volumes)))
         if len(same) > 1:
             raise AmbiguousNameError("volume", name, [(volume.name, "anonymous") for volume in same])
         return same[0]
@@ -108,10 +107,11 @@ def _find(kind: str, name: str, things: Iterable[I]) -> I:
             return candidates[0]
         if candidates:
             raise AmbiguousNameError(kind, name, [(thing.id, thing.name or "no name") for thing in candidates])
-    raise NameNotFoundError(kind, name, _similar(name, every))
+    raise NameNotFoundError(kind, name, similar(name, (thing.name for thing in every)))
 
 
-def _similar(name: str, things: Iterable[T]) -> list[str]:
+def similar(name: str, names: Iterable[str | None]) -> list[str]:
+    """Those of the names that one may have meant."""
     from difflib import get_close_matches
 
-    return get_close_matches(name, [thing.name for thing in things if thing.name], n=_CLOSE)
+    return get_close_matches(name, [other for other in names if other], n=_CLOSE)

@@ -26,13 +26,15 @@ class Column(NamedTuple, Generic[Row]):
     """A column: its header, which in lower case is its name for --columns and --sort, and what stands in it.
 
     `value` gives a text; a number, set to the right; spans with a style; several texts, parted by commas; None is "-".
-    `sort` gives what to sort by where that is not the value.
+    `sort` gives what to sort by where that is not the value. `group` gives what a row is part of: on a terminal the
+    cell stays empty below one of the same group, as brctl(8) names a bridge once above its ports.
     """
 
     header: str
     value: Callable[[Row], Cell]
     shown: bool = True  # False: only when asked for with --columns, or for all with -v
     sort: Callable[[Row], object] | None = None
+    group: Callable[[Row], object] | None = None
 
     @property
     def name(self) -> str:
@@ -84,7 +86,10 @@ def find_column(columns: Sequence[Column[Row]], name: str) -> Column[Row]:
 
 def render_table(rows: Iterable[Row], columns: Sequence[Column[Row]], screen: Screen, *, header: bool = True) -> str:
     """The rows as a table, each line ending in a newline; without rows, the header alone."""
+    rows = [*rows]
     cells = [[_shown(column.value(row), screen) for column in columns] for row in rows]
+    if screen.width is not None:
+        _blank_repeated(rows, columns, cells)
     table = [[item(screen.escape(column.header), style="dim") for column in columns], *cells] if header else cells
     widths = [max((_width(row[i]) for row in table), default=0) for i in range(len(columns))]
     right = [_is_number(cells, i) for i in range(len(columns))]
@@ -106,6 +111,16 @@ def _shown(cell: Cell, screen: Screen) -> Item:
     return item(", ".join(screen.escape(str(part)) for part in cell))
 
 
+def _blank_repeated(rows: Sequence[Row], columns: Sequence[Column[Row]], cells: Sequence[list[Item]]) -> None:
+    """Empty the cells of the columns with a `group` where the row above is of the same one."""
+    for position, column in enumerate(columns):
+        if column.group is not None:
+            groups = [column.group(row) for row in rows]
+            for below in range(1, len(rows)):
+                if groups[below] == groups[below - 1]:
+                    cells[below][position] = ()
+
+
 def _width(cell: Item) -> int:
     return sum(cell_len(span.text) for span in cell)
 
@@ -113,7 +128,7 @@ def _width(cell: Item) -> int:
 def _is_number(cells: Sequence[Sequence[Item]], column: int) -> bool:
     """Whether every cell of a column that has something in it holds a number."""
     texts = ["".join(span.text for span in row[column]) for row in cells]
-    return any(text.isdecimal() for text in texts) and all(text.isdecimal() or text == "-" for text in texts)
+    return any(text.isdecimal() for text in texts) and all(text.isdecimal() or text in ("-", "") for text in texts)
 
 
 def _fitted(widths: Sequence[int], headers: Sequence[int], room: int) -> list[int]:

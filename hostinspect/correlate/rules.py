@@ -9,9 +9,8 @@ from collections.abc import Collection, Mapping
 from hostinspect.correlate.index import Index
 from hostinspect.correlate.networks import Networks
 from hostinspect.correlate.ports import split_address
-from hostinspect.facts import Rule
+from hostinspect.facts import Chain, Rule
 from hostinspect.topology import NatChain, NatRule
-
 
 ChainKey = tuple[int, str, str, str, str]  # namespace, family, backend, table, name
 
@@ -26,15 +25,14 @@ def nat_chains(index: Index) -> set[ChainKey]:
 
     Docker's own (`nat-…` of docker-bridges) are jumped to by way of a named map, which is not read.
     """
-    found = {
-        key
+    found: set[ChainKey] = {
+        (*_table(chain), chain.name)
         for chain in index.facts.chains
         if chain.table == "nat" or chain.type == "nat" or _is_dockers(chain.table, chain.name)
-        for key in [(chain.netns, chain.family, chain.backend, chain.table, chain.name)]
     }
     leads_to: dict[ChainKey, set[ChainKey]] = defaultdict(set)
     for rule in index.facts.rules:
-        key = (*_table(rule), rule.chain)
+        key: ChainKey = (*_table(rule), rule.chain)
         if rule.table == "nat" or rule.verdict in _NAT_VERDICTS or _is_dockers(rule.table, rule.chain):
             found.add(key)
         if rule.backend == "nft" and rule.table != "nat":
@@ -48,8 +46,8 @@ def nat_chains(index: Index) -> set[ChainKey]:
     return found
 
 
-def _table(rule: Rule) -> tuple[int, str, str, str]:
-    return rule.netns, rule.family, rule.backend, rule.table
+def _table(of: Chain | Rule) -> tuple[int, str, str, str]:
+    return of.netns, of.family, of.backend, of.table
 
 
 def _is_dockers(table: str, chain: str) -> bool:
@@ -72,7 +70,7 @@ def describe_chains(index: Index, chains: Collection[ChainKey]) -> tuple[NatChai
             bytes=chain.bytes,
         )
         for chain in index.facts.chains
-        if (chain.netns, chain.family, chain.backend, chain.table, chain.name) in chains
+        if (*_table(chain), chain.name) in chains
     ]
     described.sort(
         key=lambda c: (

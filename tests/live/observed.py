@@ -360,16 +360,14 @@ def parse_heads(text: str, netns: int, family: str, backend: str, listed: Json) 
     }
     found = []
     for name, policy, packets, octets in re.findall(r"^:(\S+) (\S+) \[(\d+):(\d+)\]$", text, re.MULTILINE):
-        known = {"policy": None if policy == "-" else policy, "packets": int(packets), "bytes": int(octets)}
-        if backend == "legacy":
-            hook = None if policy == "-" else name.lower()
-            found.append(NatChain(netns, family, backend, name, hook=hook, **known))
-        elif name in there:
-            chain = there[name]
-            assert chain.get("policy", "-").upper() == policy
-            found.append(
-                NatChain(netns, family, backend, name, hook=chain.get("hook"), priority=chain.get("prio"), **known)
-            )
+        hook, priority = None if policy == "-" else name.lower(), None
+        if backend == "nft":
+            if name not in there:
+                continue
+            hook, priority = there[name].get("hook"), there[name].get("prio")
+            assert there[name].get("policy", "-").upper() == policy
+        known = None if policy == "-" else policy
+        found.append(NatChain(netns, family, backend, name, known, int(packets), int(octets), hook, priority))
     return found
 
 

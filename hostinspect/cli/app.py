@@ -16,6 +16,7 @@ DEFAULT = "report"
 COMMANDS = {  # name: module and attribute, loaded when asked for
     "report": ("hostinspect.cli.report", "report"),
     "containers": ("hostinspect.cli.containers", "containers"),
+    "container": ("hostinspect.cli.container", "container"),
     "volumes": ("hostinspect.cli.volumes", "volumes"),
     "layers": ("hostinspect.cli.layers", "layers"),
     "diff": ("hostinspect.cli.diff", "diff"),

@@ -6,26 +6,45 @@ import click
 
 from hostinspect.cli.request import Request, common_options
 
+STATES = ("running", "paused", "restarting", "created", "exited", "dead", "removing")
+
 
 @click.command()
-@click.option("--running", is_flag=True, help="Only those that have a process.")
+@click.option("--running", is_flag=True, help="Only those that have a process, as docker ps lists them.")
+@click.option(
+    "--state", "states", type=click.Choice(STATES), multiple=True, help="Only those in this state; repeatable."
+)
+@click.option("--network", "networks", metavar="NAME", multiple=True, help="Only those on this network; repeatable.")
 @common_options("table", "json", "yaml", table=True)
-def containers(request: Request, running: bool) -> int:
+def containers(request: Request, running: bool, states: tuple[str, ...], networks: tuple[str, ...]) -> int:
     """List every container, as `docker ps --all` does, from the host itself.
 
     \b
     Examples:
       hostinspect containers
-      hostinspect containers --sort=-created --columns name,state,netns
+      hostinspect containers --network my_net --columns name,networks
+      hostinspect containers --sort=-created --columns +created,netns
       hostinspect containers -o json | jq -r '.containers[].id'
     """
     from hostinspect.questions.containers import list_containers
     from hostinspect.render.tables.containers import container_columns
 
-    answer = list_containers(request.inspect(), running=running)
+    inspection = request.inspect()
+    answer = list_containers(
+        inspection,
+        running=running,
+        states=states,
+        networks=[request.find(inspection, inspection.network, name) for name in networks],
+    )
     return request.reply(
         answer,
         lambda screen: request.table(
-            answer.containers, container_columns(answer.collected_at, verbose=request.verbose), screen
+            answer.containers,
+            container_columns(
+                answer.collected_at,
+                {container.id: container.name for container in inspection.topology.containers},
+                verbose=request.verbose,
+            ),
+            screen,
         ),
     )

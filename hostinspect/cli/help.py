@@ -15,6 +15,7 @@ Commands:
   report       networks, the containers on them, ports, mounts, volumes
                (the default)
   containers   docker ps --all: state, pid, networks, ports
+  container    docker inspect: all of a container, and what belongs to it
   volumes      docker volume ls, inspect: who uses each, what is mounted
   layers       of what directories each container is made; orphans
   diff         docker diff: what a container changed of its image

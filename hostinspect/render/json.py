@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -11,7 +12,7 @@ from hostinspect.topology import Node
 _NOT_PLAIN = re.compile(r"[^\n\x20-\x7e]")
 
 
-def render_json(answer: Node) -> str:
+def render_json(answer: Node | list[dict[str, Any]]) -> str:
     r"""JSON as RFC 8259 has it, two spaces deep, ending in a newline.
 
     JSON itself escapes the C0 control characters only. DEL, the C1 controls and what reorders text on a screen become

@@ -86,11 +86,6 @@ def _where(group: PortGroup) -> Iterator[str]:
         yield f" on all {'IPv6' if '::' in addresses else 'IPv4'} addresses"
 
 
-def describe_ports(ports: Iterable[PublishedPort]) -> list[str]:
-    """Each group of published ports as a text: "8080 → 80/tcp on all addresses"."""
-    return ["".join(_where(group)) for group in group_ports(ports)]
-
-
 def _way_in(view: View, group: PortGroup) -> Iterator[Item]:
     """The rules and the proxy that take a packet to the container; red where there is none."""
     ways = []
@@ -164,10 +159,14 @@ def other_listeners(view: View, container: Container) -> Iterator[Line]:
     by_process: dict[tuple[str | None, int | None], list[str]] = {}
     for listener in container.listeners:
         if (listener.proto, listener.port) not in told:
-            socket = f"{_socket(listener.address, str(listener.port))}/{listener.proto}"
-            by_process.setdefault((listener.comm, listener.pid), []).append(socket)
+            by_process.setdefault((listener.comm, listener.pid), []).append(listener_address(listener))
     for (comm, pid), sockets in by_process.items():
         yield detail("listen", item(f"{_process(comm, pid)} on {', '.join(dict.fromkeys(sockets))}"))
+
+
+def listener_address(listener: Listener) -> str:
+    """`*:80/tcp`, `[::1]:53/udp`."""
+    return f"{_socket(listener.address, str(listener.port))}/{listener.proto}"
 
 
 def _process(comm: str | None, pid: int | None) -> str:

@@ -12,6 +12,7 @@ from hostinspect.topology import SCHEMA_VERSION
 ANSWERS = {  # command: module and class, loaded when asked for
     "report": ("hostinspect.topology", "Topology"),
     "containers": ("hostinspect.questions.containers", "Containers"),
+    "container": ("hostinspect.questions.container", "ContainerDetails"),
     "volumes": ("hostinspect.questions.volumes", "Volumes"),
     "layers": ("hostinspect.questions.layers", "Layers"),
     "diff": ("hostinspect.questions.diff", "Diff"),

@@ -1,0 +1,40 @@
+"""`hostinspect container`."""
+
+from __future__ import annotations
+
+import click
+
+from hostinspect.cli.request import Request, common_options
+
+
+@click.command()
+@click.argument("names", metavar="NAME…", nargs=-1, required=True)
+@common_options("text", "json", "yaml", "docker")
+def container(request: Request, names: tuple[str, ...]) -> int:
+    """Show all of a container, as `docker inspect` does and beyond it, from the host itself.
+
+    NAME is a container's name, its id, or the beginning of its id. With `-o docker` the answer is in docker inspect's
+    own layout; environment and arguments are never read, so they are in no answer.
+
+    \b
+    Examples:
+      hostinspect container web1
+      hostinspect container -v web1 37e29a3b
+      hostinspect container -o docker web1 | jq -r '.[].GraphDriver.Data.UpperDir'
+    """
+    from hostinspect.questions.container import describe_containers
+
+    inspection = request.inspect()
+    found = [request.find(inspection, inspection.container, name) for name in names]
+    answer = describe_containers(inspection, found)
+    if request.output == "docker":
+        from hostinspect.questions.docker_inspect import docker_inspect
+        from hostinspect.render.json import render_json
+
+        request.show(render_json(docker_inspect(inspection, answer.containers)))
+        return request.conclude(answer.gaps)
+    from hostinspect.render.container import render_containers
+
+    return request.reply(
+        answer, lambda screen: render_containers(answer, inspection.topology, screen, verbose=request.verbose)
+    )

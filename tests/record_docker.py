@@ -3,7 +3,7 @@
     python -m tests.record_docker /run/docker.sock /var/lib/docker tests/unit/fixtures/docker-28.5.tar.gz
 
 Run it on a host that holds still (no container that is restarting). Environments are taken out of both; logs, layer
-contents, certificates and raft logs are never taken.
+contents, certificates and raft logs are never taken. With --layers, also what image layers and the build cache are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import socket
 import sys
 import tarfile
@@ -38,6 +39,14 @@ class Answers:
             raise SystemExit(f"{path}: {response.status} {content.decode()}")
         return json.loads(content)
 
+    def layers(self) -> dict[str, Any]:
+        """What layers of images are compared with."""
+        images = [self.get(f"/images/{of['Id']}/json") for of in self.get("/images/json?all=1")]
+        for image in images:
+            for config in filter(None, (image["Config"], image.get("ContainerConfig"))):
+                config["Env"] = None
+        return {"image_inspect": images, "build_cache": self.get("/system/df")["BuildCache"]}
+
     def all(self) -> dict[str, Any]:
         """Everything that records are compared with."""
         containers = [self.get(f"/containers/{of['Id']}/json") for of in self.get("/containers/json?all=1")]
@@ -52,10 +61,21 @@ class Answers:
         }
 
 
-def files(data_root: Path) -> dict[str, bytes]:
-    """Path below the data root to content; "/" at the end of a directory's."""
+_LAYERS = (
+    "image/*/layerdb/sha256/*/cache-id",
+    "image/*/layerdb/sha256/*/diff",
+    "image/*/layerdb/sha256/*/parent",
+    "image/*/layerdb/sha256/*/size",
+    "image/*/imagedb/content/sha256/*",
+    "buildkit/snapshots.db",
+)
+
+
+def files(data_root: Path, *, layers: bool = False) -> dict[str, bytes]:
+    """Path below the data root to content; "/" at the end of a directory's, "@" of a symbolic link's."""
     found: dict[str, bytes] = {}
     for pattern in (
+        *(_LAYERS if layers else ()),
         "containers/*/config.v2.json",
         "containers/*/hostconfig.json",
         "image/*/layerdb/mounts/*/*",
@@ -71,20 +91,33 @@ def files(data_root: Path) -> dict[str, bytes]:
             found[str(path.relative_to(data_root))] = path.read_bytes()
     for path in sorted(data_root.glob("volumes/*/_data")):
         found[f"{path.relative_to(data_root)}/"] = b""
+    if layers:
+        for path in sorted(data_root.glob("overlay2/*")):
+            if path.name != "l":
+                found[f"{path.relative_to(data_root)}/diff/"] = b""
+        for path in sorted(data_root.glob("overlay2/l/*")):
+            found[f"{path.relative_to(data_root)}@"] = os.fsencode(path.readlink())
     return found
 
 
-def main(sock: str, data_root: str, out: str) -> None:
-    before = files(Path(data_root))
+def main(sock: str, data_root: str, out: str, *options: str) -> None:
+    layers = "--layers" in options
+    before = files(Path(data_root), layers=layers)
     answers = Answers(sock).all()
-    if files(Path(data_root)) != before:
+    if layers:
+        answers |= Answers(sock).layers()
+    if files(Path(data_root), layers=layers) != before:
         raise SystemExit("the files changed while the engine was asked: try again when the host holds still")
     with tarfile.open(out, "w:gz") as archive:
         for name, content in before.items():
-            member = tarfile.TarInfo(name.removesuffix("/"))
+            member = tarfile.TarInfo(name.rstrip("/@"))
             if name.endswith("/"):
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
-            kept = without_environment(content) if name.endswith("config.v2.json") else content
+            if name.endswith("@"):
+                member.type, member.linkname = tarfile.SYMTYPE, os.fsdecode(content)
+                archive.addfile(member)
+                continue
+            kept = without_environment(content) if name.endswith("config.v2.json") or "/imagedb/" in name else content
             member.size = len(kept)
             archive.addfile(member, io.BytesIO(kept))
         member = tarfile.TarInfo("answers.json")
@@ -94,9 +127,11 @@ def main(sock: str, data_root: str, out: str) -> None:
 
 
 def without_environment(config: bytes) -> bytes:
-    """config.v2.json without Config.Env."""
+    """config.v2.json without Config.Env, or an image's configuration without config.Env."""
     record = json.loads(config)
-    record["Config"]["Env"] = None
+    for name in ("Config", "config", "container_config"):
+        if record.get(name):
+            record[name]["Env"] = None
     return json.dumps(record, separators=(",", ":")).encode()
 
 

@@ -57,7 +57,7 @@ class ContainerLayers(Node, frozen=True, kw_only=True):
     upper: str | None
     work: str | None
     merged: str | None
-    mounted: bool  # an overlay is mounted on `merged` in the host's namespace
+    mounted: bool | None  # whether the host sees an overlay on `merged`; None: its mounts could not be read
     lower: tuple[Lower, ...]  # topmost first
     size: Size | None  # of the whole overlay2/ID that upper and work are in
 
@@ -93,7 +93,8 @@ def list_layers(
     topology, facts = inspection.topology, inspection.facts
     sizes = sizes or Sizes()
     owners = _Owners(facts)
-    mounted = {mount.upperdir for mount in inspection.index.mounts.get(facts.host.mntns or 0, ()) if mount.upperdir}
+    host_mounts = inspection.index.mounts.get(facts.host.mntns or 0)
+    mounted = {mount.mount_point for mount in host_mounts if mount.fstype == "overlay"} if host_mounts else None
     chosen = topology.containers if containers is None else containers
     described = tuple(_container(owners, container, mounted, sizes) for container in chosen)
     directories = sorted(owners.directories(sizes), key=lambda directory: directory.path)
@@ -124,9 +125,10 @@ def directories_of(layers: Layers) -> list[str]:
     return [directory.path for directory in layers.directories]
 
 
-def _container(owners: _Owners, container: Container, mounted: set[str], sizes: Sizes) -> ContainerLayers:
+def _container(owners: _Owners, container: Container, mounted: set[str] | None, sizes: Sizes) -> ContainerLayers:
     overlay = container.overlay
     upper = overlay.upper if overlay else None
+    merged = overlay.merged if overlay else None
     return ContainerLayers(
         id=container.id,
         name=container.name,
@@ -134,8 +136,8 @@ def _container(owners: _Owners, container: Container, mounted: set[str], sizes: 
         storage_driver=container.storage_driver,
         upper=upper,
         work=overlay.work if overlay else None,
-        merged=overlay.merged if overlay else None,
-        mounted=upper in mounted,
+        merged=merged,
+        mounted=merged in mounted if mounted is not None else None,
         lower=tuple(owners.lower(path, sizes) for path in (overlay.lower if overlay else ())),
         size=sizes.of(_parent(upper)),
     )

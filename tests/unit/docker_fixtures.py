@@ -20,6 +20,8 @@ def lay_out(name: str, directory: Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             if member.isdir():
                 path.mkdir(exist_ok=True)
+            elif member.issym():
+                path.symlink_to(member.linkname)
             else:
                 content = archive.extractfile(member)
                 assert content

@@ -15,6 +15,7 @@ from hostinspect.render.times import ago
 from hostinspect.render.view import short_id
 
 _FEW = 2  # images of a layer that are named without --verbose
+_MOUNTED = {True: "mounted", False: "not mounted", None: None}
 _LOOSE = ("nothing", "no image", "unknown")
 
 
@@ -42,7 +43,7 @@ def layer_rows(layers: Layers, *, every_path: bool, verbose: bool) -> Iterator[R
 def _of_container(container: ContainerLayers, every_path: bool, verbose: bool) -> Iterator[Row]:
     name = container.name
     if every_path and container.merged:
-        yield Row(name, "merged", container.merged, "mounted" if container.mounted else "not mounted", None)
+        yield Row(name, "merged", container.merged, _MOUNTED[container.mounted], None)
     if container.upper:
         yield Row(name, "upper", container.upper, name, container.size)
     if every_path and container.work:

@@ -16,6 +16,9 @@ DEFAULT = "report"
 COMMANDS = {  # name: module and attribute, loaded when asked for
     "report": ("hostinspect.cli.report", "report"),
     "containers": ("hostinspect.cli.containers", "containers"),
+    "networks": ("hostinspect.cli.networks", "networks"),
+    "bridges": ("hostinspect.cli.bridges", "bridges"),
+    "links": ("hostinspect.cli.links", "links"),
     "container": ("hostinspect.cli.container", "container"),
     "volumes": ("hostinspect.cli.volumes", "volumes"),
     "layers": ("hostinspect.cli.layers", "layers"),

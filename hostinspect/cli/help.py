@@ -15,6 +15,9 @@ Commands:
   report       networks, the containers on them, ports, mounts, volumes
                (the default)
   containers   docker ps --all: state, pid, networks, ports
+  networks     docker network ls, inspect: bridge, subnets, who is on each
+  bridges      brctl show: each port, and the container behind it
+  links        ip -br link: each interface's other end, and whose it is
   container    docker inspect: all of a container, and what belongs to it
   volumes      docker volume ls, inspect: who uses each, what is mounted
   layers       of what directories each container is made; orphans

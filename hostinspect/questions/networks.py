@@ -31,6 +31,8 @@ class Member(Node, frozen=True, kw_only=True):
     state: ContainerState | None
     netns: int | None
     endpoint: Endpoint
+    interface_kind: str | None  # of endpoint.interface: veth, macvlan, …
+    doubt: str | None  # why there is no endpoint.host_link although the kernel names one
     host_operstate: str | None  # of endpoint.host_link
     host_port_state: str | None  # forwarding, blocking, disabled, …
     drift: tuple[Drift, ...]  # of the container's, what is about this place
@@ -125,6 +127,7 @@ class _Describer:
                 continue
             for endpoint in container.endpoints:
                 if endpoint.network_id == network.id:
+                    inner = self.places.links_by_name.get((container.netns or 0, endpoint.interface or ""))
                     outer = self.places.links_by_name.get((endpoint.host_link_netns or 0, endpoint.host_link or ""))
                     yield Member(
                         kind="container",
@@ -133,6 +136,8 @@ class _Describer:
                         state=container.state,
                         netns=container.netns,
                         endpoint=endpoint,
+                        interface_kind=inner.kind if inner else None,
+                        doubt=inner.doubt if inner else None,
                         host_operstate=outer.operstate if outer else None,
                         host_port_state=outer.port_state if outer else None,
                         drift=_drift_of(container, endpoint),
@@ -153,6 +158,8 @@ class _Describer:
                         state=None,
                         netns=namespace.inode,
                         endpoint=self._endpoint(network, link, outer),
+                        interface_kind=link.kind,
+                        doubt=link.doubt,
                         host_operstate=outer.operstate,
                         host_port_state=outer.port_state,
                         drift=(),

@@ -1,12 +1,13 @@
 """A table for people and for pipes: columns to choose and sort by, laid out to fit the terminal.
 
 rich's own Table takes 54 ms to import, more than the whole of a small report; this one draws with what the tree does.
-On a terminal the widest columns are folded until the table fits, so that nothing is cut; in a pipe each row is one
+On a terminal columns are folded until the table fits, so that nothing is cut; in a pipe each row is one
 line, and two blanks part the columns (`safe` sees to it that no cell holds two).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
@@ -94,12 +95,12 @@ def render_table(rows: Iterable[Row], columns: Sequence[Column[Row]], screen: Sc
     widths = [max((_width(row[i]) for row in table), default=0) for i in range(len(columns))]
     right = [_is_number(cells, i) for i in range(len(columns))]
     if screen.width is not None:
-        widths = _fitted(widths, [cell_len(column.header) for column in columns], screen.width)
+        widths = _fitted(table, widths, [cell_len(column.header) for column in columns], screen.width)
     return "".join(f"{line}\n" for row in table for line in _lines(row, widths, right, screen))
 
 
 def _shown(cell: Cell, screen: Screen) -> Item:
-    if cell is None or cell == "" or cell == ():
+    if cell is None or (not isinstance(cell, int) and not cell):
         return item("-", style="dim")
     if isinstance(cell, int):
         return (Span(str(cell), ""),)
@@ -131,17 +132,34 @@ def _is_number(cells: Sequence[Sequence[Item]], column: int) -> bool:
     return any(text.isdecimal() for text in texts) and all(text.isdecimal() or text in ("-", "") for text in texts)
 
 
-def _fitted(widths: Sequence[int], headers: Sequence[int], room: int) -> list[int]:
-    """The widths, the widest made narrower until all fit; as near as headers and `_NARROWEST` allow."""
+def _fitted(table: Sequence[Sequence[Item]], widths: Sequence[int], headers: Sequence[int], room: int) -> list[int]:
+    """The widths, made narrower until all fit, or are as narrow as headers and `_NARROWEST` allow.
+
+    Step by step that column gives way which then takes the fewest lines more: one with a single long name before one
+    that is a MAC in every row.
+    """
     fitted = [*widths]
     least = [min(width, max(header, _NARROWEST)) for width, header in zip(widths, headers, strict=True)]
+    shapes = [Counter((_width(row[i]), _widest_word(row[i])) for row in table) for i in range(len(fitted))]
     while sum(fitted) + _GAP * (len(fitted) - 1) > room:
-        spare = [width - low for width, low in zip(fitted, least, strict=True)]
-        if not any(spare):
+        yielding = [i for i, width in enumerate(fitted) if width > least[i]]
+        if not yielding:
             break
-        widest = max(range(len(fitted)), key=lambda i: (spare[i] > 0, fitted[i]))
-        fitted[widest] -= 1
+        costs = {i: _lines_cost(shapes[i], fitted[i] - 1) - _lines_cost(shapes[i], fitted[i]) for i in yielding}
+        fitted[min(yielding, key=lambda i: (costs[i], -fitted[i]))] -= 1
     return fitted
+
+
+def _widest_word(cell: Item) -> int:
+    return max((cell_len(word) for word in "".join(span.text for span in cell).split(" ")), default=0)
+
+
+def _lines_cost(shapes: Counter[tuple[int, int]], room: int) -> int:
+    """About how many lines the cells of a column take, each of a width and that of its widest word.
+
+    A word that must be broken counts as one more. The squares: better two cells of two lines than one of four.
+    """
+    return sum(count * (-(-width // room) + (word > room)) ** 2 for (width, word), count in shapes.items())
 
 
 def _lines(row: Sequence[Item], widths: Sequence[int], right: Sequence[bool], screen: Screen) -> Iterator[str]:
@@ -162,7 +180,7 @@ def _lines(row: Sequence[Item], widths: Sequence[int], right: Sequence[bool], sc
 
 def _sort_value(column: Column[Row], row: Row) -> object:
     value = column.sort(row) if column.sort else column.value(row)
-    return None if value == () or value == "" else value
+    return None if value in ((), [], "") else value
 
 
 def _comparable(value: object) -> tuple[bool, object]:

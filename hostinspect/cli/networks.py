@@ -1,0 +1,48 @@
+"""`hostinspect networks`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hostinspect.cli.request import Request, common_options
+
+if TYPE_CHECKING:
+    from hostinspect.render.screen import Screen
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NETWORK]...")
+@common_options("table", "json", "yaml", table=True)
+def networks(request: Request, names: tuple[str, ...]) -> int:
+    """List every network; with names, show each as `docker network inspect` does, and what of it is on the host.
+
+    A network is named by name, id or the beginning of one. Those of the swarm's that have no container on this host
+    are known to its managers alone.
+
+    \b
+    Examples:
+      hostinspect networks
+      hostinspect networks my_net
+      hostinspect networks -o json | jq -r '.networks[] | .name, (.members[] | "  \\(.name) \\(.endpoint.ip)")'
+    """
+    from hostinspect.questions.networks import list_networks
+
+    inspection = request.inspect()
+    chosen = [request.find(inspection, inspection.network, name) for name in dict.fromkeys(names)]
+    answer = list_networks(inspection, chosen or None)
+
+    def draw(screen: Screen) -> str:
+        if not names or request.columns or request.sort or not request.header:
+            from hostinspect.render.tables.networks import network_columns
+
+            columns = network_columns(answer.collected_at, verbose=request.verbose)
+            return request.table(answer.networks, columns, screen)
+        from hostinspect.render.network_details import network_branch
+
+        return screen.draw_sections(
+            network_branch(network, answer.collected_at, verbose=request.verbose) for network in answer.networks
+        )
+
+    return request.reply(answer, draw)

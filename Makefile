@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit bench clean
+.PHONY: help setup demo test lint unit bench docs man clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,13 @@ unit: $(VENV)/.installed ## the tests that need neither root nor an engine
 
 bench: setup ## measure; asserts nothing
 	$(BIN)/python -m tests.bench
+
+docs: setup ## run every command that the documentation shows, and put in what it prints now; the manual pages too
+	@$(BIN)/python -m tests.docs
+	@$(MAKE) --no-print-directory man
+
+man: $(VENV)/.installed ## the manual pages, from --help
+	@$(BIN)/python -m hostinspect.cli.man docs/man
 
 clean: ## the virtual environment and what the tools left
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -11,6 +12,10 @@ from hostinspect import __version__
 def main() -> NoReturn:
     """The `hostinspect` command. `--help` and `--version` are answered before anything is loaded."""
     arguments = sys.argv[1:]
+    if "_HOSTINSPECT_COMPLETE" in os.environ:
+        from hostinspect.cli.completion import complete
+
+        sys.exit(complete(os.environ["_HOSTINSPECT_COMPLETE"]))
     if arguments == ["--version"]:
         print(f"hostinspect {__version__}")  # noqa: T201
         sys.exit(0)

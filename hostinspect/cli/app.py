@@ -16,15 +16,16 @@ DEFAULT = "report"
 COMMANDS = {  # name: module and attribute, loaded when asked for
     "report": ("hostinspect.cli.report", "report"),
     "containers": ("hostinspect.cli.containers", "containers"),
+    "container": ("hostinspect.cli.container", "container"),
     "networks": ("hostinspect.cli.networks", "networks"),
     "bridges": ("hostinspect.cli.bridges", "bridges"),
     "links": ("hostinspect.cli.links", "links"),
-    "container": ("hostinspect.cli.container", "container"),
     "volumes": ("hostinspect.cli.volumes", "volumes"),
     "layers": ("hostinspect.cli.layers", "layers"),
     "diff": ("hostinspect.cli.diff", "diff"),
     "snapshot": ("hostinspect.cli.snapshot", "snapshot"),
     "schema": ("hostinspect.cli.schema", "schema"),
+    "completion": ("hostinspect.cli.completion", "completion"),
 }
 
 # Exit codes beside click's 0 and 2, and 3 of `hostinspect.cli.report`. A bug must not look like an answer, and 1 is
@@ -50,6 +51,8 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """`-o json`, `-o json report` and `report -o json` are the same."""
+        if ctx.resilient_parsing and not args:
+            return super().parse_args(ctx, args)  # completion of the first word
         if args[:1] not in (["--help"], ["-h"], ["--version"]) and (not args or args[0].startswith("-")):
             before, rest = self._options_before(ctx, args)
             args = [*(rest[:1] or [DEFAULT]), *before, *rest[1:]]
@@ -97,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as request:
         return request.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -114,6 +117,17 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         return _bug(error)
     return code if isinstance(code, int) else 0
+
+
+def _show(error: click.ClickException) -> None:
+    """Arguments may come from a runbook that had them from a container: nothing in them may reach the terminal."""
+    from io import StringIO
+
+    from hostinspect.render.text import safe
+
+    said = StringIO()
+    error.show(said)
+    click.echo("\n".join(map(safe, said.getvalue().splitlines())), err=True)
 
 
 def _drop_stdout() -> None:

@@ -15,15 +15,16 @@ Commands:
   report       networks, the containers on them, ports, mounts, volumes
                (the default)
   containers   docker ps --all: state, pid, networks, ports
+  container    docker inspect: all of a container, and what belongs to it
   networks     docker network ls, inspect: bridge, subnets, who is on each
   bridges      brctl show: each port, and the container behind it
   links        ip -br link: each interface's other end, and whose it is
-  container    docker inspect: all of a container, and what belongs to it
   volumes      docker volume ls, inspect: who uses each, what is mounted
   layers       of what directories each container is made; orphans
   diff         docker diff: what a container changed of its image
   snapshot     all that can be read, to a file for --from
   schema       the JSON Schema of what a command prints with -o json
+  completion   completion for bash, zsh, fish
 
 Options of report, also without naming it; most commands have them:
   -o, --output tree|json|yaml     what to print; a tree for people by default

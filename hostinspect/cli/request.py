@@ -39,7 +39,7 @@ class NothingFoundError(click.ClickException):
         super().__init__(message)
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"hostinspect: {_safe(self.message)}", err=True)
+        click.echo(f"hostinspect: {self.message}", file=file, err=True)
 
 
 class Request(NamedTuple):
@@ -136,6 +136,7 @@ class Request(NamedTuple):
     def show(self, text: str) -> None:
         """Print to stdout, on a terminal through the pager where that is asked for."""
         if self.pager and sys.stdout.isatty():
+            os.environ.setdefault("LESS", "FRX")  # colours; and no pager for what fits the screen
             click.echo_via_pager(text, color=True)
         else:
             click.echo(text, nl=False, color=True)

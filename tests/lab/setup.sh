@@ -36,6 +36,10 @@ need procps tool pgrep
 need curl tool curl
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 need python3-venv "$python" -c 'import ensurepip, venv'
+need bash tool bash
+need zsh tool zsh
+need fish tool fish
+need groff-base tool groff
 # python-iptables comes as source only.
 need gcc tool gcc
 need libc6-dev test -e /usr/include/stdio.h

@@ -1,0 +1,184 @@
+"""What every command has in common: help with examples that work, manual pages, completion in three shells."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from hostinspect.cli import man
+from hostinspect.cli.app import COMMANDS, hostinspect, run
+from hostinspect.cli.completion import complete
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = REPOSITORY / "docs" / "man"
+
+
+def _command(name: str) -> click.Command:
+    command = hostinspect.get_command(click.Context(hostinspect), name)
+    assert command is not None
+    return command
+
+
+def _help(name: str) -> str:
+    with click.Context(_command(name), info_name=name, parent=click.Context(hostinspect, info_name="hostinspect")) as c:
+        return c.get_help()
+
+
+def _examples(name: str) -> list[list[str]]:
+    """The arguments of each hostinspect in a command's examples."""
+    text = _help(name).partition("Examples:\n")[2].partition("\n\n")[0]
+    return [
+        shlex.split(call)
+        for line in text.splitlines()
+        for call in re.findall(r"hostinspect ([^|>)&;]*)", line)
+    ]  # fmt: skip
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_has_examples_that_are_right_usage(name: str) -> None:
+    examples = _examples(name)
+    assert examples, f"hostinspect {name} --help has no examples"
+    for arguments in examples:
+        command = arguments[0] if arguments and not arguments[0].startswith("-") else "report"
+        rest = arguments[1:] if arguments[:1] == [command] else arguments
+        _command(command).make_context(command, rest, parent=click.Context(hostinspect))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal_and_every_option_is_explained(name: str) -> None:
+    assert max(map(len, _help(name).splitlines())) <= 100
+    for parameter in _command(name).params:
+        assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
+
+
+# --- manual pages ---
+
+
+def _written() -> dict[str, str]:
+    return {page.name: page.read_text(encoding="utf-8") for page in PAGES.glob("*")}
+
+
+def test_the_manual_pages_in_the_repository_are_those_of_the_help() -> None:
+    assert _written() == dict(man.pages()), "make man"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in man.pages()])
+def test_groff_has_no_complaint_of_a_manual_page(name: str) -> None:
+    groff = ["groff", "-man", "-K", "utf8", "-T", "utf8", "-ww", "-z", str(PAGES / name)]
+    done = subprocess.run(groff, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_a_manual_page_says_what_the_help_says() -> None:
+    groff = ["groff", "-man", "-K", "utf8", "-T", "ascii", "-P-c", str(PAGES / "hostinspect-containers.1")]
+    text = re.sub(r".\x08", "", subprocess.run(groff, capture_output=True, text=True, check=True).stdout)
+    words = " ".join(text.split())
+    for title in ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "SEE ALSO"):
+        assert f"\n{title}\n" in text
+    assert "hostinspect containers -o json | jq -r '.containers[].id'" in words
+    assert "These columns only; +NAME adds to the usual." in words
+
+
+# --- completion ---
+
+
+def _completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
+    """What bash is told for the last of the words."""
+    monkeypatch.setenv("COMP_WORDS", shlex.join(["hostinspect", *words]))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    assert complete("bash_complete") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return [line.partition(",")[2] for line in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "among", "not_among"),
+    [
+        (("",), [*COMMANDS], ["-o"]),
+        (("cont",), ["containers", "container"], ["report"]),
+        (("-o", ""), ["tree", "json", "yaml"], ["table"]),
+        (("containers", "-o", ""), ["table", "json", "yaml"], ["tree"]),
+        (("containers", "--"), ["--columns", "--from", "--no-header"], []),
+        (("schema", "con"), ["containers"], ["report"]),
+        (("completion", ""), ["bash", "zsh", "fish"], []),
+    ],
+)
+def test_commands_and_options_are_completed(
+    words: tuple[str, ...],
+    among: list[str],
+    not_among: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    completions = _completed(capsys, monkeypatch, *words)
+    assert {*among} <= {*completions} and not {*not_among} & {*completions}
+
+
+@pytest.mark.parametrize("instruction", ["tcsh_complete", "bash_source", "", "bash_complete_x"])
+def test_no_other_instruction_is_obeyed(instruction: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert complete(instruction) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Path]:
+    """A `hostinspect` for a shell's PATH."""
+    file = tmp_path / "hostinspect"
+    file.write_text(f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -m hostinspect "$@"\n')
+    file.chmod(0o755)
+    yield file
+
+
+BASH = """
+source <(hostinspect completion bash)
+complete -p hostinspect
+COMP_WORDS=(hostinspect container) COMP_CWORD=1
+_hostinspect_completion hostinspect
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+# zsh completes only while somebody types: what it would be told is printed instead.
+ZSH = """
+compdef() { print -- compdef "$@" }
+compadd() { local array=${@[-1]}; print -l -- "${(@P)array}" }
+_describe() { local array=$3; print -l -- "${(@P)array}" }
+eval "$(hostinspect completion zsh)"
+words=(hostinspect container) CURRENT=2
+_hostinspect_completion
+"""
+
+FISH = """
+hostinspect completion fish | source
+complete --do-complete "hostinspect container"
+"""
+
+
+@pytest.mark.parametrize(("shell", "script"), [("bash", BASH), ("zsh", ZSH), ("fish", FISH)])
+def test_the_shells_themselves_complete(shell: str, script: str, program: Path) -> None:
+    path = f"{program.parent}:/usr/local/bin:/usr/bin:/bin"
+    env = {"PATH": path, "HOME": str(program.parent), "LANG": "C.UTF-8"}
+    done = subprocess.run([shell, "-c", script], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    completions = {line.split("\t")[0].split(":")[0].strip() for line in done.stdout.splitlines()}
+    assert {"container", "containers"} <= completions and "report" not in completions
+
+
+# --- messages ---
+
+
+def test_what_a_wrong_argument_holds_does_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["\x07a\u202eb\x9b2J"]) == 2
+    err = capsys.readouterr().err
+    assert r"\x07a\u202eb\x9b2J" in err
+    assert err.replace("\n", "").isprintable()

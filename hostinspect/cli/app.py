@@ -20,6 +20,7 @@ COMMANDS = {  # name: module and attribute, loaded when asked for
     "networks": ("hostinspect.cli.networks", "networks"),
     "bridges": ("hostinspect.cli.bridges", "bridges"),
     "links": ("hostinspect.cli.links", "links"),
+    "ports": ("hostinspect.cli.ports", "ports"),
     "volumes": ("hostinspect.cli.volumes", "volumes"),
     "layers": ("hostinspect.cli.layers", "layers"),
     "diff": ("hostinspect.cli.diff", "diff"),

@@ -19,6 +19,7 @@ Commands:
   networks     docker network ls, inspect: bridge, subnets, who is on each
   bridges      brctl show: each port, and the container behind it
   links        ip -br link: each interface's other end, and whose it is
+  ports        docker ps PORTS: rule, proxy and listening process together
   volumes      docker volume ls, inspect: who uses each, what is mounted
   layers       of what directories each container is made; orphans
   diff         docker diff: what a container changed of its image

@@ -187,7 +187,7 @@ def _recorded(
         via=tuple(via),
         rules=tuple(map(_ref, rules)),
         proxy_pid=proxies[0].pid if proxies else None,
-        listening=_who_listens(index, netns, recorded.proto, recorded.container_port, addresses),
+        listening=who_listens(index, netns, recorded.proto, recorded.container_port, addresses),
     )
     return port, rules
 
@@ -203,7 +203,7 @@ def _unrecorded(index: Index, dnat: Dnat, netns: int | None, addresses: list[str
         via=("dnat",),
         rules=(_ref(dnat.rule),),
         proxy_pid=None,
-        listening=_who_listens(index, netns, dnat.target.proto, dnat.target.port, addresses),
+        listening=who_listens(index, netns, dnat.target.proto, dnat.target.port, addresses),
     )
 
 
@@ -231,7 +231,7 @@ def _ref(rule: Rule) -> RuleRef:
     return RuleRef(family=rule.family, backend=rule.backend, table=rule.table, chain=rule.chain, position=rule.position)
 
 
-def _who_listens(index: Index, netns: int | None, proto: str, port: int, addresses: list[str]) -> Listening | None:
+def who_listens(index: Index, netns: int | None, proto: str, port: int, addresses: list[str]) -> Listening | None:
     """The process that answers at `port` on one of the container's addresses; loopback only does not count."""
     for socket in index.listening.get((netns or 0, proto, port), ()):
         if socket.address in addresses or _takes_any_of(socket, addresses):

@@ -30,20 +30,26 @@ def nat_chains(index: Index) -> set[ChainKey]:
         for chain in index.facts.chains
         if chain.table == "nat" or chain.type == "nat" or _is_dockers(chain.table, chain.name)
     }
-    leads_to: dict[ChainKey, set[ChainKey]] = defaultdict(set)
+    below: dict[ChainKey, set[ChainKey]] = defaultdict(set)
     for rule in index.facts.rules:
         key: ChainKey = (*_table(rule), rule.chain)
         if rule.table == "nat" or rule.verdict in _NAT_VERDICTS or _is_dockers(rule.table, rule.chain):
             found.add(key)
         if rule.backend == "nft" and rule.table != "nat":
-            statements = rule.text.partition(' comment "')[0]
-            leads_to[key].update((*_table(rule), name) for name in _LEADS_TO.findall(statements))
+            below[key].update((*_table(rule), name) for name in leads_to(rule.text))
     todo = [*found]
     while todo:
-        new = leads_to[todo.pop()] - found
+        new = below[todo.pop()] - found
         found |= new
         todo += new
     return found
+
+
+def leads_to(text: str, verdict: str | None = None) -> set[str]:
+    """The chains that a rule jumps or goes to, by its text; iptables' spelling has one, which is the `verdict`."""
+    if text.startswith("-A "):
+        return {verdict} if verdict else set()
+    return set(_LEADS_TO.findall(text.partition(' comment "')[0]))
 
 
 def _table(of: Chain | Rule) -> tuple[int, str, str, str]:

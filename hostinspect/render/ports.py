@@ -63,7 +63,7 @@ def port_lines(view: View, container: Container) -> Iterator[Line]:
         if group.first.via != ("host",):
             items.append(item(*_answer(view, container, group)))
         elif group.first.listening:
-            items.append(item(_process(group.first.listening.comm, group.first.listening.pid)))
+            items.append(item(describe_process(group.first.listening.comm, group.first.listening.pid)))
         yield detail("port", *items)
 
 
@@ -71,8 +71,8 @@ def _where(group: PortGroup) -> Iterator[str]:
     """`8080 → 80/tcp on all addresses`, `127.0.0.1:8081 → 80/tcp`, `8000-8009 → 8000-8009/udp`."""
     first, last = group.first, group.members[-1][0]
     addresses = {port.host_ip for port in group.members[0]}
-    numbers = _range(first.host_port, last.host_port)
-    target = f"{_range(first.container_port, last.container_port)}/{first.proto}"
+    numbers = number_range(first.host_port, last.host_port)
+    target = f"{number_range(first.container_port, last.container_port)}/{first.proto}"
     if addresses.isdisjoint(_ANY):
         address = first.host_ip
         numbers = f"[{address}]:{numbers}" if ":" in address else f"{address}:{numbers}"
@@ -112,7 +112,7 @@ def _rules(view: View, rules: Sequence[RuleRef]) -> str:
     backends = {rule.backend for rule in view.topology.nat_rules if rule.netns == view.host_netns}
     words = []
     for (family, backend, chain), same in itertools.groupby(rules, lambda r: (r.family, r.backend, r.chain)):
-        positions = _ranges(rule.position for rule in same)
+        positions = number_ranges(rule.position for rule in same)
         said = f"{'IPv6 ' if family == 'ipv6' else ''}DNAT rule{'s' if not positions.isdigit() else ''} {positions}"
         if chain != "DOCKER" or view.verbose:
             said += f" of {chain}"
@@ -125,10 +125,10 @@ def _rules(view: View, rules: Sequence[RuleRef]) -> str:
 def _answer(view: View, container: Container, group: PortGroup) -> Iterator[Span]:
     """Who listens inside, or that nobody does."""
     first = group.first
-    number = _range(first.container_port, group.members[-1][0].container_port)
+    number = number_range(first.container_port, group.members[-1][0].container_port)
     if first.listening is not None:
-        who = _process(first.listening.comm, first.listening.pid)
-        yield Span(f"{who} listens on {_socket(first.listening.address, number)}")
+        who = describe_process(first.listening.comm, first.listening.pid)
+        yield Span(f"{who} listens on {describe_socket(first.listening.address, number)}")
         return
     if not view.listeners_known(container.netns, first.proto):
         yield Span(f"whether anything listens on {number} was not seen", "warn")
@@ -137,8 +137,8 @@ def _answer(view: View, container: Container, group: PortGroup) -> Iterator[Span
     if elsewhere is None:
         yield Span(f"nothing listens on {number}", "bad")
     else:
-        who = _process(elsewhere.comm, elsewhere.pid)
-        yield Span(f"{who} listens on {_socket(elsewhere.address, number)} only", "bad")
+        who = describe_process(elsewhere.comm, elsewhere.pid)
+        yield Span(f"{who} listens on {describe_socket(elsewhere.address, number)} only", "bad")
 
 
 def _elsewhere(view: View, container: Container, port: PublishedPort) -> Iterator[Listener]:
@@ -161,31 +161,31 @@ def other_listeners(view: View, container: Container) -> Iterator[Line]:
         if (listener.proto, listener.port) not in told:
             by_process.setdefault((listener.comm, listener.pid), []).append(listener_address(listener))
     for (comm, pid), sockets in by_process.items():
-        yield detail("listen", item(f"{_process(comm, pid)} on {', '.join(dict.fromkeys(sockets))}"))
+        yield detail("listen", item(f"{describe_process(comm, pid)} on {', '.join(dict.fromkeys(sockets))}"))
 
 
 def listener_address(listener: Listener) -> str:
     """`*:80/tcp`, `[::1]:53/udp`."""
-    return f"{_socket(listener.address, str(listener.port))}/{listener.proto}"
+    return f"{describe_socket(listener.address, str(listener.port))}/{listener.proto}"
 
 
-def _process(comm: str | None, pid: int | None) -> str:
+def describe_process(comm: str | None, pid: int | None) -> str:
     if comm is None and pid is None:
         return "a process not seen"
     return f"{comm or '?'} ({pid if pid is not None else '?'})"
 
 
-def _socket(address: str, port: str) -> str:
+def describe_socket(address: str, port: str) -> str:
     if address in _ANY:
         return f"*:{port}"
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _range(first: int, last: int) -> str:
+def number_range(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def _ranges(numbers: Iterable[int]) -> str:
+def number_ranges(numbers: Iterable[int]) -> str:
     """`1-3, 7` of 1, 2, 3, 7."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
@@ -193,4 +193,4 @@ def _ranges(numbers: Iterable[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ", ".join(_range(run[0], run[-1]) for run in runs)
+    return ", ".join(number_range(run[0], run[-1]) for run in runs)

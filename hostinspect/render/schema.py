@@ -16,6 +16,7 @@ ANSWERS = {  # command: module and class, loaded when asked for
     "networks": ("hostinspect.questions.networks", "Networks"),
     "bridges": ("hostinspect.questions.bridges", "Bridges"),
     "links": ("hostinspect.questions.links", "Links"),
+    "ports": ("hostinspect.questions.ports", "Ports"),
     "volumes": ("hostinspect.questions.volumes", "Volumes"),
     "layers": ("hostinspect.questions.layers", "Layers"),
     "diff": ("hostinspect.questions.diff", "Diff"),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
+from click.shell_completion import ShellComplete, get_completion_class
+
+from hostinspect.cli.request import Family
 
 if TYPE_CHECKING:
     from hostinspect.collectors.engines import EngineRecords
     from hostinspect.facts import Facts
-
-Family = Literal["containers", "networks", "volumes"]
 
 PROGRAM = "hostinspect"
 VARIABLE = "_HOSTINSPECT_COMPLETE"  # click's name for it: set by the script, to ask for completions
@@ -21,15 +21,13 @@ VARIABLE = "_HOSTINSPECT_COMPLETE"  # click's name for it: set by the script, to
 # What docker takes for a name. Anything else is the work of somebody who hopes for a shell that runs it.
 _PLAIN_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
-_LOAD = {
-    "bash": "hostinspect completion bash > /etc/bash_completion.d/hostinspect",
-    "zsh": "hostinspect completion zsh > /usr/local/share/zsh/site-functions/_hostinspect",
-    "fish": "hostinspect completion fish > /etc/fish/completions/hostinspect.fish",
-}
+_MADE_UP = 64  # digits of an anonymous volume's name
+
+_SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command()
-@click.argument("shell", type=click.Choice([*_LOAD]))
+@click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
     """Print the completion script for bash, zsh or fish.
 
@@ -67,28 +65,23 @@ def complete(instruction: str) -> int:
     return 0
 
 
-def names_of(*families: Family) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """A `shell_complete` for parameters that take the names of these."""
-
-    def names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        given = {*(ctx.params.get(param.name or "") or ())} if param.nargs != 1 else set()
-        return [
-            CompletionItem(name, help=family.removesuffix("s"))
-            for family, name in _names(ctx, families)
-            if name.startswith(incomplete) and name not in given
-        ]
-
-    return names
+def complete_names(
+    ctx: click.Context, param: click.Parameter, incomplete: str, families: Sequence[Family]
+) -> list[str]:
+    """The names in these families that begin so, but for those that are there already."""
+    given = {*(ctx.params.get(param.name or "") or ())} if param.nargs != 1 else set()
+    names = _names(ctx, families)
+    return [name for name in names if name.startswith(incomplete) and name not in given]
 
 
-def _names(ctx: click.Context, families: Sequence[Family]) -> list[tuple[Family, str]]:
-    """The names by family; those made up by the engine, and what is no name, left out."""
-    found: dict[tuple[Family, str], None] = {}
+def _names(ctx: click.Context, families: Sequence[Family]) -> list[str]:
+    """The names, sorted; those that the engine made up, and what is no name, left out."""
+    found: set[str] = set()
     for records in _records(ctx.params.get("snapshot"), tuple(ctx.params.get("data_roots") or ())):
         for family in families:
             for record in getattr(records, family):
-                if _PLAIN_NAME.fullmatch(record.name) and not (family == "volumes" and len(record.name) == 64):
-                    found[family, record.name] = None
+                if _PLAIN_NAME.fullmatch(record.name) and not (family == "volumes" and len(record.name) == _MADE_UP):
+                    found.add(record.name)
     return sorted(found)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from hostinspect.cli.request import Request, common_options
+from hostinspect.cli.request import Request, common_options, names_of
 
 
 @click.command()
-@click.argument("names", metavar="NAME…", nargs=-1, required=True)
+@click.argument("names", metavar="NAME…", nargs=-1, required=True, shell_complete=names_of("containers"))
 @common_options("text", "json", "yaml", "docker")
 def container(request: Request, names: tuple[str, ...]) -> int:
     """Show all of a container, as `docker inspect` does and beyond it, from the host itself.

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hostinspect.cli.request import Request, common_options
+from hostinspect.cli.request import Request, common_options, names_of
 
 if TYPE_CHECKING:
     from hostinspect.facts import Gap
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("containers"))
 @click.option("-0", "--null", is_flag=True, help="End each line with a NUL and escape nothing, for xargs -0.")
 @common_options("table", "json", "yaml")
 def diff(request: Request, name: str, null: bool) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hostinspect.cli.measure import measure, size_option
-from hostinspect.cli.request import Request, common_options
+from hostinspect.cli.request import Request, common_options, names_of
 
 if TYPE_CHECKING:
     from hostinspect.questions.inspection import Inspection
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[CONTAINER]...")
+@click.argument("names", nargs=-1, metavar="[CONTAINER]...", shell_complete=names_of("containers"))
 @click.option("--directories", is_flag=True, help="Every directory of overlay2/ once, and whose it is.")
 @click.option("--orphans", is_flag=True, help="Only what belongs to nothing, or may.")
 @size_option

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NO = 1  # the answer is "no": nobody found, something broken
 WRONG_USAGE = 2
 NOT_ENOUGH_SEEN = 3
+
+Family = Literal["containers", "networks", "volumes"]  # whose names may stand on the command line
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -184,6 +186,17 @@ def _may_not_look(path: str) -> bool:
     except (OSError, ValueError):
         return False
     return False
+
+
+def names_of(*families: Family) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """A `shell_complete` for a parameter that takes names of these."""
+
+    def names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        from hostinspect.cli.completion import complete_names
+
+        return complete_names(ctx, param, incomplete, families)
+
+    return names
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hostinspect.cli.measure import measure, size_option
-from hostinspect.cli.request import Request, common_options
+from hostinspect.cli.request import Request, common_options, names_of
 
 if TYPE_CHECKING:
     from hostinspect.questions.sizes import Sizes
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[VOLUME]...")
+@click.argument("names", nargs=-1, metavar="[VOLUME]...", shell_complete=names_of("volumes"))
 @click.option("--dangling", is_flag=True, help="Only those that no container has, running or not.")
 @click.option("--anonymous", is_flag=True, help="Only those whose name the engine made up.")
 @click.option("--driver", metavar="NAME", help="Only those of this driver.")

@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MERMAID := tests/mermaid/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint unit bench docs man clean
@@ -10,14 +11,18 @@ BIN := $(VENV)/bin
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: ## Debian packages (only what is missing), and the virtual environment
+setup: ## Debian packages (only what is missing), the virtual environment, and Mermaid
 	@sh tests/lab/setup.sh
-	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@$(MAKE) --no-print-directory $(VENV)/.installed $(MERMAID)/.installed
 
 $(VENV)/.installed: pyproject.toml requirements-dev.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(MERMAID)/.installed: tests/mermaid/package.json tests/mermaid/package-lock.json
+	npm ci --prefix tests/mermaid --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 demo: setup ## a throwaway Docker host with the demo scenario, and its report (KEEP=1 keeps the host)
@@ -45,5 +50,5 @@ docs: setup ## run every command that the documentation shows, and put in what i
 man: $(VENV)/.installed ## the manual pages, from --help
 	@$(BIN)/python -m hostinspect.cli.man docs/man
 
-clean: ## the virtual environment and what the tools left
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## the virtual environment, Mermaid, and what the tools left
+	rm -rf $(VENV) $(MERMAID) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

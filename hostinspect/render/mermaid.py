@@ -57,8 +57,12 @@ _NOT_PLAIN = re.compile(
     r"|(?<=^)[ ]|[ ](?=$)"
 )
 _EDGE = re.compile(r"^n\d+ -", re.MULTILINE)
-_ICON = re.compile(r"(?<=:)(?=fa-)")
+# What it still finds after it has resolved the entities: icons, line breaks written as `\n`, mathematics, and the
+# characters which its entities are made into meanwhile. An invisible character keeps these apart.
+_FOUND_LATE = re.compile(r"(?<=:)(?=fa-)|(?<=\\)(?=n)|(?<=\$)(?=\$)|(?<=ﬂ)(?=°)|(?<=¶)(?=ß)")
 _WORD_JOINER = "\u2060"  # no width, no break
+_NOT_YAML = re.compile(r"[^A-Za-z0-9 ._:,/()\"\\-]")
+_HTML = re.compile(r"[<>&]")
 
 
 def render_mermaid(topology: Topology, *, verbose: bool = False, show_gaps: bool = True) -> str:
@@ -87,7 +91,8 @@ def exceeds_limits(text: str) -> bool:
 
 def _node(node: Node) -> str:
     before, after = _SHAPES[node.kind]
-    return f'{before}"{"<br/>".join(map(_escaped, node.lines))}"{after}'
+    text = "<br/>".join(map(_escaped, node.lines)) or " "  # an empty one is an error
+    return f'{before}"{text}"{after}'
 
 
 def _edge(edge: Edge, ids: dict[Key, str]) -> str:
@@ -118,11 +123,14 @@ def _edge_styles(edges: Iterable[Edge]) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    text = _ICON.sub(_WORD_JOINER, safe(text))
+    text = _FOUND_LATE.sub(_WORD_JOINER, safe(text))
     return _NOT_PLAIN.sub(lambda match: f"#{ord(match[0])};", text)
 
 
 def _yaml(text: str) -> str:
-    """A double-quoted scalar of YAML 1.2: JSON's, with all that could mean something to Mermaid as `\\uXXXX`."""
-    quoted = json.dumps(safe(text))
-    return re.sub(r"[^A-Za-z0-9 ._:,/()\"\\-]", lambda match: f"\\u{ord(match[0]):04x}", quoted)
+    r"""A double-quoted scalar of YAML 1.2: JSON's, with all that could mean something to Mermaid as `\uXXXX`.
+
+    A title has no entities, and what looks like HTML is taken away from it: that is shown as `safe` shows the like.
+    """
+    text = _FOUND_LATE.sub(_WORD_JOINER, _HTML.sub(lambda match: rf"\x{ord(match[0]):x}", safe(text)))
+    return _NOT_YAML.sub(lambda match: rf"\u{ord(match[0]):04x}", json.dumps(text))

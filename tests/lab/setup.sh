@@ -34,6 +34,9 @@ need jq tool jq
 need debootstrap tool debootstrap
 need procps tool pgrep
 need curl tool curl
+need graphviz tool dot # these three draw what the report writes
+need nodejs tool node
+need npm tool npm
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 need python3-venv "$python" -c 'import ensurepip, venv'
 need bash tool bash

@@ -14,7 +14,7 @@ from hostinspect.facts import Gap
 from hostinspect.render.dot import render_dot, write_dot
 from hostinspect.render.graph import Edge, Graph, Group, Node, graph_of
 from hostinspect.render.mermaid import MAX_EDGES, MAX_TEXT, exceeds_limits, render_mermaid, write_mermaid
-from hostinspect.topology import Container, Topology
+from hostinspect.topology import Container, LinkRef, Topology
 from tests.unit.sample import (
     BRIDGE,
     HOST_NETNS,
@@ -200,8 +200,8 @@ def _on_bridge(**changes: object) -> Topology:
     web = make_container("web", netns=7, endpoints=(replace(endpoint, **changes),))
     links = (
         make_link(HOST_NETNS, 3, "docker0", kind="bridge", addresses=("172.17.0.1",)),
-        make_link(HOST_NETNS, 8, "veth1"),
-        make_link(7, 9, "eth0"),
+        make_link(HOST_NETNS, 8, "veth1", peer=LinkRef(netns=7, ifindex=9, ifname="eth0")),
+        make_link(7, 9, "eth0", peer=LinkRef(netns=HOST_NETNS, ifindex=8, ifname="veth1")),
     )
     topology = make_topology([web], [replace(BRIDGE, containers=(web.id,))])
     bridges = tuple(bridge for bridge in demo().bridges if bridge.name == "docker0")

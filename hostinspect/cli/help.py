@@ -20,9 +20,11 @@ Commands:
   bridges      brctl show: each port, and the container behind it
   links        ip -br link: each interface's other end, and whose it is
   ports        docker ps PORTS: rule, proxy and listening process together
+  nat          iptables -t nat -L: the chains, and whose each rule is
   volumes      docker volume ls, inspect: who uses each, what is mounted
   layers       of what directories each container is made; orphans
   diff         docker diff: what a container changed of its image
+  whois        whose is this interface, address, port, pid, path, id, …
   snapshot     all that can be read, to a file for --from
   schema       the JSON Schema of what a command prints with -o json
   completion   completion for bash, zsh, fish

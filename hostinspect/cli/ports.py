@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hostinspect.cli.request import NothingFoundError, Request, common_options
+from hostinspect.cli.request import NothingFoundError, Request, common_options, names_of
 
 if TYPE_CHECKING:
     from hostinspect.questions.ports import PortFilter
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[NAME|PORT]...")
+@click.argument("words", nargs=-1, metavar="[NAME|PORT]...", shell_complete=names_of("containers"))
 @click.option(
     "--all", "every", is_flag=True, help="Also what else listens on the host, and ports of containers that do not run."
 )

@@ -110,9 +110,9 @@ def port_ranges(dport: str | None) -> list[tuple[int, int]]:
 def _takes(rule: NatRule, proto: str, host_ip: str, port: int) -> bool:
     if not rule.exact or not _asks_for_no_more(rule):
         return False
-    if rule.proto not in (None, proto) or rule.src or rule.out_interface:
+    if rule.proto not in (None, proto) or rule.out_interface:
         return False
-    if rule.in_interface is not None and not rule.in_interface.startswith("!"):
+    if any(only and not only.startswith("!") for only in (rule.src, rule.in_interface)):
         return False
     if rule.dst is not None and without_prefix(rule.dst) != host_ip:
         return False

@@ -98,6 +98,7 @@ class HostPort(Node, frozen=True, kw_only=True):
     container_name: str | None
     container_ip: str | None  # where packets are sent
     container_port: int | None
+    container_port_end: int | None  # the last, where a range is sent to the same ports of the container
     via: tuple[Via, ...]
     rules: tuple[PortRule, ...]
     proxy: PortProxy | None
@@ -361,15 +362,21 @@ class _Reader:
         proxy: Proxy | None,
         via: tuple[Via, ...],
         host_port_end: int | None = None,
+        container_port_end: int | None = None,
     ) -> HostPort:
         """A port of a container, with who listens at its end."""
         self.used_rules.update(map(reference, rules))
         if proxy is not None:
             self.used_proxies.add(proxy.pid)
         addresses = [container_ip] if container_ip else [a for e in container.endpoints for a in (e.ip, e.ip6) if a]
-        answers = who_listens(self.index, container.netns, proto, container_port, addresses)
-        listening = self._listener(answers.address, container_port, answers.pid) if answers else None
-        sockets = [] if listening else self.index.listening.get((container.netns or 0, proto, container_port), [])
+        listening: PortListener | None = None
+        sockets: list[ListeningSocket] = []
+        for port in self._ports_listened_on(container, proto, container_port, container_port_end or container_port):
+            answers = who_listens(self.index, container.netns, proto, port, addresses)
+            if answers is not None:
+                listening, sockets = self._listener(answers.address, port, answers.pid), []
+                break
+            sockets += self.index.listening[container.netns or 0, proto, port]
         if sockets:
             loopback = all(ipaddress.ip_address(socket.address).is_loopback for socket in sockets)
             problems.append("loopback only" if loopback else "other address only")
@@ -386,11 +393,22 @@ class _Reader:
             container=container,
             container_ip=container_ip,
             container_port=container_port,
+            container_port_end=container_port_end,
             via=via,
             rules=rules,
             proxy=proxy,
             listening=listening,
             elsewhere=tuple(self._socket(socket) for socket in sockets),
+        )
+
+    def _ports_listened_on(self, container: Container, proto: str, first: int, last: int) -> list[int]:
+        """Those of a range, of one port as a rule, that there is a socket for in the container's namespace."""
+        if first == last:
+            return [first] if (container.netns or 0, proto, first) in self.index.listening else []
+        return sorted(
+            port
+            for netns, protocol, port in self.index.listening
+            if (netns, protocol) == (container.netns, proto) and first <= port <= last
         )
 
     def _socket(self, socket: ListeningSocket) -> PortListener:
@@ -413,49 +431,33 @@ class _Reader:
 
     def left_over(self) -> Iterator[HostPort]:
         """Rules and proxies that no recorded port has, those of one port together. After `published`."""
-        left: dict[tuple[str, str, int, int, str, int], tuple[list[NatRule], list[Proxy]]]
-        left = defaultdict(lambda: ([], []))
+        left: dict[_Where, tuple[list[NatRule], list[Proxy]]] = defaultdict(lambda: ([], []))
         for rule in self.dnat.rules:
             if rule.exact and reference(rule) not in self.used_rules:
                 for where in _where(rule):
                     left[where][0].append(rule)
         for proxy in self.proxies:
             if proxy.pid not in self.used_proxies:
-                first = proxy.host_port
-                at = (proxy.proto, proxy.host_ip, first, first, proxy.target.address, proxy.target.port)
+                at = _Where(proxy.proto, proxy.host_ip, proxy.host_port, None, *proxy.target[1:], None)
                 left[at][1].append(proxy)
-        for (proto, host_ip, first, last, address, port), (rules, proxies) in left.items():
-            container = self._container_at(address)
-            via: list[Via] = (["dnat"] if rules else []) + (["proxy"] if proxies else [])  # type: ignore[assignment]
-            if container is not None:
-                unmet: list[Status] = [] if not rules or any(map(self.dnat.is_met, rules)) else ["rule not met"]
-                yield self._answered(
-                    container,
-                    [*unmet, "not recorded"],
-                    host_ip=host_ip,
-                    host_port=first,
-                    host_port_end=last if last != first else None,
-                    proto=proto,
-                    container_ip=address,
-                    container_port=port,
-                    rules=rules,
-                    proxy=next(iter(proxies), None),
-                    via=tuple(via),
-                )
-                continue
-            self.used_proxies.update(proxy.pid for proxy in proxies)
-            yield _host_port(
-                self._of_nobody(address, rules, proxies),
-                host_ip=host_ip,
-                host_port=first,
-                host_port_end=last if last != first else None,
-                proto=proto,
-                container_ip=address,
-                container_port=port,
-                via=tuple(via),
-                rules=rules,
-                proxy=next(iter(proxies), None),
-            )
+        for where, (rules, proxies) in left.items():
+            yield self._left_over(where, rules, proxies)
+
+    def _left_over(self, where: _Where, rules: list[NatRule], proxies: list[Proxy]) -> HostPort:
+        self.used_proxies.update(proxy.pid for proxy in proxies)
+        via: list[Via] = []
+        if rules:
+            via.append("dnat")
+        if proxies:
+            via.append("proxy")
+        proxy = next(iter(proxies), None)
+        container = self._container_at(where.container_ip)
+        if container is None:
+            problems = self._of_nobody(where.container_ip, rules, proxies)
+            return _host_port(problems, **where._asdict(), via=tuple(via), rules=rules, proxy=proxy)
+        problems = [] if not rules or any(map(self.dnat.is_met, rules)) else ["rule not met"]
+        problems.append("not recorded")
+        return self._answered(container, problems, **where._asdict(), via=tuple(via), rules=rules, proxy=proxy)
 
     def _of_nobody(self, address: str, rules: list[NatRule], proxies: list[Proxy]) -> list[Status]:
         """What a rule or proxy is that leads to no container's address."""
@@ -539,14 +541,31 @@ def _is_dual_stack(socket: ListeningSocket) -> bool:
     return socket.address == "::" and not socket.v6only
 
 
-def _where(rule: NatRule) -> Iterator[tuple[str, str, int, int, str, int]]:
-    """Protocol, host address, ports, and target address and port of a DNAT rule; nothing where it does not say one."""
+class _Where(NamedTuple):
+    """The host's end and the other one, of a rule or proxy; the names are `HostPort`'s."""
+
+    proto: str
+    host_ip: str
+    host_port: int
+    host_port_end: int | None
+    container_ip: str
+    container_port: int
+    container_port_end: int | None
+
+
+def _where(rule: NatRule) -> Iterator[_Where]:
+    """What a DNAT rule says of ports, one for each or each range; nothing where it does not say one address."""
     address, port = split_address(rule.to or "")
     if not rule.proto or not address or "-" in address:
         return
-    host_ip = ANY[":" in address] if rule.dst is None or rule.dst.startswith("!") else without_prefix(rule.dst)
+    every = rule.dst is None or rule.dst.startswith("!")
+    host_ip = ANY[":" in address] if every else without_prefix(rule.dst or "")
     for first, last in port_ranges(rule.dport):
-        yield rule.proto, host_ip, first, last, address, int(port) if port.isdecimal() else first
+        end = last if last != first else None
+        if port.isdecimal():
+            yield _Where(rule.proto, host_ip, first, end, address, int(port), None)
+        else:
+            yield _Where(rule.proto, host_ip, first, end, address, first, end)
 
 
 def _host_port(
@@ -560,6 +579,7 @@ def _host_port(
     container: Container | None = None,
     container_ip: str | None = None,
     container_port: int | None = None,
+    container_port_end: int | None = None,
     via: tuple[Via, ...] = (),
     rules: Iterable[NatRule] = (),
     proxy: Proxy | None = None,
@@ -579,6 +599,7 @@ def _host_port(
         container_name=container.name if container else None,
         container_ip=container_ip,
         container_port=container_port,
+        container_port_end=container_port_end,
         via=via,
         rules=tuple(
             PortRule(

@@ -17,9 +17,11 @@ ANSWERS = {  # command: module and class, loaded when asked for
     "bridges": ("hostinspect.questions.bridges", "Bridges"),
     "links": ("hostinspect.questions.links", "Links"),
     "ports": ("hostinspect.questions.ports", "Ports"),
+    "nat": ("hostinspect.questions.nat", "Nat"),
     "volumes": ("hostinspect.questions.volumes", "Volumes"),
     "layers": ("hostinspect.questions.layers", "Layers"),
     "diff": ("hostinspect.questions.diff", "Diff"),
+    "whois": ("hostinspect.questions.whois.answer", "Whois"),
 }
 
 

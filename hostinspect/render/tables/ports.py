@@ -11,6 +11,7 @@ from hostinspect.render.ports import describe_process, describe_socket, number_r
 from hostinspect.render.table import Column
 from hostinspect.render.view import short_id
 
+_FEW = 4  # pids that are named
 _ANY = ("0.0.0.0", "::", None)
 _STYLES: dict[Status, Style] = {
     "ok": "",
@@ -104,7 +105,7 @@ def port_columns(
         Column("CONTAINER", _container, sort=lambda row: row.first.container_name),
         Column("TO", _target),
         Column("RULE", lambda row: [*_rules(row, backend=several_backends or verbose)]),
-        Column("PROXY", lambda row: [str(port.proxy.pid) for port in row.entries if port.proxy]),
+        Column("PROXY", lambda row: _proxies(row, every=verbose)),
         Column("LISTENS", lambda row: _listens(row, "no process" if all_seen else "a process not seen")),
         Column("STATUS", _status, sort=lambda row: row.first.status),
         Column("HOST IP", lambda row: [*dict.fromkeys(port.host_ip or "*" for port in row.entries)], shown=False),
@@ -138,7 +139,7 @@ def _target(row: PortRow) -> str | None:
     first, last = row.first, row.members[-1][0]
     if first.container_port is None or last.container_port is None:
         return None
-    number = number_range(first.container_port, last.container_port)
+    number = number_range(first.container_port, last.container_port_end or last.container_port)
     if first.container_ip is None:
         return number
     return f"[{first.container_ip}]:{number}" if ":" in first.container_ip else f"{first.container_ip}:{number}"
@@ -157,6 +158,12 @@ def _rules(row: PortRow, *, backend: bool) -> Iterator[str]:
         yield f"{chain} {number_ranges(positions)}{led}"
 
 
+def _proxies(row: PortRow, *, every: bool) -> str:
+    """The pids of the docker-proxies, or how many there are."""
+    pids = [str(port.proxy.pid) for port in row.entries if port.proxy]
+    return ", ".join(pids) if every or len(pids) <= _FEW else f"{len(pids)} of them"
+
+
 def _listens(row: PortRow, nobody: str) -> str | None:
     first, last = row.first, row.members[-1][0]
     listeners = (first.listening,) if first.listening else first.elsewhere
@@ -164,11 +171,11 @@ def _listens(row: PortRow, nobody: str) -> str | None:
 
 
 def _listener(first: HostPort, last: HostPort, listener: PortListener, nobody: str) -> str:
-    """`httpd (357) on *:80`, and in whose container where that is another one's; `nobody` without a process."""
+    """`httpd (357) *:80`, and in whose container where that is another one's; `nobody` without a process."""
     port = number_range(listener.port, listener.port + (last.host_port or 0) - (first.host_port or 0))
     of = f" of {listener.container_name}" if listener.container not in (None, first.container) else ""
     who = nobody if listener.pid is None else describe_process(listener.comm, listener.pid)
-    return f"{who}{of} on {describe_socket(listener.address, port)}"
+    return f"{who}{of} {describe_socket(listener.address, port)}"
 
 
 def _status(row: PortRow) -> Item:

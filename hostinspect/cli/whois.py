@@ -1,0 +1,71 @@
+"""`hostinspect whois`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from hostinspect.cli.request import NO, Request, common_options, names_of
+
+if TYPE_CHECKING:
+    from hostinspect.render.screen import Screen
+
+
+@click.command()
+@click.argument(
+    "keys", metavar="KEY...", nargs=-1, required=True, shell_complete=names_of("containers", "networks", "volumes")
+)
+@common_options("text", "json", "yaml")
+def whois(request: Request, keys: tuple[str, ...]) -> int:
+    """Tell what each KEY is, whose it is, and why: the chain from the key to the container, network or volume.
+
+    A KEY is any token in hand: an interface, ifindex, address, MAC, port, pid, namespace, id, name, cgroup, device,
+    rule, or a path however deep. `-` reads keys from standard input, one a line. A path is taken by its text: no file
+    is looked at and no link followed. Exit status 1: one of the keys is nothing here.
+
+    \b
+    Examples:
+      hostinspect whois veth13d6de4
+      hostinspect whois 172.17.0.5:80 8080/udp 02:42:ac:11:00:05
+      hostinspect whois /var/lib/docker/overlay2/0d3f5044b5a8/diff/etc/x
+      hostinspect whois -o json 4711 | jq -r '.keys[].matches[].owner.name'
+    """
+    from hostinspect.questions.whois import looks_like_layer
+    from hostinspect.questions.whois import whois as ask
+
+    asked = [*_expanded(keys)]
+    if not asked:
+        raise click.UsageError("No key on standard input.")
+    inspection = request.inspect(image_layers=any(map(looks_like_layer, asked)))
+    answer = ask(inspection, asked, cwd=None if request.snapshot else _cwd())
+    unknown = any(not found.matches for found in answer.keys)
+    # Of a key that is not found where not all was seen, nothing is known: that is 3, which the gaps make of 0.
+    unseen = any(not gap.minor for gap in answer.gaps)
+
+    def draw(screen: Screen) -> str:
+        from hostinspect.render.whois import render_whois
+
+        return render_whois(answer, screen, verbose=request.verbose)
+
+    return request.reply(answer, draw, code=NO if unknown and not unseen else 0)
+
+
+def _expanded(keys: tuple[str, ...]) -> list[str]:
+    found: list[str] = []
+    for key in keys:
+        if key == "-":
+            found += [os.fsdecode(line.rstrip(b"\n")) for line in sys.stdin.buffer if line.strip()]
+        else:
+            found.append(key)
+    return found
+
+
+def _cwd() -> str | None:
+    """Where a relative path starts; None in a directory that is gone."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return None

@@ -1,0 +1,572 @@
+"""The look-ups that all lookers share, and the chains that lead from a thing to whose it is."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from hostinspect import facts
+from hostinspect.correlate.index import normal_run_path
+from hostinspect.correlate.ports import Proxy, parse_proxy, split_address
+from hostinspect.questions.inspection import Inspection
+from hostinspect.questions.whois.answer import Match, Reason, Ref
+from hostinspect.questions.whois.key import canonical
+from hostinspect.topology import Container, Endpoint, Link, NatRule, Network, NetworkNamespace, PublishedPort, Volume
+
+HOST = Ref(kind="host", id="host")
+_SHORT = 12  # as docker shortens an id
+
+
+class Chain(NamedTuple):
+    """Whose a thing is, and why: what a `Match` has beside the key itself."""
+
+    reasons: tuple[Reason, ...] = ()
+    owner: Ref | None = None
+    leftover: bool = False
+    formerly: Ref | None = None
+    containers: tuple[str, ...] = ()
+    network: str | None = None
+    volume: str | None = None
+
+    def after(self, *reasons: Reason | str | None) -> Chain:
+        """The same with these reasons in front."""
+        return self._replace(reasons=(*_reasons(reasons), *self.reasons))
+
+    def then(self, *reasons: Reason | str | None) -> Chain:
+        """The same with these reasons behind."""
+        return self._replace(reasons=(*self.reasons, *_reasons(reasons)))
+
+    def match(self, kind: str, summary: str, subject: Ref) -> Match:
+        """The match that this chain is of."""
+        return Match(
+            kind=kind,
+            summary=summary,
+            subject=subject,
+            owner=self.owner,
+            leftover=self.leftover,
+            formerly=self.formerly,
+            containers=self.containers,
+            network=self.network,
+            volume=self.volume,
+            reasons=self.reasons,
+        )
+
+
+def _reasons(given: Iterable[Reason | str | None]) -> Iterator[Reason]:
+    for reason in given:
+        if reason:
+            yield Reason(text=reason) if isinstance(reason, str) else reason
+
+
+class Place(NamedTuple):
+    """An interface of a container that is an endpoint of a network."""
+
+    container: Container
+    endpoint: Endpoint
+
+
+def short(id_: str) -> str:
+    """An id as docker shortens it."""
+    return id_.removeprefix("sha256:")[:_SHORT]
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Names with commas; of more than `most` the first, and how many more there are."""
+    every = [*names]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
+
+
+def socket_address(ip: str, port: int) -> str:
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+class Known:
+    """One inspection, looked up by what keys are made of."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        self.facts = inspection.facts
+        self.topology = inspection.topology
+        self.index = inspection.index
+        self.host_netns = inspection.facts.host.netns
+
+    # --- what there is ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def containers(self) -> dict[str, Container]:
+        return {container.id: container for container in self.topology.containers}
+
+    @cached_property
+    def networks(self) -> dict[str, Network]:
+        return {network.id: network for network in self.topology.networks}
+
+    @cached_property
+    def volumes(self) -> dict[str, Volume]:
+        return {volume.name: volume for volume in self.topology.volumes}
+
+    @cached_property
+    def links(self) -> dict[tuple[int, int], Link]:
+        return {(link.netns, link.ifindex): link for link in self.topology.links}
+
+    @cached_property
+    def image_names(self) -> dict[str, tuple[str, ...]]:
+        return {image.id: image.names for image in self.facts.images}
+
+    @cached_property
+    def places(self) -> dict[tuple[int, str], Place]:
+        """The endpoints of containers by (namespace, interface)."""
+        return {
+            (container.netns, endpoint.interface): Place(container, endpoint)
+            for container in self.topology.containers
+            for endpoint in container.endpoints
+            if container.netns is not None and endpoint.interface is not None
+        }
+
+    @cached_property
+    def places_by_endpoint(self) -> dict[str, Place]:
+        """The same, and those of containers that do not run, by the endpoint's id."""
+        return {
+            endpoint.endpoint_id: Place(container, endpoint)
+            for container in self.topology.containers
+            for endpoint in container.endpoints
+            if endpoint.endpoint_id
+        }
+
+    @cached_property
+    def addresses(self) -> dict[str, list[facts.Address]]:
+        """Who has an address now, by its one spelling; the host first."""
+        found: dict[str, list[facts.Address]] = defaultdict(list)
+        for address in self.facts.addresses:
+            found[canonical(address.address) or address.address].append(address)
+        for having in found.values():
+            having.sort(key=lambda address: (address.netns != self.host_netns, address.netns, address.ifindex))
+        return dict(found)
+
+    @cached_property
+    def proxies(self) -> dict[int, Proxy]:
+        """Every docker-proxy of the host, by pid."""
+        found = {}
+        for process in self.facts.processes:
+            if process.comm == "docker-proxy" and process.cmdline and self.index.container_of(process) is None:
+                proxy = parse_proxy(process.pid, process.cmdline)
+                if proxy is not None:
+                    found[process.pid] = proxy
+        return found
+
+    @cached_property
+    def host_rules(self) -> dict[tuple[str, str, str, str, int], NatRule]:
+        """NAT rules of the host, by where they stand."""
+        return {
+            (rule.family, rule.backend, rule.table, rule.chain, rule.position): rule
+            for rule in self.topology.nat_rules
+            if rule.netns == self.host_netns
+        }
+
+    @cached_property
+    def subnets(self) -> list[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, Network]]:
+        """The subnets of all networks, the narrowest first."""
+        found = []
+        for network in self.topology.networks:
+            for pool in network.subnets:
+                try:
+                    found.append((ipaddress.ip_network(pool.subnet, strict=False), network))
+                except ValueError:
+                    continue
+        return sorted(found, key=lambda item: -item[0].prefixlen)
+
+    def networks_of(self, ip: str) -> list[Network]:
+        """The networks in whose subnets an address is; those with the narrowest subnet alone."""
+        address = ipaddress.ip_address(ip)
+        around = [(pool, network) for pool, network in self.subnets if address in pool]
+        return [network for pool, network in around if pool.prefixlen == around[0][0].prefixlen]
+
+    def sees(self, *collectors: str) -> bool:
+        """Whether these families have no grave gap: only then is what was not found not there."""
+        return not any(gap.collector in collectors and not gap.minor for gap in self.topology.gaps)
+
+    # --- what they are called -----------------------------------------------------------------------------------
+
+    def container_ref(self, id_: str) -> Ref:
+        container = self.containers.get(id_)
+        return Ref(kind="container", id=id_, name=container.name if container else None)
+
+    def network_ref(self, id_: str) -> Ref:
+        network = self.networks.get(id_)
+        return Ref(kind="network", id=id_, name=network.name if network else None)
+
+    def link_ref(self, link: Link) -> Ref:
+        return Ref(kind="link", id=f"{link.netns}/{link.ifindex}", name=link.ifname)
+
+    def container_name(self, id_: str) -> str:
+        container = self.containers.get(id_)
+        return container.name if container else short(id_)
+
+    def network_name(self, id_: str | None) -> str:
+        network = self.networks.get(id_ or "")
+        return (network.name if network else None) or short(id_ or "?")
+
+    def process_name(self, pid: int) -> str:
+        """`pid 529 (httpd)`."""
+        process = self.index.processes.get(pid)
+        return f"pid {pid} ({process.comm})" if process else f"pid {pid}"
+
+    # --- chains -------------------------------------------------------------------------------------------------
+
+    def container(self, id_: str) -> Chain:
+        """The end of a chain that leads to a container, by whatever was said before."""
+        container = self.containers.get(id_)
+        if container is None:
+            return self.gone(id_)
+        image = f", image {container.image}" if container.image else ""
+        if container.pid is not None:
+            state = f"{container.state} as {self.process_name(container.pid)}"
+        else:
+            state = f"{container.state}: no process of it runs"
+        text = f"{container.name} is container {short(id_)}{image}, {state}"
+        ref = self.container_ref(id_)
+        return Chain((Reason(text=text, about=ref),), owner=ref, containers=(id_,))
+
+    def gone(self, id_: str) -> Chain:
+        """The end of a chain that leads to a container which no engine has a record of."""
+        ref = Ref(kind="container", id=id_)
+        if not self.sees("engines", "containers"):
+            text = f"container {short(id_)} is not among those whose records could be read"
+            return Chain((Reason(text=text, about=ref),), containers=(id_,))
+        text = f"no engine here has a container {short(id_)} any more"
+        return Chain((Reason(text=text, about=ref),), leftover=True, formerly=ref, containers=(id_,))
+
+    def network(self, id_: str) -> Chain:
+        """The end of a chain that leads to a network."""
+        network = self.networks.get(id_)
+        ref = self.network_ref(id_)
+        if network is None:
+            if not self.sees("engines", "networks"):
+                return Chain((Reason(text=f"network {short(id_)} is not among those that could be read", about=ref),))
+            text = f"no engine here has a network {short(id_)} any more"
+            return Chain((Reason(text=text, about=ref),), leftover=True, formerly=ref, network=id_)
+        driver = f", driver {network.driver}" if network.driver else ""
+        subnets = "".join(f", {pool.subnet}" for pool in network.subnets)
+        members = listed(map(self.container_name, network.containers)) or "nobody"
+        text = f"{network.name or short(id_)} is network {short(id_)}{driver}{subnets}; on it: {members}"
+        return Chain((Reason(text=text, about=ref),), owner=ref, containers=network.containers, network=id_)
+
+    def volume(self, name: str) -> Chain:
+        """The end of a chain that leads to a volume and to who uses it."""
+        volume = self.volumes.get(name)
+        ref = Ref(kind="volume", id=name, name=name)
+        if volume is None:
+            if not self.sees("engines", "volumes"):
+                text = f"volume {name} is not among those that could be read"
+                return Chain((Reason(text=text, about=ref),), volume=name)
+            text = f"no engine here has a volume {name} any more"
+            return Chain((Reason(text=text, about=ref),), leftover=True, formerly=ref, volume=name)
+        text = f"{short(name)} is an anonymous volume" if volume.anonymous else f"{name} is a volume"
+        reasons = [Reason(text=f"{text} of driver {volume.driver}", about=ref)]
+        for user in volume.used_by:
+            text = f"{self.container_name(user.container)} has it at {user.destination}, {'rw' if user.rw else 'ro'}"
+            reasons.append(
+                Reason(text=text + self._not_running(user.container), about=self.container_ref(user.container))
+            )
+        if not volume.used_by:
+            reasons.append(Reason(text="no container uses it"))
+        users = tuple(dict.fromkeys(user.container for user in volume.used_by))
+        return Chain(tuple(reasons), owner=ref, containers=users, volume=name)
+
+    def _not_running(self, id_: str) -> str:
+        container = self.containers.get(id_)
+        return "" if container is None or container.pid is not None else f" ({container.state})"
+
+    def evidence(self, container: Container) -> str | None:
+        """Why a running container's main process is its own."""
+        process = self.index.processes.get(container.pid or 0)
+        if process is None:
+            return None
+        path = next((path for path in process.cgroups if container.id in path), None)
+        if path is not None:
+            return f"{self.process_name(process.pid)} is in cgroup {path}"
+        return f"{self.process_name(process.pid)} has the container's upper directory as its root"
+
+    def namespace_owner(self, inode: int | None) -> str | None:
+        """The container whose network namespace it is: of those in it the one that did not join another's."""
+        described = self.namespaces.get(inode or 0)
+        if described is None or described.host or not described.containers:
+            return None
+        for id_ in described.containers:
+            if self.containers[id_].shares_netns_with is None:
+                return id_
+        return self.containers[described.containers[0]].shares_netns_with or described.containers[0]
+
+    @cached_property
+    def namespaces(self) -> dict[int, NetworkNamespace]:
+        return {namespace.inode: namespace for namespace in self.topology.netns}
+
+    def namespace(self, inode: int) -> Chain:
+        """Whose a network namespace is."""
+        described = self.namespaces.get(inode)
+        if described is None:
+            return Chain((Reason(text=f"namespace {inode} was not found from any process or mount"),))
+        ref = Ref(kind="netns", id=str(inode), name=described.paths[0] if described.paths else None)
+        if described.host:
+            return Chain((Reason(text=f"namespace {inode} is the host's own", about=ref),), owner=HOST)
+        owner = self.namespace_owner(inode)
+        if owner is not None:
+            return self._container_namespace(inode, owner, ref)
+        if described.network is not None:
+            purpose = {
+                "overlay": "the hidden one of its network",
+                "load-balancer": "the load balancer's of its network",
+            }
+            text = f"namespace {inode} is {purpose.get(described.role, 'the ingress one of its network')}"
+            return self.network(described.network).after(Reason(text=text, about=ref))
+        pinned = f", pinned by {listed(described.paths)}" if described.paths else ""
+        if described.role in ("overlay", "ingress", "load-balancer"):
+            text = f"namespace {inode} is a swarm's, {described.role}{pinned}; its network is not known here"
+            return Chain((Reason(text=text, about=ref),))
+        sandbox = self._sandbox_of(described.paths)
+        if sandbox is not None and not described.pids:
+            return self._left_sandbox(inode, ref, pinned, sandbox)
+        if described.pids:
+            who = listed(map(self.process_name, described.pids), 4)
+            text = f"namespace {inode} is no container's; in it: {who}{pinned}"
+            return Chain((Reason(text=text, about=ref),), owner=HOST if self.sees("containers", "engines") else None)
+        text = f"namespace {inode} has no process in it{pinned}"
+        if any(path.startswith("/run/docker/netns/") for path in map(normal_run_path, described.paths)):
+            leftover = self.sees("containers", "engines", "processes", "networks")
+            text += "; no record says whose it was"
+            return Chain((Reason(text=text, about=ref),), leftover=leftover)
+        return Chain((Reason(text=text, about=ref),), owner=HOST if described.paths else None)
+
+    def _container_namespace(self, inode: int, owner: str, ref: Ref) -> Chain:
+        described = self.namespaces[inode]
+        container = self.containers.get(owner)
+        evidence = self.evidence(container) if container and container.netns == inode else None
+        text = f"namespace {inode} is {self.container_name(owner)}'s" + (f": {evidence}" if evidence else "")
+        sharers = [id_ for id_ in described.containers if id_ != owner]
+        shared = f"{listed(map(self.container_name, sharers))} shares it" if sharers else None
+        chain = self.container(owner).after(Reason(text=text, about=ref), shared)
+        return chain._replace(containers=(owner, *sharers))
+
+    def _sandbox_of(self, paths: Iterable[str]) -> tuple[str, str] | None:
+        """The sandbox and container that a record names for one of the paths that pin a namespace."""
+        for path in map(normal_run_path, paths):
+            if not path.startswith("/run/docker/netns/"):
+                continue
+            record = self.index.sandboxes_by_key.get(path.rpartition("/")[2])
+            if record is not None:
+                return record.id, record.container_id
+            for container in self.facts.containers:
+                if container.sandbox_key and normal_run_path(container.sandbox_key) == path:
+                    return container.sandbox_id or "?", container.id
+        return None
+
+    def _left_sandbox(self, inode: int, ref: Ref, pinned: str, sandbox: tuple[str, str]) -> Chain:
+        """A container's namespace without a process: of one that does not run or is gone."""
+        sandbox_id, container_id = sandbox
+        chain = self.container(container_id)
+        said = (
+            f"namespace {inode} has no process in it{pinned}",
+            f"that is sandbox {short(sandbox_id)}, recorded for container {short(container_id)}",
+        )
+        leftover = self.sees("processes", "containers")
+        former = chain.owner or chain.formerly
+        return chain._replace(leftover=leftover, formerly=former).after(Reason(text=said[0], about=ref), said[1])
+
+    # --- endpoints ----------------------------------------------------------------------------------------------
+
+    def endpoint(self, id_: str) -> Chain:
+        """Whose an endpoint is: a container's by its record or its sandbox, or a network's own."""
+        ref = Ref(kind="endpoint", id=id_)
+        place = self.places_by_endpoint.get(id_)
+        record = self.index.endpoint_records.get(id_)
+        if place is not None:
+            container, endpoint = place
+            at = " ".join(filter(None, (endpoint.interface, endpoint.ip, endpoint.ip6)))
+            text = f"endpoint {short(id_)} is {container.name}'s on network {self.network_name(endpoint.network_id)}"
+            chain = self.container(container.id).after(Reason(text=text + (f": {at}" if at else ""), about=ref))
+            return chain._replace(network=endpoint.network_id)
+        if record is None:
+            return Chain((Reason(text=f"no record of endpoint {short(id_)} is left", about=ref),))
+        at = " ".join(filter(None, (record.address, record.address6, record.mac)))
+        text = (
+            f"endpoint {short(id_)} is recorded on network {self.network_name(record.network_id)}: {at or 'no address'}"
+        )
+        reason = Reason(text=text, about=ref)
+        sandbox = self.index.sandboxes.get(record.sandbox_id or "")
+        if sandbox is None:
+            name = f" as {record.name}" if record.name else ""
+            return self._unowned_endpoint(record, reason, f"it was made{name}, and no sandbox has it now")
+        said = f"it is in sandbox {short(sandbox.id)}, recorded for {_sandbox_owner(sandbox.container_id)}"
+        if sandbox.container_id in self.containers:
+            chain = self.container(sandbox.container_id).after(reason, said)
+            return chain._replace(network=record.network_id)
+        if sandbox.container_id.startswith("lb-") or sandbox.container_id == "ingress-sbox":
+            return self.network(record.network_id).after(reason, said)
+        return self.gone(sandbox.container_id).after(reason, said)._replace(network=record.network_id)
+
+    def _unowned_endpoint(self, record: facts.EndpointRecord, reason: Reason, said: str) -> Chain:
+        """One without a sandbox: a load balancer's of the swarm, or of a container that is gone."""
+        by_name = next((c for c in self.topology.containers if c.name == record.name), None)
+        if record.name and (record.name.endswith("-endpoint") or record.name.startswith("lb-")):
+            return self.network(record.network_id).after(reason, said)
+        if by_name is not None:
+            chain = self.container(by_name.id).after(reason, said)
+            stale = self.sees("containers", "engines") and by_name.pid is not None
+            return chain._replace(network=record.network_id, leftover=stale, formerly=chain.owner if stale else None)
+        leftover = self.sees("containers", "engines", "networks")
+        former = Ref(kind="container", id=record.name, name=record.name) if record.name else None
+        return Chain((reason, Reason(text=said)), None, leftover, former, network=record.network_id)
+
+    def endpoints_at(self, *, ip: str | None = None, mac: str | None = None) -> list[facts.EndpointRecord]:
+        """The endpoints that libnetwork recorded with an address."""
+        return [
+            record
+            for record in self.facts.endpoints
+            if (ip is not None and ip in (canonical(record.address or ""), canonical(record.address6 or "")))
+            or (mac is not None and record.mac == mac)
+        ]
+
+    # --- addresses ----------------------------------------------------------------------------------------------
+
+    def having(self, ip: str) -> list[tuple[facts.Address, Link]]:
+        """The interfaces that have an address now."""
+        found = []
+        for address in self.addresses.get(ip, ()):
+            link = self.links.get((address.netns, address.ifindex))
+            if link is not None:
+                found.append((address, link))
+        return found
+
+    def target(self, ip: str, port: int | None = None, proto: str | None = None) -> Chain:
+        """Whose the address is that a rule or a proxy of the host leads to, and who listens there."""
+        for _, link in self.having(ip):
+            place = self.places.get((link.netns, link.ifname))
+            owner = self.namespace_owner(link.netns)
+            if owner is None and link.netns != self.host_netns:
+                continue
+            on = f" on network {self.network_name(place.endpoint.network_id)}" if place else ""
+            whose = f"of {self.container_name(owner)}" if owner else "of the host"
+            text = Reason(text=f"{ip} is {link.ifname} {whose}{on}", about=self.link_ref(link))
+            listening = self.listening(link.netns, ip, port, proto) if port is not None else None
+            chain = self.container(owner) if owner else Chain(owner=HOST)
+            return chain.after(text, listening)._replace(network=place.endpoint.network_id if place else None)
+        return self.nobody(ip)
+
+    def nobody(self, ip: str) -> Chain:
+        """An address that a rule, a proxy or a record names and no interface has."""
+        reasons = [f"no interface has {ip} now" if self.sees("namespaces") else f"no interface that was seen has {ip}"]
+        around = self.networks_of(ip)
+        reasons += [f"it is in the subnet of network {network.name or short(network.id)}" for network in around]
+        certain = self.sees("namespaces", "processes")
+        network = around[0].id if len(around) == 1 else None
+        chain = Chain(leftover=certain, network=network)
+        for record in self.endpoints_at(ip=ip):
+            was = self.endpoint(record.id)
+            chain = was._replace(leftover=certain, formerly=was.formerly or was.owner, owner=None, network=network)
+            break
+        else:
+            recorded = [
+                container
+                for container in self.facts.containers
+                if any(ip in (e.ip, e.ip6) for e in container.endpoints)
+            ]
+            if recorded:
+                chain = self.container(recorded[0].id)
+                chain = chain._replace(leftover=certain, formerly=chain.owner, owner=None, network=network)
+                chain = chain.after(f"{recorded[0].name}'s record has it")
+        return chain.after(*reasons)
+
+    def listening(self, netns: int, ip: str, port: int, proto: str | None = None) -> str:
+        """Who listens on a port at an address of a namespace, in words."""
+        sockets = [
+            socket
+            for kind in ((proto,) if proto else ("tcp", "udp", "sctp"))
+            for socket in self.index.listening.get((netns, kind, port), ())
+        ]
+        there = [s for s in sockets if s.address in (ip, "0.0.0.0", "::") and (s.address == ip or _fits(s, ip))]
+        where = socket_address(ip, port)
+        if there:
+            return f"{self.holder(there[0])} listens on {socket_address(there[0].address, port)}/{there[0].proto}"
+        if not self.sees("sockets", "namespaces"):
+            return f"who listens on {where} could not be seen"
+        if sockets:
+            other = f"{self.holder(sockets[0])} listens on {socket_address(sockets[0].address, port)} only"
+            return f"nothing listens on {where}: {other}"
+        return f"nothing listens on {where}"
+
+    def holder(self, socket: facts.ListeningSocket) -> str:
+        """The process that has a socket open, in words."""
+        pids = self.index.holders.get(socket.inode, [])
+        process = self.index.processes.get(pids[0]) if pids else None
+        return f"{process.comm}, pid {process.pid}," if process else "a process that could not be seen"
+
+    # --- rules and proxies --------------------------------------------------------------------------------------
+
+    def rules_of(self, port: PublishedPort) -> Iterator[NatRule]:
+        """The rules of a published port."""
+        for ref in port.rules:
+            rule = self.host_rules.get((ref.family, ref.backend, ref.table, ref.chain, ref.position))
+            if rule is not None:
+                yield rule
+
+    def rules_to(self, ip: str, port: int | None = None) -> list[NatRule]:
+        """The DNAT rules of the host that lead to an address, or to that port of it."""
+        found = []
+        for rule in self.host_rules.values():
+            if rule.to is None or not rule.exact:
+                continue
+            address, to_port = split_address(rule.to)
+            if canonical(address) == ip and (port is None or to_port == "" or covers(to_port, port)):
+                found.append(rule)
+        return found
+
+    def proxies_to(self, ip: str, port: int | None = None) -> list[Proxy]:
+        """The docker-proxies that lead to an address, or to that port of it."""
+        return [
+            proxy
+            for proxy in self.proxies.values()
+            if canonical(proxy.target.address) == ip and (port is None or proxy.target.port == port)
+        ]
+
+    def rule_reason(self, rule: NatRule) -> Reason:
+        """A rule in words: where it stands, what it takes, where it sends that, how often."""
+        to = f" → {rule.to}" if rule.to else f" {rule.verdict}" if rule.verdict else ""
+        taken = " ".join(filter(None, (rule.proto, f"to {rule.dst}" if rule.dst else None, rule.dport)))
+        packets = "" if rule.packets is None else f", {rule.packets} packet{'' if rule.packets == 1 else 's'}"
+        family = " (IPv6)" if rule.family == "ipv6" else ""
+        text = f"{rule.table} {rule.chain} rule {rule.position}{family}: {taken or 'all'}{to}{packets}"
+        return Reason(text=text, about=rule_ref(rule))
+
+    def proxy_reason(self, proxy: Proxy) -> Reason:
+        at = socket_address(proxy.host_ip, proxy.host_port)
+        to = socket_address(proxy.target.address, proxy.target.port)
+        text = f"docker-proxy, pid {proxy.pid}: {proxy.proto} {at} → {to}"
+        return Reason(text=text, about=Ref(kind="process", id=str(proxy.pid), name="docker-proxy"))
+
+
+def rule_ref(rule: NatRule | facts.Rule) -> Ref:
+    place = (rule.family, rule.backend, rule.table, rule.chain, str(rule.position))
+    return Ref(kind="rule", id="/".join(place), name=rule.text)
+
+
+def covers(ports: str, port: int) -> bool:
+    """Whether `80` or `8000:8010` or `8000-8010` has a port in it."""
+    first, _, last = ports.replace("-", ":").partition(":")
+    if not first.isdecimal() or (last and not last.isdecimal()):
+        return False
+    return int(first) <= port <= int(last or first)
+
+
+def _fits(socket: facts.ListeningSocket, ip: str) -> bool:
+    """Whether a socket on every address takes what comes for `ip`."""
+    if socket.address == "0.0.0.0":
+        return ":" not in ip
+    return ":" in ip or not socket.v6only
+
+
+def _sandbox_owner(container_id: str) -> str:
+    if container_id.startswith("lb-") or container_id == "ingress-sbox":
+        return f"the swarm ({container_id})"
+    return f"container {short(container_id)}"

@@ -1,0 +1,96 @@
+"""Names: of containers, networks, volumes, images, hosts; in DNS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hostinspect.questions.whois.answer import Match, Ref
+from hostinspect.questions.whois.images import Images
+from hostinspect.questions.whois.key import Key
+from hostinspect.questions.whois.known import HOST, Chain, Known
+
+
+def by_name(known: Known, key: Key) -> Iterator[Match]:
+    """What a container (`web1`, `/web1`), a network, a volume or an image (`nginx`, `nginx:1`) is called."""
+    word = key.word
+    for container in known.topology.containers:
+        if word.removeprefix("/") == container.name:
+            chain = known.container(container.id).then(*_places(known, container.id))
+            yield chain.match("container name", f"container {container.name}", known.container_ref(container.id))
+    for network in known.topology.networks:
+        if word == network.name:
+            chain = known.network(network.id)
+            if network.bridge:
+                chain = chain.then(f"its bridge is {network.bridge}")
+            yield chain.match("network name", f"network {network.name}", known.network_ref(network.id))
+    if word in known.volumes:
+        volume = known.volumes[word]
+        chain = known.volume(word).then(f"it is at {volume.mountpoint}" if volume.mountpoint else None)
+        yield chain.match("volume name", f"volume {word}", Ref(kind="volume", id=word, name=word))
+    yield from _images(known, word)
+
+
+def by_host_name(known: Known, key: Key) -> Iterator[Match]:
+    """What a container calls itself, or is called in the embedded DNS: its name, an alias, `NAME.NETWORK`."""
+    name = key.word.rstrip(".").lower()
+    if not name:
+        return
+    if name == known.facts.host.hostname.lower():
+        yield Chain(owner=HOST).match("hostname", "the name of the host itself", HOST)
+    for container in known.topology.containers:
+        called = []
+        network = None
+        for endpoint in container.endpoints:
+            answers = {alias.lower() for alias in (*endpoint.aliases, *endpoint.dns_names)}
+            on = (endpoint.network or "").lower()
+            if name in answers or (
+                name.removesuffix(f".{on}") in (answers | {container.name.lower()}) and name.endswith(f".{on}")
+            ):
+                network = endpoint.network_id
+                at = endpoint.ip or endpoint.ip6
+                called.append(f"on network {endpoint.network} it answers to {name}" + (f", at {at}" if at else ""))
+        if called and name != container.name.lower():
+            chain = known.container(container.id).after(*called)._replace(network=network)
+            yield chain.match("dns name", f"a name of container {container.name}", known.container_ref(container.id))
+        elif (container.hostname or "").lower() == name and name != container.name.lower():
+            chain = known.container(container.id).after(f"{container.name}'s hostname is {container.hostname}")
+            yield chain.match(
+                "hostname", f"the hostname of container {container.name}", known.container_ref(container.id)
+            )
+
+
+def _places(known: Known, id_: str) -> Iterator[str]:
+    for endpoint in known.containers[id_].endpoints:
+        at = " ".join(filter(None, (endpoint.ip, endpoint.ip6)))
+        link = f", {endpoint.interface} ↔ {endpoint.host_link}" if endpoint.interface and endpoint.host_link else ""
+        yield f"on network {known.network_name(endpoint.network_id)}: {at or 'no address'}{link}"
+
+
+def _images(known: Known, word: str) -> Iterator[Match]:
+    images = Images(known)
+    bare = word.removeprefix("docker.io/library/").removeprefix("docker.io/")
+    told = set()
+    for image in known.facts.images:
+        for name in image.names:
+            repository = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+            if bare and bare in (name, repository):
+                told.add(image.id)
+                ref = Ref(kind="image", id=image.id, name=name)
+                yield images.image(image.id).match("image name", f"image {name}", ref)
+                break
+    for container in known.topology.containers:
+        if (
+            container.image
+            and word in (container.image, container.image.partition(":")[0])
+            and container.image_id not in told
+        ):
+            told.add(container.image_id or "")
+            chain = images.image(container.image_id or container.image)
+            chain = chain.after(
+                f"{container.name} was made from what {container.image} was then; that name is gone, or another's"
+            )
+            yield chain.match(
+                "image name",
+                f"image {container.image}, as it was",
+                Ref(kind="image", id=container.image_id or container.image, name=container.image),
+            )

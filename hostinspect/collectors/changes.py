@@ -15,8 +15,10 @@ Speed: nothing is looked up below that cannot be there, and where only the topmo
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from hostinspect.collectors.gaps import GapLog
@@ -36,12 +38,16 @@ from hostinspect.kernel.overlayfs import (
 )
 from hostinspect.kernel.text import text
 
+Kind = Literal["A", "C", "D"]
+
 COLLECTOR = "changes"
-MAX_CHANGES = 2_000_000
+MAX_PATH = 16 << 10  # characters, four times the longest path that a program can use
+MAX_KEPT = 512 << 20  # bytes, about, of changes
 MAX_COMPARED = 256 << 20  # bytes of files that look unchanged
 
 _WORTH_LISTING = 64  # names in a directory, from which on listing the layers below is less work than asking for each
 _CHUNK = 1 << 17
+_OVERHEAD = 150  # bytes of a change besides its path
 _SECOND = 1_000_000_000  # ns
 
 # The engine's and the kernel's own doing at every copy: labels, and signatures that hold the inode number.
@@ -73,8 +79,16 @@ def collect_changes(upper: str, lower: Sequence[str], work: str | None, *, userx
     except OSError as error:
         gaps.add(COLLECTOR, error.filename or upper, error)
         return Changes(None, gaps.as_tuple())
+    _allow_descriptors()
     with overlay:
         return Changes(_Comparison(overlay, upper, gaps).run(), gaps.as_tuple())
+
+
+def _allow_descriptors() -> None:
+    """Every directory down to the one that is being read is open: as many as this process may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _is_of_user(path: str) -> bool:
@@ -117,6 +131,7 @@ class _Comparison:
     def __init__(self, overlay: Overlay, upper: str, gaps: GapLog) -> None:
         self._overlay, self._upper, self._gaps = overlay, upper, gaps
         self._changes: list[Change | None] = []  # None: a directory of which is not known yet whether it has changed
+        self._kept = 0  # bytes
         self._compared = 0  # bytes
         self._not_compared = 0  # files
 
@@ -156,20 +171,30 @@ class _Comparison:
             listed = overlay.names(old) if old and (not only_top or len(found) >= _WORTH_LISTING) else None
             names = found if only_top else {**(listed or {}), **found}
             for name in sorted(names):
-                if len(changes) >= MAX_CHANGES:
-                    self._gap("", f"there are more than {MAX_CHANGES} changes", "look into the directory itself")
-                    break
+                beneath = f"{path}/{name}"
                 try:
                     here = found.get(name)
                     there = listed.get(name) if listed is not None else overlay.find(old, name) if old else None
-                    beneath = self._entry(f"{path}/{name}", name, _Side(new, here), _Side(old, there))
+                    inner = None
+                    if here is None or here.kind == WHITEOUT:
+                        if there is not None and there.kind != WHITEOUT:
+                            self._add("D", beneath)
+                    elif here.kind == DIRECTORY:
+                        inner = self._within(beneath, name, _Side(new, here), _Side(old, there))
+                    elif there is None or there.kind == WHITEOUT:
+                        self._add("A", beneath)
+                    elif self._is_changed(name, _Side(new, here), _Side(old, there)):
+                        self._add("C", beneath)
                 except (FileNotFoundError, NotADirectoryError):
                     continue  # gone meanwhile: the container goes on
                 except OSError as error:
-                    self._gap(f"{path}/{name}", error)
+                    self._gap(beneath, error)
                     continue
-                if beneath is not None:
-                    yield beneath
+                if self._kept > MAX_KEPT:
+                    self._gap("", "it has more changes than are kept in memory", "look into the directory itself")
+                    break
+                if inner is not None:
+                    yield inner
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -183,24 +208,8 @@ class _Comparison:
                 else:
                     changes[position] = _change("C", path)
 
-    def _entry(self, path: str, name: str, new: _Side, old: _Side) -> Iterator[Iterator[Any]] | None:
-        """Tell the change of one name; returns the comparison of what is in it, where it is a directory."""
-        if not new.exists:
-            if old.exists:
-                self._add("D", path)
-            return None
-        if new.is_directory:
-            return self._within(path, name, new, old)
-        if not old.exists:
-            self._add("A", path)
-            return None
-        status, before = new.status(name), old.status(name)
-        if _differ(status, before) or not self._is_same(path, name, new, old, status, before):
-            self._add("C", path)
-        return None
-
     def _within(self, path: str, name: str, new: _Side, old: _Side) -> Iterator[Iterator[Any]] | None:
-        """Tell the change of a directory itself, and return the comparison of what is in it."""
+        """Tell the change of a directory itself; returns the comparison of what is in it."""
         before = self._overlay.directory(old.parts[old.position :], name) if old.is_directory else []
         try:
             is_shared = new.position == 0 and new.parts[1:] == old.parts
@@ -212,35 +221,38 @@ class _Comparison:
             close(before)
             return None
         now = _shared(now, before)
+        is_told = True
         if not old.exists:
             self._add("A", path)
         elif not before or not _is_same_directory(now[0], before[0], self._overlay.prefix):
             self._add("C", path)
-        elif now == before:
-            close(now)
-            return None
         else:
-            return self._directory(path, now, before, is_told=False)
-        return self._directory(path, now, before, is_told=True)
+            is_told = False
+        if now != before and len(path) <= MAX_PATH:
+            return self._directory(path, now, before, is_told=is_told)
+        if now != before:
+            self._gap(f"{path[:100]}…", "directories are nested deeper than is followed", "look into them yourself")
+        close([*now, *before])
+        return None
 
-    def _is_same(
-        self, path: str, name: str, new: _Side, old: _Side, status: os.stat_result, before: os.stat_result
-    ) -> bool:
-        """Whether what looks the same by its status is the same by its xattrs and content."""
-        if (status.st_dev, status.st_ino) == (before.st_dev, before.st_ino):
+    def _is_changed(self, name: str, new: _Side, old: _Side) -> bool:
+        """Whether something is another than before, or a file or a link in another state."""
+        status, before = new.status(name), old.status(name)
+        if _differ(status, before):
             return True
+        if (status.st_dev, status.st_ino) == (before.st_dev, before.st_ino):
+            return False
         prefix = self._overlay.prefix
         if _xattrs(path_of(new.part, name), prefix) != _xattrs(path_of(old.part, name), prefix):
-            return False
+            return True
         if stat.S_ISLNK(status.st_mode):
             self._not_compared += 1  # readlink(2) would move its access time
         elif stat.S_ISREG(status.st_mode) and status.st_size:
-            if self._compared + status.st_size > MAX_COMPARED:
-                self._not_compared += 1
-            else:
+            if self._compared + status.st_size <= MAX_COMPARED:
                 self._compared += status.st_size
-                return self._is_same_data(name, new, old)
-        return True
+                return not self._is_same_data(name, new, old)
+            self._not_compared += 1
+        return False
 
     def _is_same_data(self, name: str, new: _Side, old: _Side) -> bool:
         now = self._overlay.open_data(new.parts[new.position :], name)
@@ -262,7 +274,8 @@ class _Comparison:
             os.close(now)
             os.close(before)
 
-    def _add(self, kind: Literal["A", "C", "D"], path: str) -> None:
+    def _add(self, kind: Kind, path: str) -> None:
+        self._kept += len(path) + _OVERHEAD
         self._changes.append(_change(kind, path))
 
     def _gap(self, path: str, why: str | OSError, remedy: str | None = None, *, minor: bool = False) -> None:
@@ -314,7 +327,7 @@ def _xattrs(file: int | str, prefix: str) -> dict[str, bytes]:
     }
 
 
-def _change(kind: Literal["A", "C", "D"], path: str) -> Change:
+def _change(kind: Kind, path: str) -> Change:
     if path.isascii():
         return Change(kind=kind, path=path)
     raw = os.fsencode(path)

@@ -160,34 +160,36 @@ class Overlay:
                 above, waiting = waiting[0], waiting[1:]
                 try:
                     part, is_last, following = self._reach(above, where)
-                except FileNotFoundError:
-                    continue
                 except NotADirectoryError:  # a whiteout or a file: hides the layers below
                     break
-                if below is not None and not is_last and following == name:
-                    return [part, *below]
-                below = None
-                found.append(part)
+                if part is not None:
+                    if below is not None and not is_last and following == name:
+                        return [part, *below]
+                    below = None
+                    found.append(part)
+                    if following != where and following.startswith("/"):
+                        waiting = self.root[part.layer + 1 :]
                 if is_last:
                     break
-                if following != where and following.startswith("/"):
-                    waiting = self.root[part.layer + 1 :]
                 where = following
         except BaseException:
             close(found)
             raise
         return found
 
-    def _reach(self, base: Part, where: str) -> tuple[Part, bool, str]:
+    def _reach(self, base: Part, where: str) -> tuple[Part | None, bool, str]:
         """The directory at `where` in one layer: a name in `base`, or a path from the layer's root, then `base`.
 
-        Also whether it hides those below, and where they are to be looked for.
+        Also whether it hides those below, and where they are to be looked for: redirects on the way count although the
+        way may end. Raises NotADirectoryError where something else is in the way.
         """
         root, names = ("/", where[1:].split("/")) if where.startswith("/") else ("", [where])
         part, is_last, following = base, False, where
         for depth, name in enumerate(names):
             try:
                 fd = open_directory(name, part.fd)
+            except FileNotFoundError:
+                return None, is_last, following
             except RefusedError:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
             finally:
@@ -200,12 +202,11 @@ class Overlay:
                 raise
             if is_opaque:
                 is_last = True
+            elif redirect is not None and redirect.startswith("/"):
+                is_last = False
+                following = "/".join((redirect, *names[depth + 1 :]))
             elif redirect is not None:
-                if redirect.startswith("/"):
-                    is_last = False
-                    following = "/".join((redirect, *names[depth + 1 :]))
-                else:
-                    following = root + "/".join((*names[:depth], redirect, *names[depth + 1 :]))
+                following = root + "/".join((*names[:depth], redirect, *names[depth + 1 :]))
         return part, is_last, following
 
     def _look_at(self, fd: int, layer: int) -> tuple[Part, bool, str | None]:
@@ -240,12 +241,11 @@ class Overlay:
 
         `parts` begin with the one that has the file. Raises OSError; RefusedError where that is no regular file.
         """
-        waiting, where = parts, name
-        while waiting:
+        waiting, where, is_last = parts, name, False
+        while waiting and not is_last:
             above, waiting = waiting[0], waiting[1:]
-            try:
-                fd = self._open(above, where)
-            except (FileNotFoundError, NotADirectoryError):
+            fd, is_last, where = self._open(above, where)
+            if fd is None:
                 continue
             try:
                 xattrs = xattr_names(fd)
@@ -261,15 +261,22 @@ class Overlay:
                 waiting = self.root[above.layer + 1 :] if redirect.startswith("/") else waiting
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
-    def _open(self, above: Part, where: str) -> int:
-        parent, _, name = where.rpartition("/")
-        if not parent:
-            return open_file(name, above.fd)
-        part, _, _ = self._reach(above, parent)
+    def _open(self, above: Part, where: str) -> tuple[int | None, bool, str]:
+        """The file at `where` in one layer, as `_reach` has directories."""
+        parent, slash, name = where.rpartition("/")
+        part: Part | None = above
+        is_last = False
+        if parent:
+            part, is_last, parent = self._reach(above, parent)
+        if part is None:
+            return None, is_last, f"{parent}/{name}"
         try:
-            return open_file(name, part.fd)
+            return open_file(name, part.fd), is_last, f"{parent}{slash}{name}"
+        except FileNotFoundError:
+            return None, is_last, f"{parent}{slash}{name}"
         finally:
-            os.close(part.fd)
+            if part is not above:
+                os.close(part.fd)
 
 
 def close(parts: Sequence[Part]) -> None:

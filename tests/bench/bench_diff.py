@@ -1,0 +1,88 @@
+"""`hostinspect diff` beside find(1) and `docker diff`: `python -m tests.bench diff [RUNS]`.
+
+Makes a host with a container that has 100,000 changes: 60,000 files added, 20,000 of its image's changed and 20,000
+deleted, in 1,000 directories; and one with 100,000 files in a single one. Prints the median of RUNS of each, whole
+processes with start-up included, and how it compares to `find` over the same upper directory.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+
+from tests.lab.host import LabHost, LabSpec
+
+_SEED = r"""
+files=$(mktemp -d)
+cp "$(command -v busybox)" "$files/busybox"
+python3 - "$files" <<'END'
+import os, sys
+for directory in range(400):
+    os.makedirs(f"{sys.argv[1]}/image/{directory}")
+    for file in range(100):
+        with open(f"{sys.argv[1]}/image/{directory}/{file}", "w") as content:
+            content.write("image")
+END
+tar -C "$files" -c . | docker import - bench >/dev/null
+rm -rf "$files"
+for name in spread flat; do
+    docker run --detach --name "$name" --network none bench /busybox sleep 1000000 >/dev/null
+done
+merged() { docker inspect --format '{{.GraphDriver.Data.MergedDir}}' "$1"; }
+python3 - "$(merged spread)" "$(merged flat)" <<'END'
+import os, sys
+spread, flat = sys.argv[1:]
+for directory in range(400):
+    for file in range(50):
+        with open(f"{spread}/image/{directory}/{file}", "w") as content:
+            content.write("changed")
+        os.unlink(f"{spread}/image/{directory}/{file + 50}")
+for directory in range(600):
+    os.makedirs(f"{spread}/new/{directory}")
+    for file in range(100):
+        open(f"{spread}/new/{directory}/{file}", "w").close()
+os.mkdir(f"{flat}/new")
+for file in range(100_000):
+    open(f"{flat}/new/{file}", "w").close()
+END
+"""
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    with LabHost(LabSpec()) as host:
+        host.run(["bash", "-ec", _SEED], timeout=600)
+        for name in ("spread", "flat"):
+            upper = host.docker("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", name)
+            ours = f"{sys.executable} -m hostinspect diff {name}"
+            commands = {
+                "find": f"find {upper}",
+                "find -printf": f"find {upper} -printf '%m %s %T@ %p\\n'",
+                "docker diff": f"docker diff {name}",
+                "diff": ours,
+                "diff -0": f"{ours} -0",
+                "diff -o json": f"{ours} -o json",
+            }
+            _measure(host, name, commands, runs)
+
+
+def _measure(host: LabHost, name: str, commands: dict[str, str], runs: int) -> None:
+    seconds: dict[str, list[float]] = {command: [] for command in commands}
+    for i in range(runs + 1):
+        for command, script in commands.items():
+            start = time.perf_counter()
+            host.run(["sh", "-c", f"unset PYTHONDONTWRITEBYTECODE; {script} >/dev/null"], timeout=600)
+            if i:  # the first is a warm-up
+                seconds[command].append(time.perf_counter() - start)
+    changes = host.run(["sh", "-c", f"{commands['diff']} | wc -l"], timeout=600).stdout.strip()
+    print(f"{name}: {changes} changes, {runs} runs; milliseconds with the way into the host")
+    base = statistics.median(seconds["find"])
+    for command, taken in seconds.items():
+        median = statistics.median(taken)
+        spread = f"{min(taken) * 1e3:.0f}-{max(taken) * 1e3:.0f}"
+        print(f"  {command:14} {median * 1e3:6.0f}  ({spread:>11})  {median / base:5.2f}x")
+
+
+if __name__ == "__main__":
+    main()

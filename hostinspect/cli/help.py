@@ -30,7 +30,9 @@ Commands:
   completion   completion for bash, zsh, fish
 
 Options of report, also without naming it; most commands have them:
-  -o, --output tree|json|yaml     what to print; a tree for people by default
+  -o, --output tree|json|yaml|dot|mermaid
+                                  what to print; a tree for people by default;
+                                  dot and mermaid are for drawing it
   --from SNAPSHOT                 answer from a snapshot, not from this host
   --data-root DIR                 an engine's directory that is not found by
                                   itself; may be given several times
@@ -52,5 +54,6 @@ Examples:
   hostinspect                     the whole host, for reading
   hostinspect | less              in a pipe: no colour, one thing a line
   hostinspect -o json | jq '.containers[] | {name, state, pid}'
+  hostinspect -o dot | dot -Tsvg > host.svg
   hostinspect --data-root /mnt/disk/docker
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@common_options("tree", "json", "yaml")
+@common_options("tree", "json", "yaml", "dot", "mermaid")
 def report(request: Request) -> int:
     """Print the whole topology: networks, the containers on them, ports, mounts, volumes.
 
@@ -24,6 +25,7 @@ def report(request: Request) -> int:
     Examples:
       hostinspect
       hostinspect -o json | jq '.containers[] | {name, state, pid}'
+      hostinspect -o dot | dot -Tsvg > host.svg
     """
     topology = request.inspect().topology
     request.show(_render(topology, request))
@@ -41,6 +43,26 @@ def _render(topology: Topology, request: Request) -> str:
     document = request.document(topology)
     if document is not None:
         return document
+    if request.output == "dot":
+        from hostinspect.render.dot import render_dot
+
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as graphviz reads it, whatever the locale
+        return render_dot(topology, verbose=request.verbose, show_gaps=not request.quiet)
+    if request.output == "mermaid":
+        return _mermaid(topology, request)
     from hostinspect.render.tree import render_tree
 
     return render_tree(topology, request.screen(), verbose=request.verbose, show_gaps=not request.quiet)
+
+
+def _mermaid(topology: Topology, request: Request) -> str:
+    from hostinspect.render.mermaid import exceeds_limits, render_mermaid
+
+    text = render_mermaid(topology, verbose=request.verbose, show_gaps=not request.quiet)
+    if exceeds_limits(text) and not request.quiet:
+        click.echo(
+            "hostinspect: this is more than Mermaid draws by default (maxTextSize, maxEdges); -o dot has no limit",
+            err=True,
+        )
+    return text

@@ -34,7 +34,8 @@ def report(request: Request) -> int:
         return 0
     if not request.quiet and (request.output != "tree" or not sys.stdout.isatty()):
         things = "1 thing" if gaps == 1 else f"{gaps} things"
-        click.echo(f"hostinspect: {things} could not be seen; the gaps at the end of the output say why", err=True)
+        told = "notes in the picture" if request.output in ("dot", "mermaid") else "gaps at the end of the output"
+        click.echo(f"hostinspect: {things} could not be seen; the {told} say why", err=True)
     return NOT_ENOUGH_SEEN
 
 

@@ -22,7 +22,7 @@ from hostinspect.cli.help import HELP
 from hostinspect.facts import Gap
 from hostinspect.render.schema import answer_schema, render_schema
 from hostinspect.topology import Topology
-from tests.unit.sample import demo
+from tests.unit.sample import demo, make_container
 
 MAJOR = Gap(collector="sockets", subject="open files of 3 processes", why="Permission denied", remedy="run as root")
 REPO = Path(__file__).parents[2]
@@ -194,6 +194,34 @@ def test_a_grave_gap_is_3_and_the_answer_is_printed_all_the_same(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("output", ["dot", "mermaid"])
+def test_a_grave_gap_is_a_note_in_a_picture(
+    output: str, reported: Reported, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reported(replace(demo(), gaps=(MAJOR,)))
+    assert run(["-o", output]) == 3
+    out, err = capsys.readouterr()
+    assert "not seen: sockets" in out
+    assert err == "hostinspect: 1 thing could not be seen; the notes in the picture say why\n"
+    assert run(["-q", "-o", output]) == 3
+    out, err = capsys.readouterr()
+    assert "not seen: sockets" not in out and err == ""
+
+
+def test_what_mermaid_does_not_draw_is_said(reported: Reported, capsys: pytest.CaptureFixture[str]) -> None:
+    reported(replace(demo(), containers=tuple(make_container(f"c{i}") for i in range(1500))))
+    assert run(["-o", "mermaid"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out) > 50_000
+    assert err.startswith("hostinspect: this is more than Mermaid draws by default")
+    assert run(["-q", "-o", "mermaid"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_dot_is_utf_8_whatever_the_locale() -> None:
+    assert "→" in _process("-o", "dot", PYTHONIOENCODING="latin-1").stdout
+
+
 def test_a_minor_gap_is_no_failure(reported: Reported, capsys: pytest.CaptureFixture[str]) -> None:
     reported(replace(demo(), gaps=(replace(MAJOR, minor=True),)))
     assert run([]) == 0
@@ -254,7 +282,13 @@ def test_a_bug_is_no_answer(
 
 @pytest.mark.parametrize(
     ("output", "loaded", "left"),
-    [("json", set(), {"rich", "yaml"}), ("yaml", {"yaml"}, {"rich"}), ("tree", {"rich"}, {"yaml", "rich.console"})],
+    [
+        ("json", set(), {"rich", "yaml"}),
+        ("yaml", {"yaml"}, {"rich"}),
+        ("tree", {"rich"}, {"yaml", "rich.console"}),
+        ("dot", {"hostinspect.render.dot"}, {"yaml", "rich.console", "hostinspect.render.mermaid"}),
+        ("mermaid", {"hostinspect.render.mermaid"}, {"yaml", "rich.console", "hostinspect.render.dot"}),
+    ],
 )
 def test_each_output_loads_its_own_libraries_only(output: str, loaded: set[str], left: set[str]) -> None:
     modules = set(_process("-o", output, "--list-modules").stderr.split())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from hostinspect.cli.request import Request, common_options
+from hostinspect.cli.request import Request, common_options, names_of
+
+if TYPE_CHECKING:
+    from hostinspect.render.screen import Screen
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[BRIDGE]...")
+@click.argument("names", nargs=-1, metavar="[BRIDGE]...", shell_complete=names_of("networks"))
 @common_options("table", "json", "yaml", table=True)
 def bridges(request: Request, names: tuple[str, ...]) -> int:
     """List every bridge and its ports, as `brctl show` does, with the container behind each port.
@@ -36,12 +41,11 @@ def bridges(request: Request, names: tuple[str, ...]) -> int:
         ]
         answer = replace(answer, bridges=tuple(bridge for bridge in answer.bridges if bridge in chosen))
 
-    from hostinspect.render.tables.bridges import bridge_columns, bridge_rows
+    def draw(screen: Screen) -> str:
+        from hostinspect.render.tables.bridges import bridge_columns, bridge_rows
 
-    called = {container.id: container.name for container in inspection.topology.containers}
-    return request.reply(
-        answer,
-        lambda screen: request.table(
-            [*bridge_rows(answer.bridges)], bridge_columns(called, verbose=request.verbose), screen
-        ),
-    )
+        called = {container.id: container.name for container in inspection.topology.containers}
+        columns = bridge_columns(called, verbose=request.verbose)
+        return request.table([*bridge_rows(answer.bridges)], columns, screen)
+
+    return request.reply(answer, draw)

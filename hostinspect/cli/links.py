@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from hostinspect.cli.request import Request, common_options
+from hostinspect.cli.request import Request, common_options, names_of
+
+if TYPE_CHECKING:
+    from hostinspect.render.screen import Screen
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[CONTAINER|LINK]...")
+@click.argument("names", nargs=-1, metavar="[CONTAINER|LINK]...", shell_complete=names_of("containers"))
 @click.option("-a", "--all", "every", is_flag=True, help="Those of every network namespace.")
 @click.option(
     "--netns",
     "keys",
     metavar="NAMESPACE",
     multiple=True,
+    shell_complete=names_of("containers"),
     help="Those of a namespace: a container, an inode, a path or its last part, host; may be given several times.",
 )
 @common_options("table", "json", "yaml", table=True)
@@ -45,11 +51,11 @@ def links(request: Request, names: tuple[str, ...], every: bool, keys: tuple[str
         chosen = finder.every(among)
     answer = list_links(inspection, chosen)
 
-    from hostinspect.questions.places import HOST
-    from hostinspect.render.tables.links import link_columns
+    def draw(screen: Screen) -> str:
+        from hostinspect.questions.places import HOST
+        from hostinspect.render.tables.links import link_columns
 
-    elsewhere = any(link.namespace != HOST for link in answer.links)
-    return request.reply(
-        answer,
-        lambda screen: request.table(answer.links, link_columns(namespaces=elsewhere, verbose=request.verbose), screen),
-    )
+        elsewhere = any(link.namespace != HOST for link in answer.links)
+        return request.table(answer.links, link_columns(namespaces=elsewhere, verbose=request.verbose), screen)
+
+    return request.reply(answer, draw)

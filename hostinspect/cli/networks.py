@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hostinspect.cli.request import Request, common_options
+from hostinspect.cli.request import Request, common_options, names_of
 
 if TYPE_CHECKING:
     from hostinspect.render.screen import Screen
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NETWORK]...")
+@click.argument("names", nargs=-1, metavar="[NETWORK]...", shell_complete=names_of("networks"))
 @common_options("table", "json", "yaml", table=True)
 def networks(request: Request, names: tuple[str, ...]) -> int:
     """List every network; with names, show each as `docker network inspect` does, and what of it is on the host.
@@ -25,7 +25,8 @@ def networks(request: Request, names: tuple[str, ...]) -> int:
     Examples:
       hostinspect networks
       hostinspect networks my_net
-      hostinspect networks -o json | jq -r '.networks[] | .name, (.members[] | "  \\(.name) \\(.endpoint.ip)")'
+      hostinspect networks --sort=-containers --columns name,subnet,members
+      hostinspect networks -o json | jq '.networks[] | {name, on_it: [.members[].name]}'
     """
     from hostinspect.questions.networks import list_networks
 

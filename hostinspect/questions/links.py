@@ -134,14 +134,15 @@ def list_links(inspection: Inspection, links: Sequence[Link]) -> Links:
 
 def describe_link(places: Places, link: Link) -> LinkDetails:
     """A link with its other end in words."""
-    far = places.link(link.peer or link.lower)
+    end = link.peer or link.lower
+    far = places.link(end)
     network = places.network_of(link) or (places.network_of(far) if link.peer else None)
     return LinkDetails(
         **asdict(link),
         ip_name=_ip_name(places, link),
         namespace=places.namespace_name(link.netns),
         container_name=places.name(link.container),
-        far_namespace=places.namespace_name(far.netns) if far else None,
+        far_namespace=places.namespace_name(end.netns) if end else None,
         far_master=far.master if far else None,
         far_mac=far.mac if far else None,
         far_prefixes=far.prefixes if far else (),

@@ -98,7 +98,8 @@ def _jumps(chains: Iterable[NatChain], rules: Mapping[_Key, list[NatRule]]) -> d
         table = (chain.netns, chain.family, chain.backend, chain.table)
         for rule in rules.get((*table, chain.name), ()):
             for name in sorted(leads_to(rule.text, rule.verdict)):
-                jumps[(*table, name)].append(Jump(chain=chain.name, position=rule.position))
+                target: _Key = (*table, name)
+                jumps[target].append(Jump(chain=chain.name, position=rule.position))
     return jumps
 
 

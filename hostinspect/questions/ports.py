@@ -466,7 +466,7 @@ class _Reader:
             return ["routing mesh"]
         if not self.knows("engines", "containers", "networks", "namespaces", "links", "addresses"):
             return ["not seen"]
-        of_docker = bool(proxies) or any(rule.chain == "DOCKER" for rule in rules) or self._in_docker_network(address)
+        of_docker = bool(proxies) or any(map(_is_dockers, rules)) or self._in_docker_network(address)
         if holders or not of_docker:
             return ["no container"]
         found: list[Status] = []
@@ -535,6 +535,10 @@ class _Reader:
     def _is_dual_stack(self, proto: str, address: str, port: int) -> bool:
         sockets = self.index.listening.get((self.index.host_netns or 0, proto, port), ())
         return any(_is_dual_stack(socket) for socket in sockets if socket.address == address)
+
+
+def _is_dockers(rule: NatRule) -> bool:
+    return rule.chain == "DOCKER" or rule.table == "docker-bridges"
 
 
 def _is_dual_stack(socket: ListeningSocket) -> bool:

@@ -152,10 +152,15 @@ def _rules(row: PortRow, *, backend: bool) -> Iterator[str]:
         for rule in port.rules:
             words = [*(["IPv6"] if rule.family == "ipv6" else []), *([rule.backend] if backend else [])]
             words += [rule.chain] if rule.table == "nat" else [rule.table, rule.chain]
-            led = f" to {rule.to}" if "rule leads elsewhere" in port.problems and rule is port.rules[0] else ""
+            led = f" to {rule.to or 'the host'}" if _leads_elsewhere(port, rule) else ""
             ways.setdefault((" ".join(words), led), []).append(rule.position)
     for (chain, led), positions in ways.items():
         yield f"{chain} {number_ranges(positions)}{led}"
+
+
+def _leads_elsewhere(port: HostPort, rule: PortRule) -> bool:
+    own = port.container_ip is not None and port.container_ip in (rule.to or "")
+    return "rule leads elsewhere" in port.problems and not own
 
 
 def _proxies(row: PortRow, *, every: bool) -> str:

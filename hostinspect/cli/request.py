@@ -133,7 +133,8 @@ class Request(NamedTuple):
             ordered = sort_rows(rows, columns, self.sort)
         except ColumnError as error:
             raise click.UsageError(str(error)) from None
-        return render_table(ordered, chosen, screen, header=self.header)
+        every = self.verbose or bool(self.columns)
+        return render_table(ordered, chosen, screen, header=self.header, every=every)
 
     def show(self, text: str) -> None:
         """Print to stdout, on a terminal through the pager where that is asked for."""
@@ -234,7 +235,12 @@ _DISPLAY_OPTIONS = [
     click.option("-q", "--quiet", is_flag=True, help="Do not tell what could not be seen; the exit status still does."),
 ]
 _TABLE_OPTIONS = [
-    click.option("--columns", metavar="NAME,…", callback=_names, help="These columns only; +NAME adds to the usual."),
+    click.option(
+        "--columns",
+        metavar="NAME,…",
+        callback=_names,
+        help="These columns only; +NAME adds to the usual, of which a narrow terminal shows fewer.",
+    ),
     click.option("--sort", metavar="NAME,…", callback=_names, help="Sort by these columns; -NAME in falling order."),
     click.option("--no-header", "header", is_flag=True, default=True, flag_value=False, help="No line of headers."),
 ]

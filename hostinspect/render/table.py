@@ -28,7 +28,8 @@ class Column(NamedTuple, Generic[Row]):
 
     `value` gives a text; a number, set to the right; spans with a style; several texts, parted by commas; None is "-".
     `sort` gives what to sort by where that is not the value. `group` gives what a row is part of: on a terminal the
-    cell stays empty below one of the same group, as brctl(8) names a bridge once above its ports.
+    cell stays empty below one of the same group, as brctl(8) names a bridge once above its ports. A `spare` column is
+    left out on a terminal that is too narrow for all, the one with the highest number first.
     """
 
     header: str
@@ -36,6 +37,7 @@ class Column(NamedTuple, Generic[Row]):
     shown: bool = True  # False: only when asked for with --columns, or for all with -v
     sort: Callable[[Row], object] | None = None
     group: Callable[[Row], object] | None = None
+    spare: int = 0  # 0: never left out
 
     @property
     def name(self) -> str:
@@ -85,8 +87,13 @@ def find_column(columns: Sequence[Column[Row]], name: str) -> Column[Row]:
     raise ColumnError(f"No such column: {name}. There are: {', '.join(column.name for column in columns)}.")
 
 
-def render_table(rows: Iterable[Row], columns: Sequence[Column[Row]], screen: Screen, *, header: bool = True) -> str:
-    """The rows as a table, each line ending in a newline; without rows, the header alone."""
+def render_table(
+    rows: Iterable[Row], columns: Sequence[Column[Row]], screen: Screen, *, header: bool = True, every: bool = True
+) -> str:
+    """The rows as a table, each line ending in a newline; without rows, the header alone.
+
+    Without `every`, spare columns are left out of what would not fit the screen otherwise.
+    """
     rows = [*rows]
     cells = [[_shown(column.value(row), screen) for column in columns] for row in rows]
     if screen.width is not None:
@@ -95,8 +102,24 @@ def render_table(rows: Iterable[Row], columns: Sequence[Column[Row]], screen: Sc
     widths = [max((_width(row[i]) for row in table), default=0) for i in range(len(columns))]
     right = [_is_number(cells, i) for i in range(len(columns))]
     if screen.width is not None:
+        if not every:
+            kept = _kept(table, columns, screen.width)
+            table = [[row[i] for i in kept] for row in table]
+            columns, widths, right = ([of[i] for i in kept] for of in (columns, widths, right))  # type: ignore[assignment]
         widths = _fitted(table, widths, [cell_len(column.header) for column in columns], screen.width)
     return "".join(f"{line}\n" for row in table for line in _lines(row, widths, right, screen))
+
+
+def _kept(table: Sequence[Sequence[Item]], columns: Sequence[Column[Row]], room: int) -> list[int]:
+    """The positions of the columns that are shown: as many as have room on one line, or else in whole words."""
+    least_needed = sorted((i for i in range(len(columns)) if columns[i].spare), key=lambda i: -columns[i].spare)
+    for measure in (_width, _widest_word):
+        widths = [max((measure(row[i]) for row in table), default=0) for i in range(len(columns))]
+        for left_out in range(len(least_needed) + 1):
+            kept = [i for i in range(len(columns)) if i not in least_needed[:left_out]]
+            if sum(widths[i] + _GAP for i in kept) - _GAP <= room:
+                return kept
+    return kept
 
 
 def _shown(cell: Cell, screen: Screen) -> Item:
@@ -133,20 +156,21 @@ def _is_number(cells: Sequence[Sequence[Item]], column: int) -> bool:
 
 
 def _fitted(table: Sequence[Sequence[Item]], widths: Sequence[int], headers: Sequence[int], room: int) -> list[int]:
-    """The widths, made narrower until all fit, or are as narrow as headers and `_NARROWEST` allow.
+    """The widths, made narrower until all fit: to the widest word of each, then to headers and `_NARROWEST`.
 
-    Step by step that column gives way which then takes the fewest lines more: one with a single long name before one
-    that is a MAC in every row.
+    Step by step that column gives way which then takes the fewest lines more: one with a single long text before one
+    that has one in every row.
     """
     fitted = [*widths]
-    least = [min(width, max(header, _NARROWEST)) for width, header in zip(widths, headers, strict=True)]
     shapes = [Counter((_width(row[i]), _widest_word(row[i])) for row in table) for i in range(len(fitted))]
-    while sum(fitted) + _GAP * (len(fitted) - 1) > room:
-        yielding = [i for i, width in enumerate(fitted) if width > least[i]]
-        if not yielding:
-            break
-        costs = {i: _lines_cost(shapes[i], fitted[i] - 1) - _lines_cost(shapes[i], fitted[i]) for i in yielding}
-        fitted[min(yielding, key=lambda i: (costs[i], -fitted[i]))] -= 1
+    words = [max((word for _, word in shape), default=0) for shape in shapes]
+    for least in (words, [max(header, _NARROWEST) for header in headers]):
+        while sum(fitted) + _GAP * (len(fitted) - 1) > room:
+            yielding = [i for i, width in enumerate(fitted) if width > least[i]]
+            if not yielding:
+                break
+            costs = {i: _lines_cost(shapes[i], fitted[i] - 1) - _lines_cost(shapes[i], fitted[i]) for i in yielding}
+            fitted[min(yielding, key=lambda i: (costs[i], -fitted[i]))] -= 1
     return fitted
 
 
@@ -171,11 +195,19 @@ def _lines(row: Sequence[Item], widths: Sequence[int], right: Sequence[bool], sc
     for number in range(max(map(len, parts), default=0)):
         spans: list[Span] = []
         for column, (lines, width) in enumerate(zip(parts, widths, strict=True)):
-            cell = tuple(lines[number]) if number < len(lines) else ()
+            cell = _without_blank_end(lines[number]) if number < len(lines) else ()
             blank = Span(" " * max(width - _width(cell), 0))
             spans += (blank, *cell) if right[column] else (*cell, blank)
             spans.append(Span(" " * _GAP))
         yield screen.paint(spans)
+
+
+def _without_blank_end(line: Sequence[Span]) -> Item:
+    """A line that was broken after a blank keeps it, which may be one column too many."""
+    spans = [*line]
+    while spans and not spans[-1].text.strip(" "):
+        spans.pop()
+    return (*spans[:-1], spans[-1]._replace(text=spans[-1].text.rstrip(" "))) if spans else ()
 
 
 def _sort_value(column: Column[Row], row: Row) -> object:

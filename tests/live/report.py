@@ -12,6 +12,26 @@ from tests.lab.host import LabHost
 
 COMMAND = (sys.executable, "-m", "hostinspect")
 
+# Every question that a person may ask of the demo scenario, and the forms of its answer.
+QUESTIONS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("report",): ("tree", "json", "yaml", "dot", "mermaid"),
+    ("containers",): ("table", "json", "yaml"),
+    ("container", "web1", "stopped1"): ("text", "json", "yaml", "docker"),
+    ("networks",): ("table", "json", "yaml"),
+    ("networks", "my_net", "ov_net"): ("table", "json", "yaml"),
+    ("bridges",): ("table", "json", "yaml"),
+    ("links",): ("table", "json", "yaml"),
+    ("links", "--all"): ("table", "json", "yaml"),
+    ("ports",): ("table", "json", "yaml"),
+    ("ports", "--all"): ("table", "json", "yaml"),
+    ("nat",): ("tree", "table", "json", "yaml"),
+    ("nat", "--all"): ("tree", "table", "json", "yaml"),
+    ("volumes",): ("table", "json", "yaml"),
+    ("volumes", "myvol01"): ("table", "json", "yaml"),
+    ("layers",): ("table", "json", "yaml"),
+    ("whois", "web1", "172.17.0.5", "8080"): ("text", "json", "yaml"),
+}
+
 
 def hostinspect(host: LabHost, *arguments: str, user: str | None = None) -> CompletedProcess[str]:
     """The finished process, whatever its exit code."""

@@ -183,7 +183,7 @@ def test_real_tables(real_tables: list[bytes]) -> None:
     assert [everything(Bolt(content)) > 0 for content in real_tables] == [True] * len(real_tables)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(seed=st.randoms(use_true_random=False), damage=st.integers(1, 60))
 def test_mutated_tables_end_in_an_answer_or_in_words(real_tables: list[bytes], seed: Random, damage: int) -> None:
     content = bytearray(seed.choice(real_tables))
@@ -202,7 +202,7 @@ def test_mutated_tables_end_in_an_answer_or_in_words(real_tables: list[bytes], s
     assert time.monotonic() - begin < 5
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=3 * PAGE))
 def test_any_pages_behind_valid_metas(pages: bytes) -> None:
     content = meta_page(0, 2, 1) + meta_page(1, 2, 2) + pages

@@ -85,3 +85,20 @@ def test_nothing_is_lost_and_nothing_stands_out(rows: list[Port], width: int) ->
     whole = render_table(rows, COLUMNS, Screen())
     assert len(whole.splitlines()) == len(rows) + 1
     assert sorted(text.replace(" ", "").replace("\n", "")) == sorted(whole.replace(" ", "").replace("\n", ""))
+
+
+def test_spare_columns_are_left_out_of_a_narrow_terminal_only() -> None:
+    columns = [
+        Column[Port]("NAME", lambda port: port.name * 5),
+        Column[Port]("LEAST", lambda port: "needed least", spare=2),
+        Column[Port]("LESS", lambda port: "not needed", spare=1),
+        Column[Port]("PORT", lambda port: port.number),
+    ]
+
+    def shown(width: int | None, *, every: bool = False) -> list[str]:
+        return render_table(ROWS, columns, Screen(width=width), every=every).splitlines()[0].split()
+
+    assert shown(None) == shown(60) == shown(20, every=True) == ["NAME", "LEAST", "LESS", "PORT"]
+    assert shown(33) == ["NAME", "LESS", "PORT"]
+    assert shown(20) == ["NAME", "PORT"]
+    assert shown(8) == ["NAME", "PORT"]

@@ -38,15 +38,15 @@ def bridge_columns(names: Mapping[str, str], *, verbose: bool = False) -> list[C
 
     return [
         Column("BRIDGE", lambda row: _name(row.bridge), sort=lambda row: row.bridge.name, group=group),
-        Column("BRIDGE ID", lambda row: row.bridge.id, group=group),
-        Column("STP", lambda row: _yes(row.bridge.stp), group=group),
+        Column("BRIDGE ID", lambda row: row.bridge.id, group=group, spare=3),
+        Column("STP", lambda row: _yes(row.bridge.stp), group=group, spare=1),
         Column("NETWORK", lambda row: _network(row.bridge), group=group),
         Column("ADDRESSES", lambda row: told(row.bridge.prefixes, every=verbose), shown=False, group=group),
         Column("BRIDGE STATE", lambda row: row.bridge.operstate, shown=False, group=group),
         Column("NAMESPACE", lambda row: row.bridge.namespace, shown=False, group=group),
         Column("NETNS", lambda row: row.bridge.netns, shown=False, group=group),
         Column("INTERFACE", _of_port(lambda port: port.link)),
-        Column("STATE", _of_port(_state), sort=_of_port(lambda port: port.state)),
+        Column("STATE", _of_port(_state), sort=_of_port(lambda port: port.state), spare=2),
         Column("CONTAINER", _of_port(lambda port: owner(port, names))),
         Column("INSIDE", _of_port(lambda port: _inside(port, verbose=verbose))),
         Column("KIND", _of_port(lambda port: port.kind), shown=False),

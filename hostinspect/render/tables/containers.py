@@ -13,6 +13,7 @@ from hostinspect.render.view import GWBRIDGE, network_of_mode, short_id
 from hostinspect.topology import Container
 
 _ANY = {"0.0.0.0", "::"}
+_HEALTH = {"starting": "health: starting", "none": None}  # as docker ps says it
 
 
 def container_columns(now: str, names: Mapping[str, str], *, verbose: bool = False) -> list[Column[Container]]:
@@ -21,11 +22,11 @@ def container_columns(now: str, names: Mapping[str, str], *, verbose: bool = Fal
     There is no COMMAND: arguments are never read, since secrets are passed in them.
     """
     return [
-        Column("CONTAINER ID", lambda c: c.id if verbose else short_id(c.id)),
+        Column("CONTAINER ID", lambda c: c.id if verbose else short_id(c.id), spare=2),
         Column("NAME", lambda c: item(c.name, style="name"), sort=lambda c: c.name),
         Column("IMAGE", image_name),
         Column("STATUS", lambda c: _status(c, now), sort=lambda c: c.state),
-        Column("PID", lambda c: c.pid),
+        Column("PID", lambda c: c.pid, spare=1),
         Column("NETWORKS", lambda c: [*_networks(c, names)]),
         Column("PORTS", _ports, sort=lambda c: c.ports[0].host_port if c.ports else None),
         Column("CREATED", lambda c: _since(c.created, now), shown=False, sort=lambda c: c.created),
@@ -47,7 +48,7 @@ def _status(container: Container, now: str) -> Item:
     if container.pid is not None:
         up = uptime(container.started_at, now)
         words = f"Up {up}" if up else "Up"
-        aside = "Paused" if state == "paused" else container.health
+        aside = "Paused" if state == "paused" else _HEALTH.get(container.health or "", container.health)
         if aside:
             words += f" ({aside})"
         return item(words, style="bad" if aside == "unhealthy" else "warn" if state != "running" else "")
@@ -81,7 +82,7 @@ def _networks(container: Container, names: Mapping[str, str]) -> Iterator[str]:
 def _ports(container: Container) -> Item:
     """As docker ps writes them, `*` for all addresses of both families; red where nothing leads to it any more.
 
-    A port that is exposed and not published stands alone: `80/tcp`.
+    A port that is exposed and not published stands alone: `80/tcp`; without a network of its own there is none.
     """
     lost = any(change.field.startswith("ports[") and change.effective is None for change in container.drift)
     published = {f"{port.container_port}/{port.proto}" for port in container.ports}
@@ -89,7 +90,7 @@ def _ports(container: Container) -> Item:
         Span(_port(group), "bad" if lost and not any(port.via for port in group.entries) else "")
         for group in group_ports(container.ports)
     ]
-    if container.pid is not None:
+    if container.pid is not None and not _is_guest(container):
         spans += [Span(port) for port in container.exposed_ports if port not in published]
     return tuple(part for span in spans for part in (Span(", "), span))[1:]
 
@@ -106,3 +107,8 @@ def _port(group: PortGroup) -> str:
 
 def _range(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
+
+
+def _is_guest(container: Container) -> bool:
+    """Whether it has no network of its own; a network may be called `host2`, say."""
+    return container.shares_netns_with is not None or container.network_mode in ("host", "none")

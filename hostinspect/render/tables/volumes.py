@@ -23,7 +23,7 @@ def volume_columns(now: str, *, sizes: bool, verbose: bool) -> list[Column[Volum
         ),
         Column("USED BY", lambda v: _users(v) or item("nobody", style="warn"), sort=lambda v: len(v.used_by)),
         Column("MOUNT", _mount_in_words, sort=lambda v: v.mount and v.mount.fstype),
-        Column("CREATED", lambda v: _age(v.created, now), sort=lambda v: v.created),
+        Column("CREATED", lambda v: _age(v.created, now), sort=lambda v: v.created, spare=1),
         Column("SIZE", lambda v: size_in_words(v.size), sizes, lambda v: allocated(v.size)),
         Column("ANONYMOUS", lambda v: "yes" if v.anonymous else None, shown=False),
         Column("MOUNTPOINT", lambda v: v.mountpoint, shown=False),

@@ -10,7 +10,7 @@ STATES = ("running", "paused", "restarting", "created", "exited", "dead", "remov
 
 
 @click.command()
-@click.option("--running", is_flag=True, help="Only those that have a process, as docker ps lists them.")
+@click.option("--running", is_flag=True, help="Only those that docker ps lists: also paused, also restarting.")
 @click.option(
     "--state", "states", type=click.Choice(STATES), multiple=True, help="Only those in this state; repeatable."
 )

@@ -33,7 +33,8 @@ def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends
     namespace = index.netns.get(runtime.netns or 0)
     own = namespace is not None and namespace.entered and namespace.inode != index.host_netns
     if not own or namespace is None or (record.network_mode or "").startswith("container:"):
-        return Joined(tuple(sorted(map(_recorded_only, record.endpoints), key=_order)), ())
+        recorded_only = (replace(_recorded_only(e), dns_names=_dns_names(index, e)) for e in record.endpoints)
+        return Joined(tuple(sorted(recorded_only, key=_order)), ())
 
     free = [link for link in index.links.get(namespace.inode, {}).values() if link.kind in _INTERFACE_KINDS]
     endpoints: list[Endpoint] = []

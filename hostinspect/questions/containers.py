@@ -16,6 +16,9 @@ FAMILIES = (
 )
 
 
+_RUNNING = ("running", "paused", "restarting")
+
+
 class Containers(Answer, frozen=True, kw_only=True):
     """The containers, each as in the report."""
 
@@ -33,8 +36,8 @@ def list_containers(
 ) -> Containers:
     """Every container, sorted by name.
 
-    With `running` only those that have a process; with `states` only those in one of them; with `networks` only those
-    on one of these, or, of stopped ones, those that would be.
+    With `running` only those that `docker ps` lists, paused and restarting ones too; with `states` only those in one
+    of them; with `networks` only those on one of these, or, of stopped ones, those that would be.
     """
     topology = inspection.topology
     return Containers(
@@ -42,7 +45,7 @@ def list_containers(
         containers=tuple(
             container
             for container in topology.containers
-            if (container.pid is not None or not running)
+            if (container.state in _RUNNING or not running)
             and (container.state in states or not states)
             and (not networks or any(_is_on(container, network) for network in networks))
         ),

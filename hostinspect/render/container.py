@@ -312,10 +312,11 @@ def _namespaces(view: View, container: ContainerDetail) -> Iterator[Line]:
 def _processes(view: View, container: ContainerDetail) -> Iterator[Branch]:
     """A tree by parents. What a parent outside of the container started, as its main process, is at the top."""
     shown = container.processes if view.verbose else container.processes[:_MANY]
-    pids = {process.pid for process in shown}
+    earlier: set[int] = set()  # a parent is, so that no circle can come of a ppid that was another's meanwhile
     children: dict[int, list[ContainerProcess]] = defaultdict(list)
     for process in shown:
-        children[process.ppid if process.ppid in pids and process.ppid != process.pid else 0].append(process)
+        children[process.ppid if process.ppid in earlier else 0].append(process)
+        earlier.add(process.pid)
     for process in children[0]:
         yield _process(process, children, paused=container.state == "paused")
     if len(shown) < len(container.processes):

@@ -448,10 +448,10 @@ class BuildCacheRecord(Record, frozen=True, kw_only=True):
     """A bucket of buildkit/snapshots.db: a snapshot of the build cache."""
 
     data_root: str
-    id: str  # 25 of base 36, also its directory in the driver's home; a chain id for a layer of an image
+    id: str  # 25 of base 36; its directory in the driver's home is called so, unless `committed` or `chain_id` tells
     parent: str | None = None  # another snapshot's id, or a chain id
     committed: str | None = None  # the snapshot that it was made of, whose directory it has
-    chain_id: str | None = None  # the layer that it has become
+    chain_id: str | None = None  # the layer that it has become, or that it stands for
 
 
 class LayerDirectoryRecord(Record, frozen=True, kw_only=True):

@@ -68,6 +68,7 @@ _LAYERS = (
     "image/*/layerdb/sha256/*/size",
     "image/*/imagedb/content/sha256/*",
     "buildkit/snapshots.db",
+    "buildkit/metadata_v2.db",
 )
 
 

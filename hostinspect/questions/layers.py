@@ -198,9 +198,10 @@ class _Owners:
     def _users(self) -> Iterator[tuple[str, str, str | None]]:
         """Who keeps a layer, and with it all below: a container, or the build cache; data root; chain id."""
         for layer in self._facts.layers:
-            yield layer.container_id, _data_root(layer.upper), layer.parent
+            if layer.container_id in self._containers:
+                yield layer.container_id, _data_root(layer.upper), layer.parent
         for snapshot in self._facts.build_cache:
-            yield _BUILD_CACHE, snapshot.data_root, snapshot.chain_id or snapshot.id
+            yield _BUILD_CACHE, snapshot.data_root, snapshot.chain_id
             yield _BUILD_CACHE, snapshot.data_root, snapshot.parent
 
     @cached_property

@@ -45,13 +45,22 @@ docker rm other >/dev/null
 docker create --network none --name bare lab/removed >/dev/null
 docker rmi -f lab/removed >/dev/null
 
-# What is left of containers that somebody removed by hand.
+rm -r "$work"
+
+# What is left of containers that somebody removed by hand, while the daemon does not run to know better.
 left=$(docker create --network none --name left lab/base)
 gone=$(docker create --network none --name gone lab/base)
+kill "$(cat /run/docker.pid)"
+while pgrep -x dockerd >/dev/null; do sleep 0.05; done
 cd /var/lib/docker
 rm -r "containers/$left" "image/overlay2/layerdb/mounts/$left" "containers/$gone"
+"""
 
-# What a daemon may leave, made by hand.
+# What a daemon may leave, made by hand: after its start, at which it ends removals.
+_LEAVINGS = r"""
+set -eu
+docker start built >/dev/null
+cd /var/lib/docker
 for id in %(nobodys)s %(by_hand)s %(begun)s %(layer)s; do
     mkdir -p "overlay2/$id/diff"
     dd if=/dev/zero of="overlay2/$id/diff/file" bs=4096 count=5 2>/dev/null
@@ -64,11 +73,12 @@ printf 'sha256:%%s' %(layer)s >image/overlay2/layerdb/sha256/%(layer)s/diff
 printf 20480 >image/overlay2/layerdb/sha256/%(layer)s/size
 ln -s ../gone/diff overlay2/l/%(stray)s
 find overlay2 -mindepth 1 -maxdepth 1 -exec touch -d '1 hour ago' {} +
-rm -r "$work"
 """
 
 
 def make_layers(host: LabHost) -> None:
     """Fill an empty host."""
     names = {"nobodys": NOBODYS, "by_hand": BY_HAND, "begun": BEGUN, "layer": LAYER, "stray": STRAY}
-    host.run(["sh", "-c", _SCRIPT % names])
+    host.run(["sh", "-c", _SCRIPT])
+    host.start_dockerd()
+    host.run(["sh", "-c", _LEAVINGS % names])

@@ -63,12 +63,20 @@ class Dnat:
 
     def is_met(self, rule: NatRule) -> bool:
         """Whether a packet from outside may meet this rule; True where jumps by way of a named map are not known."""
-        if "docker-bridges" in rule.table or any(" vmap @" in other.text for other in self._in_table(rule)):
-            return True
-        return any(rule is other for other in self.met.get(_place(rule), ()))
+        return _place(rule) in self._with_maps or reference(rule) in self._met
 
-    def _in_table(self, rule: NatRule) -> Iterator[NatRule]:
-        return (other for (place, _), rules in self._rules.items() if place == _place(rule) for other in rules)
+    @cached_property
+    def _met(self) -> frozenset[RuleRef]:
+        return frozenset(reference(rule) for rules in self.met.values() for rule in rules)
+
+    @cached_property
+    def _with_maps(self) -> frozenset[Place]:
+        """Tables with jumps that are not read."""
+        return frozenset(
+            place
+            for (place, _), rules in self._rules.items()
+            if place[2] == "docker-bridges" or any(" vmap @" in rule.text for rule in rules)
+        )
 
     def takers(self, proto: str, host_ip: str, port: int) -> list[NatRule]:
         """Of each table the first rule met that takes every packet to this port.
@@ -76,12 +84,30 @@ class Dnat:
         One that asks for more, such as a source, takes some packets only: it decides nothing here.
         """
         family = "ipv6" if ":" in host_ip else "ipv4"
-        found = (
-            next((rule for rule in rules if _takes(rule, proto, host_ip, port)), None)
-            for place, rules in self.met.items()
-            if place[0] in (family, "inet")
-        )
-        return [rule for rule in found if rule is not None]
+        found = []
+        for place, (by_port, wide) in self._plain.items():
+            if place[0] in (family, "inet"):
+                several = sorted((*by_port.get(port, ()), *wide))
+                met = self.met[place]
+                found += [met[n] for n in several if _takes(met[n], proto, host_ip, port)][:1]
+        return found
+
+    @cached_property
+    def _plain(self) -> dict[Place, tuple[dict[int, list[int]], list[int]]]:
+        """Of the rules met, by position in `met`, those that ask for no more: for one port each, and for more."""
+        plain = {}
+        for place, rules in self.met.items():
+            by_port: dict[int, list[int]] = defaultdict(list)
+            wide = []
+            for n, rule in enumerate(rules):
+                if rule.exact and _asks_for_no_more(rule):
+                    ports = port_ranges(rule.dport)
+                    if len(ports) == 1 and ports[0][0] == ports[0][1]:
+                        by_port[ports[0][0]].append(n)
+                    elif ports or rule.dport is None:
+                        wide.append(n)
+            plain[place] = by_port, wide
+        return plain
 
 
 def reference(rule: NatRule) -> RuleRef:
@@ -108,8 +134,7 @@ def port_ranges(dport: str | None) -> list[tuple[int, int]]:
 
 
 def _takes(rule: NatRule, proto: str, host_ip: str, port: int) -> bool:
-    if not rule.exact or not _asks_for_no_more(rule):
-        return False
+    """Whether a rule that asks for no more than its fields say takes every packet to this port."""
     if rule.proto not in (None, proto) or rule.out_interface:
         return False
     if any(only and not only.startswith("!") for only in (rule.src, rule.in_interface)):

@@ -215,8 +215,8 @@ class _Reader:
     @cached_property
     def _daemon_arguments(self) -> frozenset[str]:
         """Of every dockerd."""
-        pids = {engine.pid for engine in self.topology.host.engines if engine.pid}
-        return frozenset(word for pid in pids for word in self.index.processes[pid].cmdline or () if pid)
+        daemons = (self.index.processes.get(engine.pid or 0) for engine in self.topology.host.engines)
+        return frozenset(word for daemon in daemons if daemon for word in daemon.cmdline or ())
 
     def _makes_rules(self, family: str) -> bool:
         """Whether the engine makes rules for this family: it is not told otherwise, and chains of its own are there."""
@@ -246,8 +246,9 @@ class _Reader:
     def published(self) -> Iterator[HostPort]:
         """The ports of running containers: recorded ones, those that only a rule makes, those of the host's network."""
         for container in self.topology.containers:
-            record = self.index.records[container.id]
-            recorded = {(p.proto, p.container_port, p.host_ip, p.host_port) for p in record.ports}
+            record = self.index.records.get(container.id)
+            ports = record.ports if record else ()
+            recorded = {(port.proto, port.container_port, port.host_ip, port.host_port) for port in ports}
             for port in container.ports:
                 if "host" in port.via:
                     yield self._of_host_network(container, port)
@@ -297,13 +298,17 @@ class _Reader:
 
     def _proxy_of(self, port: PublishedPort) -> tuple[Proxy | None, Proxy | None]:
         """The port's own docker-proxy; and, where there is none, one at its place that leads elsewhere."""
-        here = [
-            proxy
-            for proxy in self.proxies
-            if (proxy.proto, proxy.host_ip, proxy.host_port) == (port.proto, port.host_ip, port.host_port)
-        ]
+        here = self._proxies_at.get((port.proto, port.host_ip, port.host_port), ())
         own = next((proxy for proxy in here if proxy.pid == port.proxy_pid), None)
         return own, None if own else next(iter(here), None)
+
+    @cached_property
+    def _proxies_at(self) -> dict[tuple[str, str, int], list[Proxy]]:
+        """docker-proxies by the host's end."""
+        proxies: dict[tuple[str, str, int], list[Proxy]] = defaultdict(list)
+        for proxy in self.proxies:
+            proxies[proxy.proto, proxy.host_ip, proxy.host_port].append(proxy)
+        return dict(proxies)
 
     def _ways(
         self, container: Container, port: PublishedPort, rules: list[NatRule], proxy: Proxy | None
@@ -371,7 +376,8 @@ class _Reader:
         addresses = [container_ip] if container_ip else [a for e in container.endpoints for a in (e.ip, e.ip6) if a]
         listening: PortListener | None = None
         sockets: list[ListeningSocket] = []
-        for port in self._ports_listened_on(container, proto, container_port, container_port_end or container_port):
+        last = container_port_end or container_port
+        for port in self._ports_listened_on(container, proto, container_port, last) if addresses else ():
             answers = who_listens(self.index, container.netns, proto, port, addresses)
             if answers is not None:
                 listening, sockets = self._listener(answers.address, port, answers.pid), []
@@ -380,7 +386,7 @@ class _Reader:
         if sockets:
             loopback = all(ipaddress.ip_address(socket.address).is_loopback for socket in sockets)
             problems.append("loopback only" if loopback else "other address only")
-        elif listening is None:
+        elif listening is None and addresses:  # without an address none arrives, which is said already
             problems.append("nobody listens" if self._listeners_known(container, proto) else "not seen")
         if container.state == "paused":
             problems.append("paused")
@@ -499,8 +505,9 @@ class _Reader:
     def not_running(self) -> Iterator[HostPort]:
         """What containers without a process will publish when they are started."""
         for container in self.topology.containers:
-            if container.pid is None and container.state not in ("running", "paused"):
-                yield from self._asked_for(container, self.index.records[container.id])
+            record = self.index.records.get(container.id)
+            if record and container.pid is None and container.state not in ("running", "paused"):
+                yield from self._asked_for(container, record)
 
     def _asked_for(self, container: Container, record: ContainerRecord) -> Iterator[HostPort]:
         for port in record.port_bindings:

@@ -277,11 +277,15 @@ class _Reader:
             takers = [rule for rule in takers if (rule.family, rule.backend, rule.table) in places]
         proxy, other_proxy = self._proxy_of(port)
         problems: list[Status] = []
-        if takers:
-            problems.append("rule leads elsewhere")
+        for taker in takers:
+            nobody = "rule of nobody" in self._of_nobody(split_address(taker.to or "")[0], [taker], [])
+            problems.append("rule of nobody" if nobody else "rule leads elsewhere")
         if other_proxy is not None:
-            problems.append("proxy leads elsewhere")
-        problems += self._ways(container, port, rules, proxy or other_proxy)
+            nobody = "proxy of nobody" in self._of_nobody(other_proxy.target.address, [], [other_proxy])
+            problems.append("proxy of nobody" if nobody else "proxy leads elsewhere")
+        problems += (
+            p for p in self._ways(container, port, rules, proxy or other_proxy) if p != "no rule" or not takers
+        )
         target = next((split_address(rule.to or "")[0] for rule in rules), proxy.target.address if proxy else None)
         return self._answered(
             container,
@@ -323,7 +327,8 @@ class _Reader:
             return
         family = "ipv6" if ":" in port.host_ip else "ipv4"
         if rules:
-            if not any(map(self.dnat.is_met, rules)):
+            # A packet to a loopback address comes from the host itself, and has not passed prerouting.
+            if not ipaddress.ip_address(port.host_ip).is_loopback and not any(map(self.dnat.is_met, rules)):
                 yield "rule not met"
         elif not (self.knows("rules") and seen):
             yield "not seen"

@@ -131,6 +131,7 @@ def test_all_is_well() -> None:
     assert port.elsewhere == ()
 
 
+BEFORE = dnat(1, to="10.9.9.9:80", chain="PREROUTING")
 LOOPBACK = replace(LISTENS, family="ipv4", address="127.0.0.1")
 
 
@@ -149,11 +150,16 @@ LOOPBACK = replace(LISTENS, family="ipv4", address="127.0.0.1")
         ({"listening_sockets": (LOOPBACK, replace(LOOPBACK, address="172.18.0.9"))}, ("other address only",)),
         ({"listening_sockets": (replace(LISTENS, proto="udp"),)}, ("nobody listens",)),
         ({"rules": (JUMP,), "listening_sockets": ()}, ("nobody listens", "no rule")),
-        ({"rules": (JUMP, dnat(to="172.17.0.9:80"))}, ("rule leads elsewhere", "no rule")),
-        ({"rules": (JUMP, dnat(to="172.17.0.2:81"))}, ("rule leads elsewhere", "no rule")),
-        ({"rules": (JUMP, dnat(1, to="172.17.0.9:80"), dnat(2))}, ("rule leads elsewhere",)),
+        ({"rules": (JUMP, dnat(to="172.17.0.9:80"))}, ("rule of nobody",)),
+        ({"rules": (JUMP, dnat(to="172.17.0.1:80"))}, ("rule leads elsewhere",)),
+        ({"rules": (JUMP, dnat(to="172.17.0.2:81"))}, ("rule leads elsewhere",)),
+        ({"rules": (JUMP, dnat(1, to="172.17.0.9:80"), dnat(2))}, ("rule of nobody",)),
+        ({"rules": (BEFORE, replace(JUMP, position=2), dnat())}, ("rule leads elsewhere",)),
+        ({"rules": (JUMP, replace(BEFORE, position=2), dnat())}, ()),
         ({"rules": (JUMP, dnat(1), dnat(2, to="172.17.0.9:80"))}, ()),
-        ({"processes": (*PROCESSES, proxy(to="172.17.0.9"))}, ("proxy leads elsewhere",)),
+        ({"processes": (*PROCESSES, proxy(to="172.17.0.9"))}, ("proxy of nobody",)),
+        ({"processes": (*PROCESSES, proxy(to="172.17.0.1"))}, ("proxy leads elsewhere",)),
+        ({"addresses": (BRIDGE_ADDRESS,)}, ("rule of nobody", "proxy of nobody")),
         ({"rules": (JUMP, dnat()), "processes": (*PROCESSES, proxy(), proxy(601, to="172.17.0.9"))}, ()),
     ],
 )  # fmt: skip
@@ -192,7 +198,7 @@ def test_a_rule_that_takes_some_packets_only_decides_nothing(changes: dict[str, 
 def test_rules_for_several_ports_take_theirs(dport: str | None) -> None:
     other = replace(dnat(1, to="172.17.0.9:80"), dport=dport)
     found = ports(host(rules=(JUMP, other, dnat(2)))).ports
-    assert [port.status for port in found if port.container] == ["rule leads elsewhere"]
+    assert [port.status for port in found if port.container] == ["rule of nobody"]
 
 
 def test_a_redirect_leads_elsewhere_too() -> None:
@@ -620,7 +626,7 @@ def test_a_port_of_a_range_that_fares_differently_parts_it() -> None:
 
 def test_where_packets_are_led_instead() -> None:
     (row,) = _table(ports(host(rules=(JUMP, dnat(1, to="172.17.0.9:80"), dnat(2)))))[1:]
-    assert "DOCKER 1 to 172.17.0.9:80, DOCKER 2" in row and row.endswith("rule leads elsewhere")
+    assert "DOCKER 1 to 172.17.0.9:80, DOCKER 2" in row and row.endswith("rule of nobody")
 
 
 def test_a_rule_with_family_backend_and_table_where_they_are_not_the_usual() -> None:

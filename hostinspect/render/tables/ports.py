@@ -159,8 +159,8 @@ def _rules(row: PortRow, *, backend: bool) -> Iterator[str]:
 
 
 def _leads_elsewhere(port: HostPort, rule: PortRule) -> bool:
-    own = port.container_ip is not None and port.container_ip in (rule.to or "")
-    return "rule leads elsewhere" in port.problems and not own
+    """Whether a rule takes packets that are for a container to another address."""
+    return port.container is not None and (port.container_ip is None or port.container_ip not in (rule.to or ""))
 
 
 def _proxies(row: PortRow, *, every: bool) -> str:

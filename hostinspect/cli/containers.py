@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hostinspect.cli.request import Request, common_options
+from hostinspect.cli.request import Request, common_options, names_of
 
 STATES = ("running", "paused", "restarting", "created", "exited", "dead", "removing")
 
@@ -14,7 +14,14 @@ STATES = ("running", "paused", "restarting", "created", "exited", "dead", "remov
 @click.option(
     "--state", "states", type=click.Choice(STATES), multiple=True, help="Only those in this state; repeatable."
 )
-@click.option("--network", "networks", metavar="NAME", multiple=True, help="Only those on this network; repeatable.")
+@click.option(
+    "--network",
+    "networks",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=names_of("networks"),
+    help="Only those on this network; repeatable.",
+)
 @common_options("table", "json", "yaml", table=True)
 def containers(request: Request, running: bool, states: tuple[str, ...], networks: tuple[str, ...]) -> int:
     """List every container, as `docker ps --all` does, from the host itself.

@@ -220,21 +220,24 @@ def _network_settings(view: View, container: ContainerDetail) -> Iterator[Line]:
 def _networks(view: View, container: ContainerDetail) -> Iterator[Branch]:
     for endpoint in container.endpoints:
         name = endpoint.network or "no network that is recorded"
-        yield Branch(Line([item("network", style="dim"), item(name)]), [*_endpoint(view, endpoint)])
+        yield Branch(Line([item("network", style="dim"), item(name)]), [*_endpoint(view, container, endpoint)])
 
 
-def _endpoint(view: View, endpoint: Endpoint) -> Iterator[Line]:
+def _endpoint(view: View, container: ContainerDetail, endpoint: Endpoint) -> Iterator[Line]:
     """docker inspect's words, without those that have nothing to say."""
-    wire = f"{endpoint.interface or '?'} ↔ {endpoint.host_link}" if endpoint.host_link else endpoint.interface
+    wire = endpoint.interface
+    if endpoint.host_link is not None:
+        has_lower = any(link.lower for link in container.links if link.ifname == endpoint.interface)
+        wire = f"{endpoint.interface} {'on' if has_lower else '↔'} {endpoint.host_link}"
     entries = {
         "NetworkID": _id(view, endpoint.network_id),
         "EndpointID": _id(view, endpoint.endpoint_id),
         "Interface": wire,
         "Bridge": endpoint.bridge,
         "Gateway": endpoint.gateway,
-        "IPAddress": endpoint.ip and f"{endpoint.ip}/{endpoint.prefix_len}",
+        "IPAddress": _prefix(endpoint.ip, endpoint.prefix_len),
         "IPv6Gateway": endpoint.gateway6,
-        "IPv6Address": endpoint.ip6 and f"{endpoint.ip6}/{endpoint.prefix_len6}",
+        "IPv6Address": _prefix(endpoint.ip6, endpoint.prefix_len6),
         "MacAddress": endpoint.mac,
         "Aliases": ", ".join(endpoint.aliases),
         "DNSNames": ", ".join(endpoint.dns_names),
@@ -242,6 +245,10 @@ def _endpoint(view: View, endpoint: Endpoint) -> Iterator[Line]:
     for key, value in entries.items():
         if value or view.verbose:
             yield _entry(key, value)
+
+
+def _prefix(address: str | None, length: int | None) -> str | None:
+    return address if address is None or length is None else f"{address}/{length}"
 
 
 # --- what docker inspect does not know ---
@@ -273,7 +280,8 @@ def _nat_rules(view: View, container: ContainerDetail) -> Iterator[Line]:
             continue
         yield _rule(view, rule)
     if inside:
-        words = f"{inside} rules in its own network namespace, of the embedded DNS server"
+        rules = "1 rule" if inside == 1 else f"{inside} rules"
+        words = f"{rules} in its own network namespace, of the embedded DNS server"
         yield Line([item(words, style="dim")], hang=2)
 
 

@@ -49,6 +49,7 @@ from tests.unit.factory import (
     record,
     web_process,
 )
+from tests.unit.sample import demo
 
 SIDE_ID, OLD_ID = "d" * 64, "e1" * 32
 ROOT = "/var/lib/docker"
@@ -363,6 +364,39 @@ def test_the_words_of_docker_inspect_in_its_order() -> None:
         "volume   v1 → /data  rw  shared with old (rw)",
     ):
         assert line in said, line
+
+
+def the_demo() -> tuple[Inspection, ContainerDetails]:
+    """Every container of the demo scenario, of which the engine recorded nothing but that it is there."""
+    topology = demo()
+    inspection = Inspection(
+        replace(host(), containers=tuple(record(id=c.id, name=c.name, endpoints=()) for c in topology.containers))
+    )
+    inspection.topology = topology
+    return inspection, describe_containers(inspection, topology.containers)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_demo_fits(width: int) -> None:
+    inspection, answer = the_demo()
+    drawn = render_containers(answer, inspection.topology, Screen(width))
+    assert max(map(cell_len, drawn.splitlines())) <= width
+    assert _letters(drawn) == _letters(render_containers(answer, inspection.topology, Screen(None)))
+
+
+def test_every_kind_of_interface() -> None:
+    inspection, answer = the_demo()
+    drawn = render_containers(answer, inspection.topology, Screen(None))
+    for line in (
+        "Interface       eth0 ↔ veth13d6de4\n",
+        "Interface       eth0 on eth0\n",
+        ")  macvlan  up",
+        " ↔ veth13d6de4 (",
+        " in 1-k3j5d6abcd, a port of br0  veth  up",
+        "1 rule in its own network namespace, of the embedded DNS server",
+        "NetworkMode     container:web1\n",
+    ):
+        assert line in drawn, line
 
 
 def test_processes_are_a_tree() -> None:

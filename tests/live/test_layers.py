@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.host import LabHost, LabSpec
 from tests.live import layers_lab, randomlab
-from tests.live.layers_lab import make_layers
+from tests.live.layers_lab import make_layers, stop_what_restarts
 from tests.live.observed import observe
 from tests.live.report import hostinspect
 
@@ -118,8 +118,7 @@ def test_a_random_host(userland: str, seed: int) -> None:
         host.client(["true"])  # gives eth0 a carrier
         plan = randomlab.plan(seed, observe(host).version)
         randomlab.apply(host, plan)
-        # Of those that end and are started again and again, docker's own answers do not fit together.
-        host.run(["sh", "-c", "docker ps --quiet --filter status=restarting | xargs -r docker update --restart no"])
+        stop_what_restarts(host)
         answer = compare(host)
         assert not {"nothing", "no image", "unknown"} & {directory["kind"] for directory in answer["directories"]}
         assert_sizes(host, answer)

@@ -25,7 +25,7 @@ from hostinspect.questions.whois import (
     rules,
 )
 from hostinspect.questions.whois.answer import KeyAnswer, Match, Whois
-from hostinspect.questions.whois.key import Key
+from hostinspect.questions.whois.key import Key, is_loopback
 from hostinspect.questions.whois.known import Known
 
 __all__ = ["looks_like_layer", "whois"]
@@ -35,7 +35,8 @@ class Looker(NamedTuple):
     """A way to find what a key means.
 
     `takes` says whether a key has the shape; `looked_at` is what was gone through, with its number; `needs` are the
-    families of facts without which it may miss something. What `is_weak` finds is told after what others find.
+    families of facts without which it may miss something. What `is_weak` finds is told after what others find; one that
+    `is_last` is asked only where they find nothing.
     """
 
     look: Callable[[Known, Key], Iterator[Match]]
@@ -43,6 +44,7 @@ class Looker(NamedTuple):
     looked_at: Callable[[Known], str]
     needs: tuple[str, ...]
     is_weak: bool = False
+    is_last: bool = False
 
 
 _RECORDS = ("engines", "containers", "networks", "volumes")
@@ -146,6 +148,13 @@ LOOKERS = (
         lambda known: "ids of containers, networks, images, sandboxes, endpoints, layers and anonymous volumes",
         (*_RECORDS, "layers", "images"),
     ),
+    Looker(
+        ids.by_few_digits,
+        lambda key: key.id is not None and key.number is None,
+        lambda known: "",
+        (*_RECORDS, "layers", "images"),
+        is_last=True,
+    ),
     Looker(ids.by_id_within, _is_name, lambda known: "", _RECORDS),
     Looker(paths.by_short_name, _is_word, lambda known: "", _LAYERS),
     Looker(
@@ -203,7 +212,7 @@ LOOKERS = (
     ),
     Looker(
         ports.by_container_port,
-        lambda key: key.port is not None and key.port.host is None,
+        lambda key: key.port is not None and (key.port.host is None or is_loopback(key.port.host)),
         lambda known: "ports inside of containers",
         ("sockets", "namespaces", "containers", "engines"),
         is_weak=True,
@@ -218,6 +227,8 @@ LOOKERS = (
     ),
 )
 
+_BUILDKIT, _SHORT_NAME = 25, 26  # characters, of base 36 and of base 32
+_NAMES = ("container name", "container id", "network name", "network id", "volume name", "image name", "image id")
 _OF_ENGINES = ("container", "network", "volume", "image")
 _CLOSE = 3
 
@@ -235,7 +246,10 @@ def whois(inspection: Inspection, keys: Sequence[str], *, cwd: str | None = None
 def looks_like_layer(text: str) -> bool:
     """Whether a key may be a layer or an image, so that image layers must be read for it, which takes longer."""
     key = Key(text)
-    return "/" in key.word or (key.id is not None and len(key.id) > 3 and not key.is_short_number)
+    if key.id is None or key.is_short_number:
+        return "/" in key.word
+    bare = key.id.removesuffix("-init")
+    return len(bare) in (_BUILDKIT, _SHORT_NAME) or (len(bare) > 3 and not bare.strip("0123456789abcdef"))
 
 
 def _answer(known: Known, key: Key) -> KeyAnswer:
@@ -252,16 +266,18 @@ def _answer(known: Known, key: Key) -> KeyAnswer:
 def _found(known: Known, key: Key, lookers: Iterable[Looker]) -> Iterator[Match]:
     """All matches, the likeliest first: what is an engine's before what is the host's, and weak ones last.
 
-    Two lookers may find one thing, as a network's name is its bridge's: each kind of key is told once for it.
+    Two lookers may find one thing, as the name of an anonymous volume is also its id: it is told once.
     """
     found = []
-    for position, looker in enumerate(lookers):
+    for position, looker in enumerate(sorted(lookers, key=lambda looker: looker.is_last)):
+        if looker.is_last and found:
+            break
         for match in looker.look(known, key):
             found.append((looker.is_weak, *_likelihood(match, position), match))
     found.sort(key=lambda item: item[:-1])
     told = set()
     for *_, match in found:
-        same = (match.subject, match.owner, match.summary)
+        same = (match.subject, match.owner, match.summary if match.kind not in _NAMES else "")
         if same not in told:
             told.add(same)
             yield match

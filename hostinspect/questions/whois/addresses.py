@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from hostinspect.facts import Address
 from hostinspect.questions.whois.answer import Match, Reason, Ref
-from hostinspect.questions.whois.key import AddressKey, Key, canonical
+from hostinspect.questions.whois.key import AddressKey, Key, canonical, is_loopback
 from hostinspect.questions.whois.known import Chain, Known, Place, listed, socket_address
-from hostinspect.questions.whois.links import whose
+from hostinspect.questions.whois.links import of_link, whose
 from hostinspect.topology import Link
 
 _RESOLVER = "127.0.0.11"
@@ -20,8 +20,11 @@ def by_address(known: Known, key: Key) -> Iterator[Match]:
     asked = key.address
     if asked is None:
         return
-    if ipaddress.ip_address(asked.ip).is_loopback:
-        yield _loopback(known, asked.ip)
+    if is_loopback(asked.ip):
+        if asked.port is None or asked.ip == _RESOLVER:  # with a port, it is the port that is asked about
+            yield _loopback(known, asked.ip)
+        return
+    if _subnet(asked) is not None:
         return
     having = known.having(asked.ip)
     for address, link in having:
@@ -37,17 +40,25 @@ def by_address(known: Known, key: Key) -> Iterator[Match]:
 
 
 def by_subnet(known: Known, key: Key) -> Iterator[Match]:
-    """`172.17.0.0/16`: the networks that have it, or a part of it."""
-    asked = key.address
+    """`172.17.0.0/16`: the networks that have it; else those that have a part of it, or that it is a part of."""
+    subnet = _subnet(key.address)
+    if subnet is None:
+        return
+    equal = [(pool, network) for pool, network in known.subnets if pool == subnet]
+    for pool, network in equal or known.subnets:
+        if pool.overlaps(subnet):
+            relation = "is" if pool == subnet else "is in" if pool.prefixlen < subnet.prefixlen else "holds"
+            chain = known.network(network.id).after(f"{subnet} {relation} a subnet of {network.name}: {pool}")
+            what = {"is": "a subnet", "is in": "a part of a subnet", "holds": "more than a subnet"}[relation]
+            yield chain.match("subnet", f"{what} of network {network.name}", known.network_ref(network.id))
+
+
+def _subnet(asked: AddressKey | None) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """What was asked about where that is a subnet, no address in one: its first address with a prefix."""
     if asked is None or asked.prefix_len is None:
-        return
+        return None
     subnet = ipaddress.ip_network(f"{asked.ip}/{asked.prefix_len}", strict=False)
-    if str(subnet.network_address) != asked.ip or subnet.num_addresses == 1:
-        return
-    for pool, network in known.subnets:
-        if pool == subnet:
-            chain = known.network(network.id).after(f"{pool} is a subnet of {network.name}")
-            yield chain.match("subnet", f"a subnet of network {network.name}", known.network_ref(network.id))
+    return subnet if str(subnet.network_address) == asked.ip and subnet.num_addresses > 1 else None
 
 
 def _ref(ip: str) -> Ref:
@@ -89,9 +100,12 @@ def _held(known: Known, asked: AddressKey, address: Address, link: Link) -> Matc
     if bridge is not None and bridge.network is not None:
         network = known.networks[bridge.network]
         gateways = {canonical(pool.gateway.partition("/")[0]) for pool in network.subnets if pool.gateway}
-        role = "the gateway" if ip in gateways else "an address of the bridge"
+        role = "the gateway" if ip in gateways else "the address"
         chain = known.network(network.id).after(reason, wrong, _port(known, asked, link))
         return chain.match("address", f"{role} of network {network.name}, on its bridge {link.ifname}", _ref(ip))
+    if link.kind == "veth":
+        summary, chain = of_link(known, link)
+        return chain.after(reason, wrong).match("address", f"{link.ifname}, {summary}", _ref(ip))
     chain = known.namespace(link.netns).after(reason, wrong, _port(known, asked, link))
     return chain.match("address", f"{link.ifname} of {whose(known, link.netns)}", _ref(ip))
 
@@ -166,7 +180,7 @@ def _free(known: Known, asked: AddressKey) -> Iterator[Match]:
 def by_rule_target(known: Known, key: Key) -> Iterator[Match]:
     """`172.17.0.99:80`: rules and proxies that lead to an address which nobody has."""
     asked = key.address
-    if asked is None or known.having(asked.ip) or ipaddress.ip_address(asked.ip).is_loopback:
+    if asked is None or known.having(asked.ip) or is_loopback(asked.ip):
         return
     chain = known.nobody(asked.ip)
     to = socket_address(asked.ip, asked.port) if asked.port else asked.ip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from msgspec.structs import replace
+
 from hostinspect.questions.whois.answer import Match, Ref
 from hostinspect.questions.whois.images import Images
 from hostinspect.questions.whois.key import CONTAINER_ID, Key
@@ -16,7 +18,7 @@ _SURE = 4  # digits; of fewer, only a beginning that is one id's alone counts
 
 def by_id(known: Known, key: Key) -> Iterator[Match]:
     """`ef5102d4901a`, `sha256:…`: what it is the id of, or the beginning of the id."""
-    if not key.is_short_number:
+    if not key.is_short_number and len(key.word) >= _SURE:
         yield from _beginning(known, key)
 
 
@@ -26,10 +28,16 @@ def by_number(known: Known, key: Key) -> Iterator[Match]:
         yield from _beginning(known, key)
 
 
+def by_few_digits(known: Known, key: Key) -> Iterator[Match]:
+    """`e`, `ef5`: the beginning of one id alone, as docker takes it too."""
+    if key.number is None and len(key.word) < _SURE:
+        yield from _beginning(known, key)
+
+
 def by_id_within(known: Known, key: Key) -> Iterator[Match]:
     """A container's whole id in something else: `docker-ID.scope`, `libpod-ID`, a line of a log."""
     word = key.word
-    if "/" in word or key.id is not None:
+    if "/" in word or key.id is not None or word.endswith((".scope", ".service")):  # a cgroup, for `cgroups`
         return
     for id_ in dict.fromkeys(CONTAINER_ID.findall(word.lower())):
         if id_ in known.containers:
@@ -82,8 +90,6 @@ def _sandboxes(known: Known, prefix: str) -> Iterator[Match]:
 
 
 def _as_sandbox(match: Match, id_: str) -> Match:
-    from msgspec.structs import replace
-
     summary = match.summary.replace("the network namespace of", "the sandbox of")
     return replace(match, kind="sandbox id", subject=Ref(kind="sandbox", id=id_), summary=summary)
 

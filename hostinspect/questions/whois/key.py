@@ -188,5 +188,10 @@ def canonical(address: str) -> str | None:
     return str(ip)
 
 
+def is_loopback(ip: str) -> bool:
+    """Whether an address is one that every network namespace has for itself."""
+    return ipaddress.ip_address(ip).is_loopback
+
+
 def _checked(port: PortKey) -> PortKey | None:
     return port if 0 < port.port <= 0xFFFF else None

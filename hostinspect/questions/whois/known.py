@@ -273,7 +273,9 @@ class Known:
         if not volume.used_by:
             reasons.append(Reason(text="no container uses it"))
         users = tuple(dict.fromkeys(user.container for user in volume.used_by))
-        return Chain(tuple(reasons), owner=ref, containers=users, volume=name)
+        # Docker makes an anonymous one for a container, and nobody else can know its name.
+        leftover = volume.anonymous and not users and self.sees("engines", "containers")
+        return Chain(tuple(reasons), owner=ref, leftover=leftover, containers=users, volume=name)
 
     def _not_running(self, id_: str) -> str:
         container = self.containers.get(id_)

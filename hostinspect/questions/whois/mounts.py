@@ -38,8 +38,8 @@ def by_destination(known: Known, key: Key) -> Iterator[Match]:
     for path in key.paths if key.word.startswith("/") else ():
         for container in known.topology.containers:
             for mount in container.mounts:
-                if normal_path(mount.destination) != path:
-                    continue
+                if normal_path(mount.destination) != path or normal_path(mount.source or "/") == path:
+                    continue  # where it is the same on the host, the path has been told of
                 what = f"volume {mount.name}" if mount.type == "volume" else mount.source or mount.type
                 chain = known.container(container.id)._replace(volume=mount.name if mount.type == "volume" else None)
                 chain = chain.after(f"inside of {container.name}, {what} is mounted at {mount.destination}")

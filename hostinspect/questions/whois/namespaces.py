@@ -68,11 +68,10 @@ def network_namespace(known: Known, inode: int, *said: str) -> Match:
         chain = chain.then(f"in it: {what}, {sizes} interface{'' if sizes == 1 else 's'}")
     owner = whose(known, inode)
     if owner.startswith("namespace "):
-        summary = f"network namespace {inode}, no container's"
-        if chain.leftover:
-            summary = f"network namespace {inode}, left over"
-        elif described and described.role in ("ingress", "overlay", "load-balancer"):
-            summary = f"network namespace {inode} of the swarm ({described.role})"
+        called = name.rpartition("/")[2] if name else str(inode)
+        summary = f"network namespace {called}, no container's"
+        if described and described.role in ("ingress", "overlay", "load-balancer"):
+            summary = f"network namespace {called} of the swarm ({described.role})"
     elif owner.endswith("of network " + known.network_name(chain.network)) and owner.startswith("the "):
         summary = owner
     else:

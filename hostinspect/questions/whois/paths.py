@@ -10,16 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from hostinspect.facts import MountPoint
 from hostinspect.questions.whois.answer import Match, Reason, Ref
 from hostinspect.questions.whois.images import Images
 from hostinspect.questions.whois.key import CONTAINER_ID, Key, normal_path
-from hostinspect.questions.whois.known import Chain, Known
+from hostinspect.questions.whois.known import Chain, Known, listed
 from hostinspect.questions.whois.layers import directories, of_directory
 
 _HOMES = ("overlay2", "fuse-overlayfs")
 _OWN = (*_HOMES, "volumes", "containers", "image", "network", "swarm", "buildkit", "plugins")
 _ENGINE_FILES = ("/run/docker.sock", "/run/docker.pid", "/run/docker", "/run/docker/netns", "/run/docker/containerd")
+# Of these there is one, and a container that has it has it from docker, not from the path on the host.
+_KERNELS_OWN = ("proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "nsfs", "securityfs", "debugfs")
 _RUNTIME = ("/run/docker/", "/run/containerd/", "/var/lib/containerd/")
 _SHORT_NAME = re.compile(r"(?:l/)?([A-Z0-9]{26})")
 _ELSEWHERE = re.compile(
@@ -163,6 +167,11 @@ def _of_container(known: Known, path: str, id_: str, said: str) -> Match | None:
         return None
     chain = known.container(id_).after(said)
     there = id_ in known.containers
+    sharers = [c.id for c in known.topology.containers if c.shares_netns_with == id_]
+    if sharers and path.endswith(("/hosts", "/hostname", "/resolv.conf")):
+        names = listed(map(known.container_name, sharers))
+        chain = chain.then(f"in its network namespace, and with the same file: {names}")
+        chain = chain._replace(containers=(id_, *sharers))
     summary = f"files that docker keeps for container {known.container_name(id_)}"
     if not there:
         summary = f"files for a container {id_[:12]} that no record is left of"
@@ -213,13 +222,26 @@ def _binds(known: Known, path: str, *, own: bool) -> Iterator[Match]:
                 said = f"{source} is mounted in {container.name} at {mount.destination}, {access}"
                 yield _bind(known, path, container.id, mount.destination, rest, source, said)
     if not own:
+        yield from _volumes_of(known, path)
         yield from _mounted(known, path, told)
+
+
+def _volumes_of(known: Known, path: str) -> Iterator[Match]:
+    """Local volumes that are a directory from elsewhere: `--opt type=none --opt o=bind --opt device=DIR`."""
+    for volume in known.topology.volumes:
+        device, options = volume.options.get("device", ""), volume.options.get("o", "").split(",")
+        if not device.startswith("/") or not {"bind", "rbind"} & {*options}:
+            continue
+        rest = below(path, normal_path(device))
+        if rest is not None:
+            match = in_volume(known, path, volume.name, f"_data{rest}")
+            yield replace(match, reasons=(Reason(text=f"volume {volume.name} is {device} of the host"), *match.reasons))
 
 
 def _mounted(known: Known, path: str, told: set[tuple[str, str]]) -> Iterator[Match]:
     """The same from the kernel's mount tables: whatever the source was called, it is the same device and root."""
     outer = host_mount(known, path)
-    if outer is None:
+    if outer is None or outer.fstype in _KERNELS_OWN:
         return
     rest = below(path, outer.mount_point) or ""
     inner = normal_path(f"{outer.root.rstrip('/')}{rest}")
@@ -323,6 +345,4 @@ def _elsewhere(known: Known, images: Images, path: str) -> Iterator[Match]:
     elif family in _HOMES and id_ in (every := directories(known, images)):
         match = _home(known, images, path, every[id_].rpartition("/")[0], [id_, *(rest or "").split("/")[1:]])
     if match is not None:
-        from msgspec.structs import replace
-
         yield replace(match, reasons=(Reason(text=said), *match.reasons)) if family != "containers" else match

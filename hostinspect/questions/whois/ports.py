@@ -20,7 +20,8 @@ def by_host_port(known: Known, key: Key) -> Iterator[Match]:
     if asked is None:
         return
     # An address that is a container's own is for `addresses`: its ports are inside.
-    if asked.host and any(link.netns != known.host_netns for _, link in known.having(asked.host)):
+    having = known.having(asked.host) if asked.host else []
+    if having and all(link.netns != known.host_netns for _, link in having):
         return
     taken: set[tuple[str, str]] = set()  # protocol and address that are told of
     pids: set[int] = set()
@@ -45,11 +46,13 @@ def by_host_port(known: Known, key: Key) -> Iterator[Match]:
 def by_container_port(known: Known, key: Key) -> Iterator[Match]:
     """Who listens on a port of that number inside of a network namespace other than the host's."""
     asked = key.port
-    if asked is None or asked.host is not None:
+    if asked is None:
         return
     seen = set()
     for socket in known.facts.listening_sockets:
-        if socket.netns == known.host_netns or socket.port != asked.port or asked.proto not in (None, socket.proto):
+        if socket.netns == known.host_netns or socket.port != asked.port:
+            continue
+        if not _fits(asked, socket.proto, socket.address):
             continue
         owner = _holder(known, socket) or known.namespace_owner(socket.netns)
         if owner is None or (owner, socket.proto) in seen:

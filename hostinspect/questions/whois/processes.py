@@ -12,7 +12,7 @@ from hostinspect.questions.whois.key import CONTAINER_ID, Key
 from hostinspect.questions.whois.known import HOST, Chain, Known, short, socket_address
 from hostinspect.questions.whois.links import whose
 
-_PROC = re.compile(r"/proc/(\d{1,10})(?:/(?!ns/).*)?", re.ASCII)
+_PROC = re.compile(r"/proc/(\d{1,10})(?:/(?!(?:task/\d{1,10}/)?ns/(?:net|mnt)$).*)?", re.ASCII)
 _ENGINE_PARTS = ("containerd", "docker-containe")
 
 

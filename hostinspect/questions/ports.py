@@ -221,7 +221,7 @@ class _Reader:
     def _makes_rules(self, family: str) -> bool:
         """Whether the engine makes rules for this family: it is not told otherwise, and chains of its own are there."""
         option = "--ip6tables=false" if family == "ipv6" else "--iptables=false"
-        if {option, "--iptables=false"} & self._daemon_arguments:
+        if option in self._daemon_arguments:
             return False
         return any(
             chain.netns == self.index.host_netns

@@ -25,7 +25,7 @@ _SHAPES: dict[NodeKind, str] = {
     "bridge": 'style=filled, fillcolor="#eeeeee"',
     "link": 'fillcolor="#fafafa"',
     "container": 'style=filled, fillcolor="#fffbe8", penwidth=1.3, color="#444444"',
-    "port": 'shape=cds, style=filled, margin="0.2,0.12"',
+    "port": 'style=filled, fillcolor="#efeaf6"',
     "volume": 'shape=cylinder, style=filled, fillcolor="#eaf3e6"',
     "bind": 'shape=folder, style=filled, fillcolor="#eaf3e6"',
     "gap": "shape=note, style=filled",

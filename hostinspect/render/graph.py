@@ -29,6 +29,7 @@ Key = tuple[str, ...]
 _DOWN = ("down", "lowerlayerdown")
 _WIDEST = 44  # characters of a line; what is cut is in the tree, or here with --verbose
 _FEW = 4
+_COLUMN = 4  # of containers, from the networks: bridge, link, and interface are between
 
 # From the outside to the inside, so that wires lead to the right.
 _DEPTH = {"host": 0, "overlay": 1, "ingress": 2, "load-balancer": 2, "other": 2, "container": 3}
@@ -99,7 +100,7 @@ class _Drawing:
         self.show_gaps = show_gaps
         self.nodes: dict[Key, Node] = {}
         self.edges: dict[Edge, None] = {}
-        self.faults = dict(_wire_faults(view))
+        self.faults = dict(_faults(view))
 
     def graph(self) -> Graph:
         view = self.view
@@ -177,17 +178,10 @@ class _Drawing:
             kind = f"VNI {link.vxlan_id}"
         else:
             kind = "" if link.kind in (None, "veth", "bridge") else link.kind or ""
-        fault = self.faults.get((link.netns, link.ifname), "")
-        doubt = "its other end was not found" if link.doubt else ""
-        self._add(
-            Node(
-                _link_key(link.netns, link.ifname),
-                "bridge" if link.kind == "bridge" else "link",
-                (f"{link.ifname} {kind}".rstrip(), *_told(link), fault, doubt),
-                _netns_key(link.netns),
-                "bad" if fault else "warn" if doubt else "",
-            )
-        )
+        key = _link_key(link.netns, link.ifname)
+        words, mark = self.faults.get(key, _NO_FAULT)
+        lines = (f"{link.ifname} {kind}".rstrip(), *_told(link), words)
+        self._add(Node(key, "bridge" if link.kind == "bridge" else "link", lines, _netns_key(link.netns), mark))
 
     def _container(self, container: Container) -> None:
         running = is_running(container)
@@ -231,27 +225,31 @@ class _Drawing:
     def _wires(self) -> None:
         """What the kernel says is joined: the two ends of a veth, a bridge and its ports, a device and that below."""
         for link in self.view.topology.links:
-            here, key = self._depth(link), _link_key(link.netns, link.ifname)
-            bad: Mark = "bad" if self._is_faulty(link) else ""
+            key = _link_key(link.netns, link.ifname)
             if link.peer is not None:
                 far = self.view.links.get((link.peer.netns, link.peer.ifname))
-                there = self._depth(far) if far else here
-                bad = "bad" if bad or (far is not None and self._is_faulty(far)) else ""
-                if here < there:
-                    self._join(Edge(key, _link_key(link.peer.netns, link.peer.ifname), "wire", mark=bad))
+                if far is not None and self._depth(link) < self._depth(far):
+                    self._wire(key, _link_key(far.netns, far.ifname))
             elif link.lower is not None:
-                label = self._network_name_of(link)
-                self._join(Edge(_link_key(link.lower.netns, link.lower.ifname), key, "wire", label, bad))
+                lower = _link_key(link.lower.netns, link.lower.ifname)
+                self._wire(lower, key, self._network_name_of(link), span=1 if link.lower.netns == link.netns else 2)
             if link.master is not None:
-                self._join(Edge(_link_key(link.netns, link.master), key, "wire", mark=bad))
+                self._wire(_link_key(link.netns, link.master), key)
+
+    def _wire(self, source: Key, target: Key, label: str = "", *, span: int = 1) -> None:
+        """A wire is as bad as the worse of its ends; a bridge that is down has ports that are not."""
+        ends = [source, target] if self._is_link(source) else [target]
+        marks = {self.faults.get(end, _NO_FAULT).mark for end in ends}
+        mark: Mark = "bad" if "bad" in marks else "warn" if "warn" in marks else ""
+        self._join(Edge(source, target, "wire", label, mark, span))
+
+    def _is_link(self, key: Key) -> bool:
+        return key in self.nodes and self.nodes[key].kind == "link"
 
     def _depth(self, link: Link) -> tuple[int, int, int]:
         namespace = self.view.namespaces.get(link.netns)
         role = "other" if namespace is None else "host" if namespace.host else namespace.role
         return _DEPTH.get(role, 2), link.netns, link.ifindex
-
-    def _is_faulty(self, link: Link) -> bool:
-        return (link.netns, link.ifname) in self.faults
 
     def _network_name_of(self, link: Link) -> str:
         """On a macvlan's or ipvlan's wire: one parent may serve several networks."""
@@ -277,8 +275,7 @@ class _Drawing:
         if running and container.netns not in (None, self.view.host_netns):
             first = owner is None or owner.netns != container.netns
             for link in self.view.links_in.get(container.netns or 0, []) if first else []:
-                mark: Mark = "bad" if self._is_faulty(link) else ""
-                self._join(Edge(_link_key(link.netns, link.ifname), key, "wire", mark=mark))
+                self._wire(_link_key(link.netns, link.ifname), key)
         for endpoint in container.endpoints:
             self._membership(container, endpoint)
         if not container.endpoints and owner is None:
@@ -291,21 +288,27 @@ class _Drawing:
 
     def _membership(self, container: Container, endpoint: Endpoint) -> None:
         """A line of its own for a place on a network that no wires lead to, or that they lead to wrongly."""
-        network = self.view.networks.get(endpoint.network_id or "")
+        network = self.view.networks.get(endpoint.network_id or "") or self._network_called(endpoint.network)
         if network is None:
             return
         source, target = _network_key(network), _container_key(container)
         if not is_running(container):
-            self._join(Edge(source, target, "member", span=4, stopped=True))
+            self._join(Edge(source, target, "member", span=_COLUMN, stopped=True))
         elif endpoint.interface is None:
             wireless = network.driver in ("host", "null") or not network.driver
             mark: Mark = "" if wireless else "bad" if container.netns in self.view.links_in else "warn"
             label = "" if wireless else "no interface" if mark == "bad" else "interface not seen"
-            self._join(Edge(source, target, "member", label, mark, span=1 if wireless else 4, stopped=not wireless))
+            self._join(Edge(source, target, "member", label, mark, _span(network), stopped=not wireless))
         elif not self._is_wired(network, container, endpoint):
             inner = _link_key(container.netns or 0, endpoint.interface)
-            faulty = (endpoint.host_link_netns or 0, endpoint.host_link or "") in self.faults
+            outer = _link_key(endpoint.host_link_netns or 0, endpoint.host_link or "")
+            faulty = self.faults.get(outer, _NO_FAULT).mark == "bad"
             self._join(Edge(source, inner, "member", "", "bad" if faulty else "warn", span=3, stopped=True))
+
+    def _network_called(self, name: str | None) -> Network | None:
+        """A container that was never started has no more than a network's name, or id, in its record."""
+        networks = self.view.topology.networks if name else ()
+        return next((network for network in networks if name in (network.name, network.id)), None)
 
     def _is_wired(self, network: Network, container: Container, endpoint: Endpoint) -> bool:
         """Whether one can follow the wires from the network to the interface."""
@@ -353,6 +356,11 @@ def _mount_label(mount: Mount) -> str:
     return " ".join(filter(None, [*words, "not mounted" if mount.mounted is False else ""]))
 
 
+def _span(network: Network) -> int:
+    """Containers stand in one column, but for those in the host's namespace: they would pull its frame apart."""
+    return 1 if network.driver == "host" else _COLUMN
+
+
 def _told(link: Link) -> tuple[str, ...]:
     """A link's addresses without those that every link has."""
     return tuple(address for address in link.addresses if not address.startswith("fe80:"))
@@ -366,35 +374,48 @@ def _is_bare(view: View, node: Node) -> bool:
 # --- what is broken ---
 
 
-def _wire_faults(view: View) -> Iterator[tuple[tuple[int, str], str]]:
-    """What keeps packets from passing a link, by namespace and name of the link.
+class _Fault(NamedTuple):
+    """What is wrong with a link, in words."""
 
-    A bridge without a carrier is down by nature, and so is a network card without a cable.
+    words: str
+    mark: Mark = "bad"
+
+
+_NO_FAULT = _Fault("", "")
+
+
+def _faults(view: View) -> Iterator[tuple[Key, _Fault]]:
+    """What keeps packets from passing a link.
+
+    A bridge without a carrier is down by nature, and so is a network card without a cable; a macvlan goes with it.
     """
     for link in view.topology.links:
+        key = _link_key(link.netns, link.ifname)
         if link.port_state in ("disabled", "blocking"):
-            yield (link.netns, link.ifname), f"{link.port_state} on {link.master}"
+            yield key, _Fault(f"{link.port_state} on {link.master}")
         if link.operstate in _DOWN and (link.kind == "veth" or link.lower is not None):
-            yield (link.netns, link.ifname), link.operstate
+            yield key, _Fault(link.operstate, "bad" if link.kind == "veth" else "warn")
+        elif link.doubt:
+            yield key, _Fault("its other end was not found", "warn")
     for network in view.topology.networks:
         bridge = view.bridge_of(network)
         link_of_bridge = view.links.get((bridge.netns, bridge.name)) if bridge else None
         if link_of_bridge is not None and link_of_bridge.operstate in _DOWN and network.containers:
-            yield (link_of_bridge.netns, link_of_bridge.ifname), link_of_bridge.operstate
+            yield _link_key(link_of_bridge.netns, link_of_bridge.ifname), _Fault(link_of_bridge.operstate)
     for container in view.running:
         for endpoint in container.endpoints:
             yield from _endpoint_faults(view, container, endpoint)
 
 
-def _endpoint_faults(view: View, container: Container, endpoint: Endpoint) -> Iterator[tuple[tuple[int, str], str]]:
+def _endpoint_faults(view: View, container: Container, endpoint: Endpoint) -> Iterator[tuple[Key, _Fault]]:
     network = view.networks.get(endpoint.network_id or "")
     if network is None or endpoint.interface is None:
         return
     if network.subnets and not (endpoint.ip or endpoint.ip6):
-        yield (container.netns or 0, endpoint.interface), "no address"
+        yield _link_key(container.netns or 0, endpoint.interface), _Fault("no address")
     if network.bridge and endpoint.host_link and endpoint.bridge != network.bridge:
-        fault = f"port of {endpoint.bridge or 'no bridge'}, not of {network.bridge}"
-        yield (endpoint.host_link_netns or 0, endpoint.host_link), fault
+        fault = _Fault(f"port of {endpoint.bridge or 'no bridge'}, not of {network.bridge}")
+        yield _link_key(endpoint.host_link_netns or 0, endpoint.host_link), fault
 
 
 # --- groups ---

@@ -37,7 +37,7 @@ _CLASSES = {
     "bridge": "fill:#eee,stroke:#7a7a7a,color:#222",
     "link": "fill:#fafafa,stroke:#7a7a7a,color:#222",
     "container": "fill:#fffbe8,stroke:#444,color:#222",
-    "port": "fill:#fff,stroke:#7a7a7a,color:#222",
+    "port": "fill:#efeaf6,stroke:#7a7a7a,color:#222",
     "volume": "fill:#eaf3e6,stroke:#7a7a7a,color:#222",
     "bind": "fill:#eaf3e6,stroke:#7a7a7a,color:#222",
     "gap": "fill:#fff,stroke:#b07d00,color:#222",

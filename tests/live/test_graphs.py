@@ -143,7 +143,7 @@ def test_hostile_text_is_text(text: str, tool: Tool) -> None:
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=30), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([text for text in HOSTILE if text.strip(" ") == text])
 def test_any_text_is_text(tool: Tool, texts: list[str]) -> None:
     _, write, draw = tool
@@ -225,7 +225,7 @@ def _check(answer: Any, drawing: Drawing) -> None:
         by_name.setdefault(name, []).append(node)
     joined = {(source, target) for source, target, _ in drawing.edges}
     group_of = {node: members for _, members in drawing.groups for node in members}
-    networks = {network["id"]: network for network in answer["networks"]}
+    networks = {network[key]: network for key in ("name", "id") for network in answer["networks"]}
     names = {container["id"]: container["name"] for container in answer["containers"]}
 
     def paths(start: str, *rest: str) -> list[str]:
@@ -239,7 +239,7 @@ def _check(answer: Any, drawing: Drawing) -> None:
         name = container["name"]
         [node] = [n for n in by_name[name] if drawing.nodes[n][1:2] == (_image(container),)]
         for endpoint in container["endpoints"]:
-            network = networks.get(endpoint["network_id"])
+            network = networks.get(endpoint["network_id"] or endpoint["network"])
             if network is None or network["name"] is None:
                 continue
             inner = endpoint["interface"]
@@ -252,9 +252,12 @@ def _check(answer: Any, drawing: Drawing) -> None:
                 assert node in paths(network["name"], name), (name, network["name"])
                 continue
             ends = [end for end in paths(*way) if group_of[end] == group_of[node]]
-            assert ends, (name, way)
+            assert ends and (ends[0], node) in joined, (name, way)
             assert (endpoint["ip"] or endpoint["ip6"]) in drawing.nodes[ends[0]]
         owner = container["shares_netns_with"]
+        if owner is None and not container["endpoints"]:
+            mode = {"default": "bridge"}.get(container["network_mode"], container["network_mode"])
+            assert mode not in networks or node in paths(networks[mode]["name"], name), (name, mode)
         if owner in names:
             assert node in paths(names[owner], name)
             if container["pid"]:
@@ -284,6 +287,33 @@ def _is_mount(label: str, destination: str, way_in: str) -> bool:
     before, cut, after = label.partition("…")
     whole = f"{destination} {way_in}"
     return label.startswith(whole) or (bool(cut) and whole.startswith(before) and after.rpartition(" ")[2] == way_in)
+
+
+def test_the_check_notices_what_is_missing() -> None:
+    """Each edge on a way from a network to a container and what belongs to it; names of containers and volumes."""
+    answer = msgspec.json.decode(msgspec.json.encode(demo()))
+    graph = graph_of(demo())
+    _check(answer, drawing_of(graph))
+    ways = [edge for edge in graph.edges if _is_on_a_way(graph, edge)]
+    assert len(ways) > 50
+    for edge in ways:
+        edges = tuple(other for other in graph.edges if other is not edge)
+        with pytest.raises(AssertionError):
+            _check(answer, drawing_of(graph._replace(edges=edges)))
+    for node in graph.nodes:
+        if node.kind in ("container", "volume") and not re.fullmatch(r"[0-9a-f]{12}…", node.lines[0]):
+            other = node._replace(lines=("otherwise", *node.lines[1:]))
+            nodes = tuple(other if each is node else each for each in graph.nodes)
+            with pytest.raises((AssertionError, KeyError)):
+                _check(answer, drawing_of(graph._replace(nodes=nodes)))
+
+
+def _is_on_a_way(graph: Graph, edge: Edge) -> bool:
+    """Whether a container hangs on it: not the wires of swarm's own namespaces, nor of those that are not docker's."""
+    if edge.kind != "wire":
+        return True
+    further = [other for other in graph.edges if other.source == edge.target]
+    return edge.target[0] == "container" or any(_is_on_a_way(graph, other) for other in further if other.kind == "wire")
 
 
 def test_the_demo_host(demo_host: LabHost, tool: Tool) -> None:

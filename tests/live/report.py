@@ -32,6 +32,9 @@ QUESTIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("whois", "web1", "172.17.0.5", "8080"): ("text", "json", "yaml"),
 }
 
+# Those whose answer is read from the disk when they are asked, and is in no snapshot.
+DEEP_QUESTIONS = (("diff", "changed"), ("layers", "--size"), ("volumes", "--size"))
+
 
 def hostinspect(host: LabHost, *arguments: str, user: str | None = None) -> CompletedProcess[str]:
     """The finished process, whatever its exit code."""

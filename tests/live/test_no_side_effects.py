@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.lab.host import LabHost
-from tests.live.report import COMMAND, report
+from tests.live.report import COMMAND, DEEP_QUESTIONS, QUESTIONS, report
 
 # Everything of a host that a run could have changed. Counters go on by themselves, so rules are listed without.
 _STATE = r"""
@@ -17,7 +17,7 @@ for ns in /proc/1/ns/net /run/docker/netns/*; do
     echo "== $ns $(stat --dereference --format %i "$ns")"
     nsenter --net="$ns" sh -c '
         cat /proc/self/net/ip_tables_names /proc/self/net/ip6_tables_names 2>/dev/null
-        ip netns list-id; ip -details link | grep -v timer; ip address; ip route; nft --stateless list ruleset
+        ip netns list-id; ip -details link | grep -v timer; ip address | sed "s, tentative,,"; ip route; nft --stateless list ruleset
         iptables-save | grep -v "^[#:]"; ip6tables-save | grep -v "^[#:]"' 2>&1
 done
 cat /proc/modules 2>/dev/null
@@ -50,8 +50,8 @@ def files(host: LabHost) -> list[str]:
 def test_the_host_is_the_same_before_and_after(demo: str, request: pytest.FixtureRequest) -> None:
     host: LabHost = request.getfixturevalue(demo)
     before = state(host), files(host)
-    for output in ("tree", "json", "yaml"):
-        assert host.run([*COMMAND, "--output", output]).stdout
+    for question in (*QUESTIONS, *DEEP_QUESTIONS):
+        assert host.run([*COMMAND, *question]).stdout
     after = state(host), host.run(["sh", "-c", _FILES]).stdout.splitlines()
     assert before[0].splitlines() == after[0].splitlines()
     assert len(before[1]) > 500
@@ -83,9 +83,10 @@ _QUESTIONS = {
 _ASKING = re.compile(r"RTM_GET\w+|TCPDIAG_GETSOCK|SOCK_DIAG_BY_FAMILY|NFNL_SUBSYS_NFTABLES<<8\|NFT_MSG_GET\w+")
 
 
-def test_no_system_call_that_changes_the_host(demo_host_legacy: LabHost) -> None:
+@pytest.mark.parametrize("question", [*QUESTIONS, *DEEP_QUESTIONS], ids=" ".join)
+def test_no_system_call_that_changes_the_host(question: tuple[str, ...], demo_host_legacy: LabHost) -> None:
     """On the host with legacy tables, where the most ways of reading are taken."""
-    strace = f"strace -f -qq -e trace={_CHANGING} -o /tmp/trace {shlex.join([*COMMAND, '-o', 'json'])}"
+    strace = f"strace -f -qq -e trace={_CHANGING} -o /tmp/trace {shlex.join([*COMMAND, *question, '-o', 'json'])}"
     traced = demo_host_legacy.run(["sh", "-c", f"{strace} >/dev/null && cat /tmp/trace"], timeout=120).stdout
     calls = [line.split(maxsplit=1)[1] for line in traced.splitlines() if "(" in line]
     assert len(calls) > 500

@@ -10,8 +10,8 @@ from hostinspect.cli.measure import measure, size_option
 from hostinspect.cli.request import Request, common_options, names_of
 
 if TYPE_CHECKING:
-    from hostinspect.questions.inspection import Inspection
     from hostinspect.questions.layers import Layers
+    from hostinspect.questions.sizes import Sizes
     from hostinspect.render.screen import Screen
 
 
@@ -38,34 +38,26 @@ def layers(request: Request, names: tuple[str, ...], directories: bool, orphans:
         raise click.UsageError("What belongs to nothing is no container's: give --orphans without names.")
     inspection = request.inspect(image_layers=True)
     containers = [request.find(inspection, inspection.container, name) for name in dict.fromkeys(names)] or None
-    answer = list_layers(inspection, containers)
-    answer = only_orphans(answer) if orphans else answer
+
+    def answered(sizes: Sizes | None = None) -> Layers:
+        found = list_layers(inspection, containers, sizes)
+        return only_orphans(found) if orphans else found
+
+    answer = answered()
     if size:
-        sizes = measure(request, inspection, directories_of(answer))
-        answer = list_layers(inspection, containers, sizes)
-        answer = only_orphans(answer) if orphans else answer
-    by_directory = directories or orphans
-    return request.reply(
-        answer, lambda screen: _draw(request, inspection, answer, screen, by_directory, bool(names), size)
-    )
+        answer = answered(measure(request, inspection, directories_of(answer)))
 
+    def draw(screen: Screen) -> str:
+        from hostinspect.render.tables.layers import directory_columns, directory_rows, layer_columns, layer_rows
 
-def _draw(
-    request: Request,
-    inspection: Inspection,
-    answer: Layers,
-    screen: Screen,
-    by_directory: bool,
-    every_path: bool,
-    size: bool,
-) -> str:
-    from hostinspect.render.tables.layers import directory_columns, directory_rows, layer_columns, layer_rows
-
-    topology, verbose = inspection.topology, request.verbose
-    roots = [engine.data_root for engine in topology.host.engines]
-    if by_directory:
-        names = {container.id: container.name for container in topology.containers}
-        columns = directory_columns(roots, names, topology.host.collected_at, sizes=size, verbose=verbose)
+        topology, verbose = inspection.topology, request.verbose
+        roots = [engine.data_root for engine in topology.host.engines]
+        if not directories and not orphans:
+            rows = [*layer_rows(answer, every_path=bool(names) or verbose, verbose=verbose)]
+            return request.table(rows, layer_columns(roots, sizes=size, verbose=verbose), screen)
+        called = {container.id: container.name for container in topology.containers}
+        now = topology.host.collected_at
+        columns = directory_columns(roots, called, now, sizes=size, orphans=orphans, verbose=verbose)
         return request.table([*directory_rows(answer)], columns, screen)
-    rows = [*layer_rows(answer, every_path=every_path or verbose, verbose=verbose)]
-    return request.table(rows, layer_columns(roots, sizes=size, verbose=verbose), screen)
+
+    return request.reply(answer, draw)

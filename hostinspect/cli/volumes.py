@@ -51,7 +51,7 @@ def volumes(
         from hostinspect.render.tables.volumes import volume_branch, volume_columns
 
         now = answer.collected_at
-        if not names:
+        if not names or request.columns or request.sort or not request.header:
             return request.table(answer.volumes, volume_columns(now, sizes=size, verbose=request.verbose), screen)
         called = {container.id: container.name for container in inspection.topology.containers}
         return screen.draw_sections(volume_branch(volume, now, names=called) for volume in answer.volumes)

@@ -31,13 +31,3 @@ def size_in_words(size: Size | None) -> Item | None:
     if size.complete:
         return item(in_units(size.allocated))
     return item(f"more than {in_units(size.allocated)}", style="warn")
-
-
-def allocated(size: Size | None) -> int | None:
-    """Bytes on disk, to sort by and to reckon with."""
-    return size.allocated if size else None
-
-
-def inodes(size: Size | None) -> int | None:
-    """How many there are: files, directories and all else."""
-    return size.inodes if size else None

@@ -81,10 +81,7 @@ def test_the_demo_scenario(demo: str, request: pytest.FixtureRequest) -> None:
     host: LabHost = request.getfixturevalue(demo)
     compare(host)
     [scratch] = volumes(host, "scratch")
-    [mount] = (
-        host.run(["findmnt", "--json", scratch["mountpoint"]]).stdout
-        and json.loads(host.run(["findmnt", "--json", scratch["mountpoint"]]).stdout)["filesystems"]
-    )
+    [mount] = json.loads(host.run(["findmnt", "--json", scratch["mountpoint"]]).stdout)["filesystems"]
     assert (scratch["needs_mount"], scratch["mount"]["fstype"]) == (True, mount["fstype"])
     assert set(mount["options"].split(",")) == set(scratch["mount"]["options"])
     [user] = scratch["used_by"]

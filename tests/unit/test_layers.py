@@ -337,7 +337,7 @@ def test_tables(data_root: Path) -> None:
     assert "no image any more" in table
     assert f"overlay2/l/{layers_lab.STRAY}" in table
     names = {container.id: container.name for container in facts.containers}
-    columns = directory_columns(roots, names, facts.host.collected_at, sizes=False, verbose=True)
+    columns = directory_columns(roots, names, facts.host.collected_at, sizes=False, orphans=False, verbose=True)
     every = render_table([*directory_rows(found)], choose_columns(columns, (), every=True), Screen())
     assert len(every.splitlines()) == 1 + len(home(facts).directories) + 1
     [nobodys] = [line for line in every.splitlines() if line.startswith(f"{data_root}/overlay2/{layers_lab.NOBODYS}")]

@@ -9,12 +9,13 @@ from hostinspect.questions.layers import ContainerLayers, LayerDirectory, Layers
 from hostinspect.questions.sizes import Size
 from hostinspect.render.containers import volume_name
 from hostinspect.render.layout import Item, item
-from hostinspect.render.sizes import allocated, in_units, inodes, size_in_words
+from hostinspect.render.sizes import in_units
 from hostinspect.render.table import Cell, Column
+from hostinspect.render.tables.sizes import size_columns
 from hostinspect.render.times import ago
 from hostinspect.render.view import short_id
 
-_FEW = 2  # images of a layer that are named without --verbose
+_FEW = 1  # images of a layer, or containers upon it, that are named without --verbose
 _MOUNTED = {True: "mounted", False: "not mounted", None: None}
 _LOOSE = ("nothing", "no image", "unknown")
 
@@ -63,10 +64,14 @@ def _of_lower(lower: Lower, name: str, verbose: bool) -> Cell:
 
 
 def _images(images: Sequence[str], verbose: bool) -> str:
-    named = [short_id(image.removeprefix("sha256:")) if image.startswith("sha256:") else image for image in images]
-    shown = named if verbose else named[:_FEW]
-    more = f" and {len(named) - len(shown)} more" if len(shown) < len(named) else ""
-    return ", ".join(shown) + more
+    if verbose:
+        return ", ".join(images)
+    named = [
+        short_id(image.removeprefix("sha256:")) if image.startswith("sha256:") else image.removesuffix(":latest")
+        for image in images
+    ]
+    more = f" and {len(named) - _FEW} more" if len(named) > _FEW else ""
+    return ", ".join(named[:_FEW]) + more
 
 
 def directory_rows(layers: Layers) -> Iterator[LayerDirectory]:
@@ -89,36 +94,39 @@ def directory_rows(layers: Layers) -> Iterator[LayerDirectory]:
 
 def layer_columns(data_roots: Sequence[str], *, sizes: bool, verbose: bool) -> list[Column[Row]]:
     """The columns; with `sizes` those of what was measured."""
-    return [
-        Column("CONTAINER", lambda row: item(row.container or "-", style="name"), sort=lambda row: row.container),
+    columns: list[Column[Row]] = [
+        Column(
+            "CONTAINER",
+            lambda row: item(row.container, style="name") if row.container else None,
+            sort=lambda row: row.container,
+            group=lambda row: row.container or row.path,
+        ),
         Column("ROLE", lambda row: row.role),
         Column("DIRECTORY", lambda row: row.path if verbose else _short(row.path, data_roots)),
         Column("BELONGS TO", lambda row: row.belongs_to),
-        Column("SIZE", lambda row: size_in_words(row.size), sizes, lambda row: allocated(row.size)),
-        Column("FILES", lambda row: inodes(row.size), shown=False),
-        Column("BYTES", lambda row: allocated(row.size), shown=False),
-        Column("PATH", lambda row: row.path, shown=False),
     ]
+    if sizes:
+        columns += size_columns(lambda row: row.size)
+    return columns
 
 
 def directory_columns(
-    data_roots: Sequence[str], names: Mapping[str, str], now: str, *, sizes: bool, verbose: bool
+    data_roots: Sequence[str], names: Mapping[str, str], now: str, *, sizes: bool, orphans: bool, verbose: bool
 ) -> list[Column[LayerDirectory]]:
-    """The columns of the directories themselves; `names` are of containers, by id."""
-    return [
+    """The columns of the directories themselves; `names` are of containers, by id. Nobody uses `orphans`."""
+    columns: list[Column[LayerDirectory]] = [
         Column("DIRECTORY", lambda d: d.path if verbose else _short(d.path, data_roots)),
         Column("KIND", lambda d: item(d.kind, style="warn" if d.kind in _LOOSE else "")),
-        Column("BELONGS TO", lambda d: _owner(d, names, verbose)),
-        Column("USED BY", lambda d: _users(d, names, verbose)),
-        Column("MODIFIED", lambda d: _age(d.modified, now), sort=lambda d: d.modified),
-        Column("SIZE", lambda d: size_in_words(d.size), sizes, lambda d: allocated(d.size)),
+        Column("WHY" if orphans else "BELONGS TO", lambda d: _owner(d, names, verbose)),
+        Column("USED BY", lambda d: _users(d, names, verbose), not orphans, spare=1),
+        Column("MODIFIED", lambda d: _age(d.modified, now), sort=lambda d: d.modified, spare=2),
         Column("RECORDED", lambda d: _bytes(d.recorded_size), shown=False, sort=lambda d: d.recorded_size),
-        Column("FILES", lambda d: inodes(d.size), shown=False),
-        Column("BYTES", lambda d: allocated(d.size), shown=False),
         Column("LINK", lambda d: d.short_name, shown=False),
         Column("CHAIN", lambda d: d.chain_id, shown=False),
-        Column("PATH", lambda d: d.path, shown=False),
     ]
+    if sizes:
+        columns += size_columns(lambda d: d.size)
+    return columns
 
 
 def _owner(directory: LayerDirectory, names: Mapping[str, str], verbose: bool) -> Cell:

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from hostinspect.questions.volumes import VolumeDetails, VolumeUse
 from hostinspect.render.containers import users_in_words, volume_name
 from hostinspect.render.layout import Branch, Item, Line, Span, detail, item
-from hostinspect.render.sizes import allocated, in_units, inodes, size_in_words
+from hostinspect.render.sizes import in_units, size_in_words
 from hostinspect.render.table import Column
+from hostinspect.render.tables.sizes import size_columns
 from hostinspect.render.times import ago
 
 
 def volume_columns(now: str, *, sizes: bool, verbose: bool) -> list[Column[VolumeDetails]]:
     """The columns; with `sizes` those of what was measured, with `verbose` names are whole."""
-    return [
+    columns: list[Column[VolumeDetails]] = [
         Column("DRIVER", lambda v: v.driver),
         Column(
             "VOLUME NAME",
@@ -24,14 +25,14 @@ def volume_columns(now: str, *, sizes: bool, verbose: bool) -> list[Column[Volum
         Column("USED BY", lambda v: _users(v) or item("nobody", style="warn"), sort=lambda v: len(v.used_by)),
         Column("MOUNT", _mount_in_words, sort=lambda v: v.mount and v.mount.fstype),
         Column("CREATED", lambda v: _age(v.created, now), sort=lambda v: v.created, spare=1),
-        Column("SIZE", lambda v: size_in_words(v.size), sizes, lambda v: allocated(v.size)),
         Column("ANONYMOUS", lambda v: "yes" if v.anonymous else None, shown=False),
         Column("MOUNTPOINT", lambda v: v.mountpoint, shown=False),
         Column("OPTIONS", lambda v: _pairs(v.options), shown=False),
         Column("LABELS", lambda v: _pairs(v.labels), shown=False),
-        Column("FILES", lambda v: inodes(v.size), shown=False),
-        Column("BYTES", lambda v: allocated(v.size), shown=False),
     ]
+    if sizes:
+        columns += size_columns(lambda v: v.size)
+    return columns
 
 
 def _pairs(mapping: Mapping[str, str]) -> tuple[str, ...]:

@@ -38,7 +38,11 @@ _VARIES = (
     (re.compile(r"lab-[0-9a-f]{6}|\bdocs-host\b"), "HOST"),
     (re.compile(r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "MAC"),
     (re.compile(r"\b(veth|br-|sha256:)?[0-9a-f]{7,64}(-init)?(?![a-z0-9])…?"), r"\1ID"),
-    (re.compile(r"\b(lb_)[a-z0-9]{9}\b|\b\d+-[a-z0-9]{10}\b|\b[a-z0-9]{10,12}…|\b[a-z0-9]{25}\b"), r"\1ID"),  # swarm's
+    # Swarm's, whole or as docker cuts them.
+    (
+        re.compile(r"\b(lb_)[a-z0-9]{9}\b|\b\d+-[a-z0-9]{10}\b|\b[a-z0-9]{10,12}…|\b([a-z0-9]{12}|[a-z0-9]{25})\b"),
+        r"\1ID",
+    ),
     (re.compile(r"\b[A-Z0-9]{26}\b"), "SHORT"),
     (re.compile(r"\d+"), "N"),
     (re.compile(r"\bN ?(s|m|h|seconds?|minutes?|hours?|[kMG]?i?B)\b"), "N"),

@@ -54,7 +54,8 @@ def draw_dot(text: str) -> Drawing:
     """By `dot`, which must not say a word: nodes, labels and edges from the SVG, groups from the JSON."""
     svg = ET.fromstring(run_dot(text, "svg"))
     drawn = json.loads(run_dot(text, "json"))
-    nodes, edges = {}, []
+    nodes: dict[str, tuple[str, ...]] = {}
+    wires = []
     for element in svg.iter(f"{_SVG}g"):
         title = element.findtext(f"{_SVG}title", "")
         lines = [_shown(line) for line in element.findall(f"{_SVG}text")]
@@ -62,7 +63,12 @@ def draw_dot(text: str) -> Drawing:
             nodes[title] = tuple(lines)
         elif element.get("class") == "edge":
             source, _, target = title.partition("--")
-            edges.append((source, target, "".join(lines)))
+            wires.append((source, target))
+    labels = {node for node in nodes if node.startswith("e")}  # an edge's label is a node that it goes through
+    edges = [(source, target, "") for source, target in wires if labels.isdisjoint((source, target))]
+    for label in labels:
+        [source], [target] = [a for a, b in wires if b == label], [b for a, b in wires if a == label]
+        edges.append((source, target, "".join(nodes.pop(label))))
     clusters = {e.findtext(f"{_SVG}title", ""): e for e in svg.iter(f"{_SVG}g") if e.get("class") == "cluster"}
     names = {thing["_gvid"]: thing["name"] for thing in drawn.get("objects", [])}
     groups = []

@@ -6,7 +6,7 @@ doubled, since in a label `\N` and `\l` mean something, and `&` as an entity, si
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from hostinspect.render.graph import Edge, Graph, Group, Key, Mark, Node, NodeKind, graph_of, members
 from hostinspect.render.text import safe
@@ -14,10 +14,10 @@ from hostinspect.topology import Topology
 
 _HEAD = """\
 graph hostinspect {
-  graph [rankdir=LR, nodesep=0.12, ranksep=0.5, fontname="sans-serif", fontsize=11, labelloc=t, labeljust=l]
+  graph [rankdir=LR, nodesep=0.18, ranksep=0.5, fontname="sans-serif", fontsize=11, labelloc=t, labeljust=l]
   node [shape=box, style="rounded,filled", fillcolor=white, color="#7a7a7a", fontname="sans-serif", fontsize=9, \
 height=0.25, margin="0.08,0.04"]
-  edge [color="#7a7a7a", fontname="sans-serif", fontsize=8]
+  edge [color="#7a7a7a"]
 """
 
 _SHAPES: dict[NodeKind, str] = {
@@ -30,6 +30,7 @@ _SHAPES: dict[NodeKind, str] = {
     "bind": 'shape=folder, style=filled, fillcolor="#eaf3e6"',
     "gap": "shape=note, style=filled",
 }
+_LABEL = 'shape=plaintext, style="", fontsize=8, height=0, margin=0.03'
 _MARKS: dict[Mark, str] = {
     "dim": 'color="#aaaaaa", fontcolor="#777777"',
     "warn": 'color="#b07d00", fontcolor="#8a6200"',
@@ -43,7 +44,7 @@ def render_dot(topology: Topology, *, verbose: bool = False, show_gaps: bool = T
 
 
 def write_dot(graph: Graph) -> str:
-    """Nodes are called n1, n2, …, groups cluster1, …: no name of the host stands outside of a label."""
+    """Nodes are called n1, n2, …, labels e1, …, groups cluster1, …: no name of the host stands outside of a label."""
     ids = {node.key: f"n{number}" for number, node in enumerate(graph.nodes, 1)}
     clusters = {group: f"cluster{number}" for number, group in enumerate(graph.groups, 1)}
     lines = [f"  label={_quoted([graph.title])}"]
@@ -51,7 +52,8 @@ def write_dot(graph: Graph) -> str:
         indent = "    " if group else "  "
         block = [f"{indent}{ids[node.key]} [{_node(node)}]" for node in nodes]
         lines += block if group is None else [f"  subgraph {clusters[group]} {{", _group(group), *block, "  }"]
-    lines += [f"  {_edge(edge, ids)}" for edge in graph.edges]
+    for number, edge in enumerate(graph.edges, 1):
+        lines += (f"  {line}" for line in _edge(edge, ids, f"e{number}"))
     return _HEAD + "\n".join(lines) + "\n}\n"
 
 
@@ -69,12 +71,16 @@ def _group(group: Group) -> str:
     return f"    graph [label={_quoted([group.label])}, style=rounded, fontsize=9, labeljust=l, {color}]"
 
 
-def _edge(edge: Edge, ids: dict[Key, str]) -> str:
-    dotted = "style=dotted" if edge.kind == "shared" else "style=dashed" if edge.stopped else ""
-    label = f"label={_quoted([edge.label])}" if edge.label else ""
-    span = f"minlen={edge.span}" if edge.span != 1 else ""
-    attributes = _attributes([label, dotted, span, _MARKS.get(edge.mark, "")])
-    return f"{ids[edge.source]} -- {ids[edge.target]}" + (f" [{attributes}]" if attributes else "")
+def _edge(edge: Edge, ids: dict[Key, str], label: str) -> Iterator[str]:
+    """An edge; its label is a node that it goes through, since graphviz may put a label of its own on another edge."""
+    mark = _MARKS.get(edge.mark, "")
+    ends, span = [ids[edge.source], ids[edge.target]], edge.span
+    if edge.label:
+        yield f"{label} [{_attributes([f'label={_quoted([edge.label])}', _LABEL, mark])}]"
+        ends, span = [ends[0], label, ends[1]], max(1, edge.span // 2)
+    line = "style=dotted" if edge.kind == "shared" else "style=dashed" if edge.stopped else ""
+    attributes = _attributes([line, f"minlen={span}" if span != 1 else "", mark])
+    yield " -- ".join(ends) + (f" [{attributes}]" if attributes else "")
 
 
 def _attributes(attributes: Iterable[str]) -> str:

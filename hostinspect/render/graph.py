@@ -279,12 +279,9 @@ class _Drawing:
         for endpoint in container.endpoints:
             self._membership(container, endpoint)
         if not container.endpoints and owner is None:
-            mode = network_of_mode(container.network_mode)
-            for network in self.view.topology.networks:
-                if mode in (network.name, network.id):
-                    self._join(
-                        Edge(_network_key(network), key, "member", span=1 if running else 4, stopped=not running)
-                    )
+            network = self._network_called(network_of_mode(container.network_mode))
+            if network is not None:
+                self._join(Edge(_network_key(network), key, "member", span=_span(network), stopped=not running))
 
     def _membership(self, container: Container, endpoint: Endpoint) -> None:
         """A line of its own for a place on a network that no wires lead to, or that they lead to wrongly."""

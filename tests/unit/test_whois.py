@@ -320,7 +320,7 @@ def texts(match: Match) -> list[str]:
 
 
 WEB_RUNS = f"web is container {WEB_ID[:12]}, image nginx:1, running as pid 500 (httpd)"
-WEB_NAMESPACE = f"namespace {WEB_NETNS} is web's: pid 500 (httpd) is in cgroup /docker/{WEB_ID}"
+WEB_NAMESPACE = f"namespace {WEB_NETNS} is web's: pid 500 (httpd) is in cgroup /docker/{WEB_ID[:12]}…"
 BRIDGE = f"bridge is network {NETWORK_ID[:12]}, driver bridge, 172.17.0.0/16; on it: web"
 
 
@@ -873,3 +873,27 @@ def test_keys_from_standard_input(
     with (tmp_path / "none").open("w+") as stream:
         monkeypatch.setattr("sys.stdin", stream)
         assert run(["whois", "-"]) == 2
+
+
+# --- facts that are missing -------------------------------------------------------------------------------------
+
+FAMILIES = [name for name in Facts.__struct_fields__ if name not in ("host", "gaps")]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_any_one_family_of_facts_every_key_is_answered(family: str) -> None:
+    """As a record that was deleted, or could not be read, leaves the others that name it."""
+    every = [key for key, *_ in IN_WEB] + [GONE_ID, "330", "700", "veth9", "172.17.0.77:80", "9090", STRAY_ID, "data"]
+    answer = whois(Inspection(big_host(**{family: ()})), every)
+    assert len(answer.keys) == len(every)
+    render_whois(answer, Screen(width=40))
+
+
+def test_a_container_without_a_record_whose_layers_have_one() -> None:
+    facts = big_host(containers=(SIDE, OLD))
+    match = next(match for match in ask("500", facts).matches if match.kind == "pid")
+    assert match.summary == "httpd, a process of a container that no record is left of"
+    assert match.formerly is not None and match.formerly.id == WEB_ID
+    assert texts(match)[0] == f"pid 500 (httpd) is in cgroup /docker/{WEB_ID[:12]}…"
+    for key in (f"{ROOT}/overlay2/{MOUNT_ID}/diff/x", WEB_ID[:12], ENDPOINT_ID):
+        assert any(m.formerly is not None and m.formerly.id == WEB_ID for m in ask(key, facts).matches), key

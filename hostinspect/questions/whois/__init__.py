@@ -268,7 +268,7 @@ def _found(known: Known, key: Key, lookers: Iterable[Looker]) -> Iterator[Match]
 
     Two lookers may find one thing, as the name of an anonymous volume is also its id: it is told once.
     """
-    found = []
+    found: list[tuple[bool, bool, int, bool, Match]] = []
     for position, looker in enumerate(sorted(lookers, key=lambda looker: looker.is_last)):
         if looker.is_last and found:
             break
@@ -283,7 +283,7 @@ def _found(known: Known, key: Key, lookers: Iterable[Looker]) -> Iterator[Match]
             yield match
 
 
-def _likelihood(match: Match, position: int) -> tuple[int, int, int]:
+def _likelihood(match: Match, position: int) -> tuple[bool, int, bool]:
     """What sorts matches: an engine's or not, the kind of key, a container's or not."""
     kind = match.owner.kind if match.owner else None
     return not (match.leftover or kind in _OF_ENGINES), position, kind != "container"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from hostinspect.questions.whois.answer import Match, Ref
 from hostinspect.questions.whois.key import CONTAINER_ID, Key
-from hostinspect.questions.whois.known import HOST, Chain, Known, listed
+from hostinspect.questions.whois.known import HOST, Chain, Known, listed, shown_cgroup
 
 _UNIT = re.compile(r"[\w@.\\:-]*[0-9a-f]{64}\.(?:scope|service)")
 _SYS = "/sys/fs/cgroup"
@@ -45,8 +45,8 @@ def _at(known: Known, path: str, *, surely: bool) -> Iterator[Match]:
     named = next((id_ for id_ in CONTAINER_ID.findall(path) if id_ in known.containers), None)
     if named is not None and (surely or members or above or _is_containers(path, named)):
         inside = [p.pid for p in members if known.index.container_of(p) == named]
-        said = f"in {path}: {listed(map(known.process_name, inside), 4)}" if inside else f"no process is in {path} now"
-        chain = known.container(named).after(f"{path} has the id of {known.container_name(named)} in it", said)
+        said = f"in it: {listed(map(known.process_name, inside), 4)}" if inside else "no process is in it now"
+        chain = known.container(named).after(f"{shown_cgroup(path)} has the container's id in it", said)
         yield chain.match("cgroup", f"the cgroup of container {known.container_name(named)}", ref)
         return
     owners = list(dict.fromkeys(filter(None, map(known.index.container_of, members))))
@@ -54,13 +54,13 @@ def _at(known: Known, path: str, *, surely: bool) -> Iterator[Match]:
         for id_ in owners:
             exact = any(own == path for p in members if known.index.container_of(p) == id_ for own in p.cgroups)
             where = "the cgroup of" if exact else "a cgroup above that of"
-            chain = known.container(id_).after(known.evidence(known.containers[id_]))
+            chain = known.container(id_).after(known.evidence(id_))
             yield chain.match("cgroup", f"{where} container {known.container_name(id_)}", ref)
         return
     unknown = next(iter(CONTAINER_ID.findall(path)), None)
     names = listed((known.process_name(p.pid) for p in members), 4)
     if unknown is not None and (members or surely):
-        chain = known.gone(unknown).after(f"in {path}: {names}" if names else f"no process is in {path}")
+        chain = known.gone(unknown).after(f"in it: {names}" if names else "no process is in it")
         yield chain.match("cgroup", "the cgroup of a container that no record is left of", ref)
     elif members and path != "/":
         chain = Chain(owner=HOST if known.sees("engines", "containers") else None).after(f"in it: {names}")

@@ -13,7 +13,7 @@ from hostinspect.correlate.index import normal_run_path
 from hostinspect.correlate.ports import Proxy, parse_proxy, split_address
 from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.whois.answer import Match, Reason, Ref
-from hostinspect.questions.whois.key import canonical
+from hostinspect.questions.whois.key import CONTAINER_ID, canonical
 from hostinspect.topology import Container, Endpoint, Link, NatRule, Network, NetworkNamespace, PublishedPort, Volume
 
 HOST = Ref(kind="host", id="host")
@@ -71,6 +71,11 @@ class Place(NamedTuple):
 def short(id_: str) -> str:
     """An id as docker shortens it."""
     return id_.removeprefix("sha256:")[:_SHORT]
+
+
+def shown_cgroup(path: str) -> str:
+    """A cgroup path with its ids cut, for reading."""
+    return CONTAINER_ID.sub(lambda found: f"{short(found[0])}…", path)
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
@@ -281,14 +286,15 @@ class Known:
         container = self.containers.get(id_)
         return "" if container is None or container.pid is not None else f" ({container.state})"
 
-    def evidence(self, container: Container) -> str | None:
+    def evidence(self, id_: str) -> str | None:
         """Why a running container's main process is its own."""
-        process = self.index.processes.get(container.pid or 0)
+        container = self.containers.get(id_)
+        process = self.index.processes.get(container.pid or 0) if container else None
         if process is None:
             return None
-        path = next((path for path in process.cgroups if container.id in path), None)
+        path = next((path for path in process.cgroups if id_ in path), None)
         if path is not None:
-            return f"{self.process_name(process.pid)} is in cgroup {path}"
+            return f"{self.process_name(process.pid)} is in cgroup {shown_cgroup(path)}"
         return f"{self.process_name(process.pid)} has the container's upper directory as its root"
 
     def namespace_owner(self, inode: int | None) -> str | None:
@@ -328,13 +334,17 @@ class Known:
             text = f"namespace {inode} is a swarm's, {described.role}{pinned}; its network is not known here"
             return Chain((Reason(text=text, about=ref),))
         sandbox = self._sandbox_of(described.paths)
-        if sandbox is not None and not described.pids:
-            return self._left_sandbox(inode, ref, pinned, sandbox)
-        if described.pids:
-            who = listed(map(self.process_name, described.pids), 4)
-            text = f"namespace {inode} is no container's; in it: {who}{pinned}"
-            return Chain((Reason(text=text, about=ref),), owner=HOST if self.sees("containers", "engines") else None)
-        text = f"namespace {inode} has no process in it{pinned}"
+        who = listed(map(self.process_name, described.pids), 4)
+        said = f"namespace {inode} has {f'these in it: {who}' if who else 'no process in it'}{pinned}"
+        if sandbox is not None and (not who or sandbox[1] not in self.containers):
+            return self._left_sandbox(Reason(text=said, about=ref), sandbox)
+        inside = filter(None, map(self.index.processes.get, described.pids))
+        for id_ in filter(None, map(self.unknown_container, inside)):
+            return self.gone(id_).after(Reason(text=said, about=ref), f"their cgroup is of container {short(id_)}")
+        if who:
+            certain = self.sees("containers", "engines")
+            return Chain((Reason(text=f"{said}; none is a container's", about=ref),), owner=HOST if certain else None)
+        text = said
         if any(path.startswith("/run/docker/netns/") for path in map(normal_run_path, described.paths)):
             leftover = self.sees("containers", "engines", "processes", "networks")
             text += "; no record says whose it was"
@@ -344,7 +354,7 @@ class Known:
     def _container_namespace(self, inode: int, owner: str, ref: Ref) -> Chain:
         described = self.namespaces[inode]
         container = self.containers.get(owner)
-        evidence = self.evidence(container) if container and container.netns == inode else None
+        evidence = self.evidence(owner) if container and container.netns == inode else None
         text = f"namespace {inode} is {self.container_name(owner)}'s" + (f": {evidence}" if evidence else "")
         sharers = [id_ for id_ in described.containers if id_ != owner]
         shared = f"{listed(map(self.container_name, sharers))} shares it" if sharers else None
@@ -364,17 +374,21 @@ class Known:
                     return container.sandbox_id or "?", container.id
         return None
 
-    def _left_sandbox(self, inode: int, ref: Ref, pinned: str, sandbox: tuple[str, str]) -> Chain:
-        """A container's namespace without a process: of one that does not run or is gone."""
+    def _left_sandbox(self, said: Reason, sandbox: tuple[str, str]) -> Chain:
+        """The namespace of a container that does not run, or is gone."""
         sandbox_id, container_id = sandbox
         chain = self.container(container_id)
-        said = (
-            f"namespace {inode} has no process in it{pinned}",
-            f"that is sandbox {short(sandbox_id)}, recorded for container {short(container_id)}",
-        )
-        leftover = self.sees("processes", "containers")
-        former = chain.owner or chain.formerly
-        return chain._replace(leftover=leftover, formerly=former).after(Reason(text=said[0], about=ref), said[1])
+        leftover = self.sees("processes", "containers", "engines")
+        chain = chain._replace(leftover=leftover, formerly=chain.owner or chain.formerly)
+        recorded = f"that is sandbox {short(sandbox_id)}, recorded for container {short(container_id)}"
+        return chain.after(said, recorded)
+
+    def unknown_container(self, process: facts.Process) -> str | None:
+        """A container that a process is in by its cgroup path, or by its root, and that no engine has a record of."""
+        found = self.index.container_of(process)
+        if found is None:
+            found = next((id_ for path in process.cgroups for id_ in CONTAINER_ID.findall(path)), None)
+        return found if found not in self.containers else None
 
     # --- endpoints ----------------------------------------------------------------------------------------------
 

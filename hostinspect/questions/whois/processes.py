@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from hostinspect.facts import Process
 from hostinspect.questions.whois.answer import Match, Reason, Ref
 from hostinspect.questions.whois.key import CONTAINER_ID, Key
-from hostinspect.questions.whois.known import HOST, Chain, Known, short, socket_address
+from hostinspect.questions.whois.known import HOST, Chain, Known, short, shown_cgroup, socket_address
 from hostinspect.questions.whois.links import whose
+from hostinspect.topology import Container
 
 _PROC = re.compile(r"/proc/(\d{1,10})(?:/(?!(?:task/\d{1,10}/)?ns/(?:net|mnt)$).*)?", re.ASCII)
 _ENGINE_PARTS = ("containerd", "docker-containe")
@@ -37,8 +38,8 @@ def process_ref(process: Process) -> Ref:
 def of_process(known: Known, process: Process) -> tuple[str, Chain]:
     """What a process is, in words, and whose."""
     container_id = known.index.container_of(process)
-    if container_id is not None:
-        return _in_container(known, process, container_id)
+    if container_id in known.containers:
+        return _in_container(known, process, known.containers[container_id])
     if process.pid in known.proxies:
         return _proxy(known, process)
     for engine in known.facts.engines:
@@ -50,26 +51,28 @@ def of_process(known: Known, process: Process) -> tuple[str, Chain]:
         shim = _shim(known, process)
         if shim is not None:
             return shim
-    unknown = next((id_ for path in process.cgroups for id_ in CONTAINER_ID.findall(path)), None)
+    unknown = known.unknown_container(process)
     if unknown is not None:
-        path = next(path for path in process.cgroups if unknown in path)
-        chain = known.gone(unknown).after(f"{known.process_name(process.pid)} is in cgroup {path}")
+        chain = known.gone(unknown).after(_membership(known, process, unknown))
         return f"{process.comm}, a process of a container that no record is left of", chain
     return _of_host(known, process)
 
 
-def _in_container(known: Known, process: Process, container_id: str) -> tuple[str, Chain]:
-    container = known.containers[container_id]
+def _membership(known: Known, process: Process, container_id: str) -> str:
+    """Why a process is a container's."""
     path = next((path for path in process.cgroups if container_id in path), None)
     if path is not None:
-        why = f"{known.process_name(process.pid)} is in cgroup {path}"
-    else:
-        why = f"{known.process_name(process.pid)} has the container's upper directory as its root"
-    chain = known.container(container_id)
+        return f"{known.process_name(process.pid)} is in cgroup {shown_cgroup(path)}"
+    return f"{known.process_name(process.pid)} has the container's upper directory as its root"
+
+
+def _in_container(known: Known, process: Process, container: Container) -> tuple[str, Chain]:
+    chain = known.container(container.id)
+    why = _membership(known, process, container.id)
     place = None
     if process.netns is not None and process.netns != container.netns:
         place = f"its network namespace is another: {process.netns}, of {whose(known, process.netns)}"
-    elif process.netns is not None and known.namespace_owner(process.netns) not in (container_id, None):
+    elif process.netns is not None and known.namespace_owner(process.netns) not in (container.id, None):
         place = f"its network namespace is that of {whose(known, process.netns)}"
     elif process.netns is not None and process.netns == known.host_netns:
         place = "its network namespace is the host's own"

@@ -1,4 +1,4 @@
-"""`hostinspect diff` beside find(1) and `docker diff`: `python -m tests.bench diff [RUNS]`.
+"""`hostinspect diff` beside find(1) and `docker diff`: `python -m tests.bench.bench_diff [RUNS]`.
 
 Makes a host with a container that has 100,000 changes: 60,000 files added, 20,000 of its image's changed and 20,000
 deleted, in 1,000 directories; and one with 100,000 files in a single one. Prints the median of RUNS of each, whole

@@ -25,7 +25,7 @@ from contextlib import suppress
 Difference = tuple[str, str]  # A, C or D, and the path as os.fsdecode has it
 
 # Few, so that what is deleted is often made again.
-NAMES = ["a", "b", "c", "d", "e", "ü", "n\nl", "two  spaces", "\\xff", "\udcff", "\udcc3(", ".wh.a", "-", "\u202e"]
+NAMES = ["a", "b", "c", "d", "e", "ü", "n\nl", "two  spaces", "\\xff", "\udcff", "\udcc3(", "-", "\u202e"]
 
 
 # --- what differs -----------------------------------------------------------------------------------------------

@@ -21,8 +21,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
-from hostinspect.collectors.gaps import GapLog
+from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.facts import Change, Gap
+from hostinspect.kernel.files import Directory
 from hostinspect.kernel.overlayfs import (
     DIRECTORY,
     TRUSTED,
@@ -44,6 +45,7 @@ COLLECTOR = "changes"
 MAX_PATH = 16 << 10  # characters, four times the longest path that a program can use
 MAX_KEPT = 512 << 20  # bytes, about, of changes
 MAX_COMPARED = 256 << 20  # bytes of files that look unchanged
+MAX_GAPS = 100  # told one by one
 
 _WORTH_LISTING = 64  # names in a directory, from which on listing the layers below is less work than asking for each
 _CHUNK = 1 << 17
@@ -72,7 +74,14 @@ def collect_changes(upper: str, lower: Sequence[str], work: str | None, *, userx
         userxattr = bool(work) and _is_of_user(f"{work}/work")
     if not userxattr and not sees_trusted():
         gaps.add(
-            COLLECTOR, upper, "overlayfs shows its marks of hidden and renamed directories to root only", "run as root"
+            COLLECTOR, upper, "overlayfs shows its marks of hidden and renamed directories to root only", PERMISSION
+        )
+    if work and _is_indexed(work):
+        gaps.add(
+            COLLECTOR,
+            upper,
+            "it was mounted with index=on, and what changed under another name of a hard link is only in its index",
+            "look at those files themselves",
         )
     try:
         overlay = Overlay((upper, *lower), USER if userxattr else TRUSTED)
@@ -96,6 +105,13 @@ def _is_of_user(path: str) -> bool:
         return os.lstat(path).st_uid != 0
     except OSError:
         return False
+
+
+def _is_indexed(work: str) -> bool:
+    """Whether hard links have been copied up under `index=on`: the kernel keeps an entry for each in work/index."""
+    with suppress(OSError), Directory(work) as directory:
+        return bool(directory.listdir("index"))
+    return False
 
 
 class _Side(NamedTuple):
@@ -134,6 +150,7 @@ class _Comparison:
         self._kept = 0  # bytes
         self._compared = 0  # bytes
         self._not_compared = 0  # files
+        self._not_told = 0  # gaps
 
     def run(self) -> tuple[Change, ...]:
         new, old = self._overlay.root, self._overlay.root[1:]
@@ -147,6 +164,8 @@ class _Comparison:
                 open_directories.pop()
             else:
                 open_directories.append(beneath)
+        if self._not_told:
+            self._gap("", f"{self._not_told} more files or directories could not be read")
         if self._not_compared:
             self._gap(
                 "",
@@ -171,6 +190,9 @@ class _Comparison:
             listed = overlay.names(old) if old and (not only_top or len(found) >= _WORTH_LISTING) else None
             names = found if only_top else {**(listed or {}), **found}
             for name in sorted(names):
+                if self._kept > MAX_KEPT:
+                    self._gap("", "it has more changes than are kept in memory", "look into the directory itself")
+                    break
                 beneath = f"{path}/{name}"
                 try:
                     here = found.get(name)
@@ -190,9 +212,6 @@ class _Comparison:
                 except OSError as error:
                     self._gap(beneath, error)
                     continue
-                if self._kept > MAX_KEPT:
-                    self._gap("", "it has more changes than are kept in memory", "look into the directory itself")
-                    break
                 if inner is not None:
                     yield inner
         except FileNotFoundError:
@@ -279,6 +298,9 @@ class _Comparison:
         self._changes.append(_change(kind, path))
 
     def _gap(self, path: str, why: str | OSError, remedy: str | None = None, *, minor: bool = False) -> None:
+        if path and len(self._gaps) >= MAX_GAPS:
+            self._not_told += 1
+            return
         self._gaps.add(COLLECTOR, text(os.fsencode(self._upper + path)), why, remedy, minor=minor)
 
 

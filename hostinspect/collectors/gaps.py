@@ -32,5 +32,8 @@ class GapLog:
             None
         )
 
+    def __len__(self) -> int:
+        return len(self._gaps)
+
     def as_tuple(self) -> tuple[Gap, ...]:
         return tuple(self._gaps)

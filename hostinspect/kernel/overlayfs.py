@@ -11,8 +11,8 @@ The xattrs are trusted.overlay.*, which only CAP_SYS_ADMIN sees; with the mount 
 engines) user.overlay.*, and then the others mean nothing, as these do otherwise. `origin`, `impure`, `nlink`, `upper`,
 `uuid` and `protattr` are about inode numbers and flags, not about what is there.
 
-Sources: Documentation/filesystems/overlayfs.rst; fs/overlayfs/namei.c (ovl_lookup), readdir.c, util.c. What is not
-followed: data-only lower layers (6.5), and `index=on`, under which a hard link's other names change with it.
+Sources: Documentation/filesystems/overlayfs.rst; fs/overlayfs/namei.c (ovl_lookup), readdir.c, util.c. Not followed are
+data-only lower layers (6.5), and `index=on`, under which a hard link's other names change with it.
 """
 
 from __future__ import annotations

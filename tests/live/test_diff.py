@@ -448,3 +448,21 @@ def test_whiteouts_that_are_xattrs(tmp_path: Path) -> None:
     found = collect_changes(f"{tmp_path}/top", [f"{tmp_path}/mid", f"{tmp_path}/low"], None, userxattr=False)
     lines = [f"{change.kind} {change.path}" for change in found.changes or ()]
     assert lines == ["C /d", "A /d/gone", "D /d/kept", "A /d/new"]
+
+
+def test_hard_links_of_an_overlay_with_an_index(tmp_path: Path) -> None:
+    """The other name is changed in the merged directory, and no layer has it: that is told."""
+    script = """
+        set -eu
+        cd "$1"
+        mkdir low top work merged
+        echo 1 >low/a
+        ln low/a low/b
+        mount -t overlay -o lowerdir=low,upperdir=top,workdir=work,index=on overlay merged
+        echo 22 >merged/a
+        cat merged/b
+    """
+    assert in_namespace(script, str(tmp_path)) == "22\n"
+    found = collect_changes(f"{tmp_path}/top", [f"{tmp_path}/low"], f"{tmp_path}/work", userxattr=False)
+    assert as_found(found.changes) == [("C", "/a")]
+    assert ["index=on" in gap.why and not gap.minor for gap in found.gaps] == [True]

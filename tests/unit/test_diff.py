@@ -299,6 +299,22 @@ def test_marks_that_are_not_shown(tree: Tree, monkeypatch: pytest.MonkeyPatch) -
     assert (gap.remedy, gap.minor) == ("run as root", False)
 
 
+def test_what_only_the_index_knows_is_a_gap(tree: Tree) -> None:
+    tree.directory("work/index")
+    assert tree.changes().gaps == ()
+    tree.file("work/index/00fb1d00")
+    assert ["index=on" in gap.why for gap in tree.changes().gaps] == [True]
+
+
+def test_not_every_gap_is_told_one_by_one(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "MAX_GAPS", 2)
+    for number in range(5):
+        tree.directory(f"upper/{number}", redirect="..")
+    first, second, rest = tree.changes().gaps
+    assert first.subject.endswith("/upper/0") and second.subject.endswith("/upper/1")
+    assert rest.why.startswith("3 more")
+
+
 def test_whose_marks_count_when_nothing_is_mounted(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel makes work/work when it mounts, as who mounts."""
     monkeypatch.setattr(changes, "sees_trusted", lambda: True)

@@ -71,7 +71,11 @@ def settled(host: LabHost, differences: Callable[[Observed], list[str]]) -> list
 
 def network_differences(host: LabHost, observed: Observed) -> list[str]:
     """Who is on each network, as `docker network inspect` has it."""
-    answer = {network["id"]: network for network in ask(host, "networks")["networks"]}
+    return _compare_networks(ask(host, "networks")["networks"], observed)
+
+
+def _compare_networks(networks: Json, observed: Observed) -> list[str]:
+    answer = {network["id"]: network for network in networks}
     found = []
     for id_, inspected in observed.networks.items():
         if id_ not in answer:
@@ -181,12 +185,36 @@ def test_a_port_and_an_endpoint_of_nobody() -> None:
     assert ["in0", "disabled", "(blue)", "out0 172.17.0.99"] in bridges
 
 
+def test_drift_and_what_a_dead_daemon_left_behind() -> None:
+    """The gateway taken off a bridge, a bridge removed; a container's directory lost while its endpoint is stored."""
+    with LabHost(LabSpec()) as host:
+        host.seed()
+        host.docker("network", "create", "doomed")
+        doomed = host.docker_json("network", "inspect", "doomed")[0]["Id"]
+        mysql_app = host.docker_json("inspect", "mysql_app")[0]
+        endpoint = mysql_app["NetworkSettings"]["Networks"]["my_net"]
+        gateway, subnet = endpoint["Gateway"], "172.18.0.0/16"
+        bridge = ask(host, "networks", "my_net")["networks"][0]["bridge"]
+        host.kill_dockerd()
+        host.run(["ip", "link", "del", f"br-{doomed[:12]}"])
+        host.run(["ip", "addr", "flush", "dev", bridge])
+        host.run(["kill", "-9", str(mysql_app["State"]["Pid"])])
+        host.run(["rm", "-r", f"/var/lib/docker/containers/{mysql_app['Id']}"])
+        my_net, gone = hostinspect(host, "networks", "my_net", "doomed").stdout.split("\n\n")
+        left_over = ask(host, "networks", "my_net")["networks"][0]["left_over"]
+    assert f"drift    subnets[{subnet}].gateway: recorded {gateway}, now " in my_net
+    assert [(e["endpoint_id"], e["ip"], e["mac"]) for e in left_over] == [
+        (endpoint["EndpointID"], endpoint["IPAddress"], endpoint["MacAddress"])
+    ]
+    assert f"endpoint {endpoint['EndpointID'][:12]}  mysql_app  {endpoint['IPAddress']}" in my_net
+    assert f"drift    bridge: recorded br-{doomed[:12]}, now nothing" in gone and "it is not there" in gone
+
+
 # --- bridges against brctl and ip -----------------------------------------------------------------------------------
 
 
 def bridge_differences(host: LabHost, observed: Observed) -> list[str]:
     """The table against brctl show, and what is behind each port against ip in the namespace that it leads to."""
-    bridges = ask(host, "bridges")["bridges"]
     table: dict[tuple[str, str, str], list[str]] = {}
     for name, id_, stp, port in rows(host, "bridges", "--columns", "bridge,bridge-id,stp,interface"):
         if " in " not in name:
@@ -196,6 +224,11 @@ def bridge_differences(host: LabHost, observed: Observed) -> list[str]:
         for name, (id_, stp, ports) in parse_brctl(host.run(["brctl", "show"]).stdout).items()
     }
     found = [] if table == shown else [f"brctl show says {shown}, the table {table}"]
+    return found + _compare_ports(ask(host, "bridges")["bridges"], observed)
+
+
+def _compare_ports(bridges: Json, observed: Observed) -> list[str]:
+    found = []
     for bridge in bridges:
         for port in bridge["ports"]:
             outer = _by_name(observed, bridge["netns"], port["link"])
@@ -231,6 +264,28 @@ def _inside_differences(observed: Observed, port: Json, outer: Json) -> list[str
 @on_every_demo
 def test_the_bridges_are_those_of_brctl(demo: LabHost) -> None:
     assert settled(demo, lambda observed: bridge_differences(demo, observed)) == []
+
+
+def test_the_comparisons_see_what_is_wrong(demo_host: LabHost) -> None:
+    """Each field that they compare is made wrong in a right answer, once for each member and port."""
+    observed = observe(demo_host)
+    networks = ask(demo_host, "networks")["networks"]
+    bridges = ask(demo_host, "bridges")["bridges"]
+    assert _compare_networks(networks, observed) == _compare_ports(bridges, observed) == []
+    members = [member for network in networks for member in network["members"]]
+    ports = [port for bridge in bridges for port in bridge["ports"] if port["kind"] == "veth"]
+    wrong = [
+        *((member["endpoint"], key) for member in members for key in ("endpoint_id", "mac", "ip", "ip6")),
+        *((member, "container") for member in members if member["kind"] == "container"),
+        *((port, key) for port in ports for key in ("state", "interface_mac", "interface_prefixes")),
+        *((port, "shared_with") for port in ports),
+    ]
+    assert len(wrong) > 100
+    for holder, key in wrong:
+        right = holder[key]
+        holder[key] = ["wrong"] if isinstance(right, list) else "wrong"
+        assert _compare_networks(networks, observed) + _compare_ports(bridges, observed), key
+        holder[key] = right
 
 
 # --- links against ip and lsns --------------------------------------------------------------------------------------

@@ -33,11 +33,6 @@ class Reply(NamedTuple):
     out: str
     err: str
 
-    @property
-    def rows(self) -> list[list[str]]:
-        """The cells of a table in a pipe."""
-        return [line.split("  ") for line in self.out.splitlines()]
-
 
 class Asker:
     """Runs command lines that read a topology."""

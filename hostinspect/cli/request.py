@@ -150,7 +150,7 @@ class Request(NamedTuple):
         if grave and not self.quiet:
             click.echo("hostinspect: not all of it could be seen:", err=True)
             for gap in grave:
-                click.echo(_safe(f"  {gap.subject}: {gap.why} → {gap.remedy}"), err=True)
+                click.echo("  " + _safe(f"{gap.subject}: {gap.why} → {gap.remedy}"), err=True)
         return code or (NOT_ENOUGH_SEEN if grave else 0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,7 @@ from tests.lab.host import LabHost, LabSpec
 from tests.live import randomlab
 from tests.live.layers_lab import stop_what_restarts
 from tests.live.observed import observe
-from tests.live.report import hostinspect
+from tests.live.report import COMMAND, hostinspect
 from tests.live.test_layers import api, du
 
 VOLUMES = "/var/lib/docker/volumes"
@@ -105,6 +104,22 @@ def test_what_is_created_with_options_is_mounted_while_somebody_runs(demo_host_s
         host.run(["sh", "-c", "docker rm --force late; docker volume rm late"])
 
 
+def test_no_password_of_a_share_is_told(demo_host: LabHost) -> None:
+    """docker volume inspect tells it."""
+    options = ("type=cifs", "device=//nas.example/backup", "o=username=backup,password=hunter2,vers=3.0")
+    demo_host.docker("volume", "create", *(word for option in options for word in ("--opt", option)), "share")
+    try:
+        [share] = volumes(demo_host, "share")
+        snapshot = "hostinspect snapshot -o /tmp/share.snapshot; zcat /tmp/share.snapshot; rm /tmp/share.snapshot"
+        facts = demo_host.run(["sh", "-c", snapshot.replace("hostinspect", '"$@"', 1), "sh", *COMMAND]).stdout
+        assert "hunter2" in demo_host.docker("volume", "inspect", "share")
+    finally:
+        demo_host.docker("volume", "rm", "share")
+    assert share["options"]["o"] == "username=backup,password=***,vers=3.0"
+    assert "nas.example" in facts
+    assert "hunter2" not in facts
+
+
 @pytest.mark.parametrize(("userland", "seed"), [("host", 13), ("sid", 14)])
 def test_a_random_host(userland: str, seed: int) -> None:
     with LabHost(LabSpec(userland=userland)) as host:
@@ -136,13 +151,13 @@ def dead_mount(host: LabHost, path: str) -> Iterator[None]:
 
 def test_a_dead_mount_is_not_waited_for(demo_host: LabHost) -> None:
     """On a volume it is a gap; beneath one it is no part of it; and neither keeps the rest from being told."""
-    host, command = demo_host, (sys.executable, "-m", "hostinspect")
+    host = demo_host
     host.run(["mkdir", f"{VOLUMES}/myvol01/_data/beneath"])
     before = {volume["name"]: volume for volume in volumes(host, "--size")}
     try:
         with dead_mount(host, f"{VOLUMES}/dangling/_data"), dead_mount(host, f"{VOLUMES}/myvol01/_data/beneath"):
-            done = host.run([*command, "volumes", "--size", "--output", "json"], check=False, timeout=20)
-            listed = host.run([*command, "volumes"], timeout=20)
+            done = host.run([*COMMAND, "volumes", "--size", "--output", "json"], check=False, timeout=20)
+            listed = host.run([*COMMAND, "volumes"], timeout=20)
     finally:
         host.run(["rmdir", f"{VOLUMES}/myvol01/_data/beneath"])
     assert done.returncode == 3

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from hostinspect.collectors.engines import collect_records
 from hostinspect.collectors.gaps import GapLog
+from hostinspect.engines.boltdb import Bolt
+from hostinspect.engines.docker.build_cache import parse_snapshots
 from hostinspect.engines.docker.image_layers import read_image_layers, read_layer_homes
 from hostinspect.engines.docker.images import chain_ids, parse_diff_ids
 from hostinspect.engines.docker.layers import is_layer_id
@@ -26,6 +28,7 @@ from hostinspect.render.table import choose_columns, render_table
 from hostinspect.render.tables.layers import directory_columns, directory_rows, layer_columns, layer_rows
 from tests.live import layers_lab
 from tests.unit.docker_fixtures import answers, lay_out
+from tests.unit.test_boltdb import bucket, leaf_page, table
 
 A, B = "a" * 64, "b" * 64
 NOW = 2_000_000_000  # after anything recorded
@@ -254,6 +257,36 @@ def test_no_build_cache_and_no_links(data_root: Path) -> None:
     assert "build cache" not in kinds(ask(facts)).values()
 
 
+def test_what_a_pruned_build_cache_leaves() -> None:
+    """A bucket that only stands for a layer of an image stays; that it is cached, metadata_v2.db alone says."""
+    chain = f"sha256:{A}".encode()
+    base, built, made = (letter.encode() * 25 for letter in "abc")
+    buckets = {
+        base: [(0, b"chainid", chain)],
+        built: [(0, b"chainid", chain), (0, b"committed", made)],
+        made: [(0, b"iscommitted", b""), (0, b"parent", chain)],
+        chain: [],
+    }
+    snapshots = Bolt(
+        table(leaf_page(3, [(1, key, bucket(0, leaf_page(0, of))) for key, of in sorted(buckets.items())]))
+    )
+
+    def found(*cached: bytes) -> dict[str, tuple[str | None, ...]]:
+        main = leaf_page(0, [(1, key, bucket(0, leaf_page(0, []))) for key in cached])
+        metadata = Bolt(table(leaf_page(3, [(1, b"_main", bucket(0, main))])))
+        records = parse_snapshots(snapshots, "/d", metadata)
+        return {record.id: (record.parent, record.committed, record.chain_id) for record in records}
+
+    everything = {
+        base.decode(): (None, None, chain.decode()),
+        built.decode(): (None, made.decode(), chain.decode()),
+        made.decode(): (chain.decode(), None, None),
+    }
+    assert found(base, built) == everything
+    assert found() == {key: value for key, value in everything.items() if key != base.decode()}
+    assert {record.id for record in parse_snapshots(snapshots, "/d")} == everything.keys()
+
+
 # --- hostile files --------------------------------------------------------------------------------------------------
 
 
@@ -329,13 +362,13 @@ def test_tables(data_root: Path) -> None:
     found = ask(facts)
     roots = [str(data_root)]
     rows = [*layer_rows(found, every_path=True, verbose=False)]
-    table = render_table(
+    drawn = render_table(
         rows, choose_columns(layer_columns(roots, sizes=True, verbose=False), (), every=False), Screen()
     )
-    bare = [line.split() for line in table.splitlines() if line.startswith("bare")]
+    bare = [line.split() for line in drawn.splitlines() if line.startswith("bare")]
     assert [words[1] for words in bare] == ["merged", "upper", "work", "lower", "lower", "lower"]
-    assert "no image any more" in table
-    assert f"overlay2/l/{layers_lab.STRAY}" in table
+    assert "no image any more" in drawn
+    assert f"overlay2/l/{layers_lab.STRAY}" in drawn
     names = {container.id: container.name for container in facts.containers}
     columns = directory_columns(roots, names, facts.host.collected_at, sizes=False, orphans=False, verbose=True)
     every = render_table([*directory_rows(found)], choose_columns(columns, (), every=True), Screen())

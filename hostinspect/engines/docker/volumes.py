@@ -6,12 +6,16 @@
 
 A local volume is what has a directory; the daemon itself finds them so. Volumes of other drivers have a record only,
 and where they are is known to their driver alone.
+
+Options hold passwords: `o=username=backup,password=…` of a CIFS share, `password=…` of vieux/sshfs. `docker volume
+inspect` shows them to whoever may ask the daemon; into a record, which may go into a ticket, they do not come.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -80,6 +84,28 @@ def parse_options(content: bytes) -> dict[str, str]:
     return {key: value for key, value in options.items() if value}
 
 
+def without_secrets(options: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """The options, sorted; what is a password, secret or token by its name is only said to be there.
+
+    >>> without_secrets({"type": "cifs", "o": "username=backup,password=hunter2,vers=3.0", "token": "abc"})
+    (('o', 'username=backup,password=***,vers=3.0'), ('token', '***'), ('type', 'cifs'))
+    """
+    return tuple(
+        (key, _HIDDEN if _SECRET.search(key) else ",".join(map(_without_secret, value.split(","))))
+        for key, value in pairs(options)
+    )
+
+
+def _without_secret(word: str) -> str:
+    """`password=***` of `password=hunter2`, among the words that mount(8) takes."""
+    key, is_set, _ = word.partition("=")
+    return f"{key}={_HIDDEN}" if is_set and _SECRET.search(key) else word
+
+
+_SECRET = re.compile(r"pass(word|wd|phrase)?\d?$|secret|token", re.IGNORECASE)
+_HIDDEN = "***"
+
+
 def is_volume_name(name: str) -> bool:
     """Whether Docker would take it: a letter or digit, then these, "_", "." and "-"."""
     return name[:1].isalnum() and name.isascii() and name.translate(_ALLOWED).isalnum()
@@ -126,7 +152,7 @@ def _read_volume(
 ) -> VolumeRecord | None:
     driver = metadata.driver or "local" if metadata else "local"
     labels = pairs(metadata.labels) if metadata else ()
-    options = pairs(metadata.options) if metadata else ()
+    options = without_secrets(metadata.options) if metadata else ()
     if driver != "local" or not is_volume_name(name):
         return VolumeRecord(
             engine=engine, data_root=data_root, name=name, driver=driver, labels=labels, options=options
@@ -140,7 +166,7 @@ def _read_volume(
         elif metadata is None:
             return None  # a file, or removed since the listing
         if metadata is None and files.is_file(f"{path}/opts.json"):
-            options = pairs(parse_options(files.read(f"{path}/opts.json", MAX_FILE)))
+            options = without_secrets(parse_options(files.read(f"{path}/opts.json", MAX_FILE)))
     except FileNotFoundError:
         pass
     except OSError as error:

@@ -11,6 +11,7 @@ Texts are as the host has them: whoever writes them down makes them harmless.
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -86,7 +87,8 @@ def _title(view: View) -> str:
     host = view.topology.host
     engines = [f"{' '.join(filter(None, (e.name, e.version)))}, daemon {e.daemon}" for e in host.engines]
     number = len(view.topology.containers)
-    count = f"{number} container{'' if number == 1 else 's'} ({len(view.running)} running)"
+    seen = "" if view.knows("engines", "containers") else " seen"
+    count = f"{number} container{'' if number == 1 else 's'}{seen} ({len(view.running)} running)"
     unseen = sum(not gap.minor for gap in view.topology.gaps)
     gaps = [f"{unseen} thing{'' if unseen == 1 else 's'} not seen"] if unseen else []
     return " · ".join([host.hostname, *(engines or ["no engine found"]), count, *gaps, host.collected_at])
@@ -170,7 +172,7 @@ class _Drawing:
         for link in topology.links:
             leads = link.peer or link.lower or link.master or (link.netns, link.ifindex) in named or link.doubt
             is_parent = link.netns == self.view.host_netns and link.ifname in parents
-            if link.kind == "bridge" or leads or is_parent or (_told(link) and "127.0.0.1" not in link.addresses):
+            if link.kind == "bridge" or leads or is_parent or (_told(link) and link.ifname != "lo"):
                 self._link(link)
 
     def _link(self, link: Link) -> None:
@@ -209,16 +211,17 @@ class _Drawing:
         self._add(Node(("volume", name), "volume", tuple(words), mark="" if used else "dim"))
 
     def _gaps(self) -> None:
-        gaps: dict[tuple[str, str], list[Gap]] = defaultdict(list)
+        """A note for each sort of gap: what, why, and what to do."""
+        gaps: dict[tuple[str, str, str], list[Gap]] = defaultdict(list)
         for gap in self.view.topology.gaps:
             if not gap.minor:
-                gaps[gap.collector, gap.why].append(gap)
-        for (collector, why), same in gaps.items():
+                gaps[gap.collector, gap.why, gap.remedy].append(gap)
+        for (collector, why, remedy), same in gaps.items():
             subjects = [gap.subject for gap in same[:_FEW]]
             more = [f"and {len(same) - _FEW} more"] if len(same) > _FEW else []
-            self._add(
-                Node(("gap", collector, why), "gap", (f"not seen: {collector}", *subjects, *more, why), mark="warn")
-            )
+            texts = [f"not seen: {collector}", *subjects, *more, why, f"→ {remedy}"]
+            lines = tuple(line for text in texts for line in textwrap.wrap(text, _WIDEST))
+            self._add(Node(("gap", collector, why, remedy), "gap", lines, mark="warn"))
 
     # --- edges ---
 

@@ -352,6 +352,15 @@ def test_a_cable_pulled_is_red(demo_host: LabHost, tool: Tool) -> None:
         assert re.search(rf"^class (n\d+,)*{node}(,n\d+)* bad$", text, re.MULTILINE)
 
 
+def test_what_an_ordinary_user_cannot_see_is_a_note(demo_host: LabHost, tool: Tool) -> None:
+    done = hostinspect(demo_host, "-o", tool[0], user="nobody")
+    assert done.returncode == 3
+    drawing = tool[2](done.stdout)
+    notes = [lines for lines in drawing.nodes.values() if lines[0] == "not seen: engines"]
+    assert notes and all(lines[-1] == "→ run as root" for lines in notes)
+    assert "0 containers seen" in drawing.title
+
+
 def test_a_random_host(mermaid_process: Mermaid) -> None:
     with LabHost(LabSpec()) as host:
         if not host.has_client():

@@ -163,9 +163,19 @@ def test_networks_that_docker_always_has_are_left_out_while_nobody_is_on_them() 
 
 def test_gaps_are_drawn_unless_not_asked_for() -> None:
     gap = Gap(collector="rules", subject="rules of nf_tables", why="Operation not permitted", remedy="run as root")
-    topology = replace(demo(), gaps=(gap, replace(gap, subject="more"), replace(gap, why="minor", minor=True)))
+    topology = replace(
+        demo(),
+        gaps=(
+            gap,
+            replace(gap, subject="more than that, in words that take several lines"),
+            replace(gap, why="minor", minor=True),
+        ),
+    )
     [node] = [node for node in graph_of(topology).nodes if node.kind == "gap"]
-    assert node.lines == ("not seen: rules", "rules of nf_tables", "more", "Operation not permitted")
+    assert node.lines == (
+        *("not seen: rules", "rules of nf_tables", "more than that, in words that take several", "lines"),
+        *("Operation not permitted", "→ run as root"),
+    )
     assert "2 things not seen" in graph_of(topology).title
     assert not any(node.kind == "gap" for node in graph_of(topology, show_gaps=False).nodes)
 

@@ -19,6 +19,7 @@ import resource
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from posixpath import dirname
 from typing import Any, Literal, NamedTuple
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
@@ -66,12 +67,13 @@ class Changes(NamedTuple):
 def collect_changes(upper: str, lower: Sequence[str], work: str | None, *, userxattr: bool | None = None) -> Changes:
     """The changes in `upper` over the `lower` directories, topmost first.
 
-    Whether xattrs are called user.overlay.* is `userxattr`; for a container that is not mounted, the owner of the
-    directory in `work` tells, which the kernel makes when it mounts: somebody but root means a rootless engine.
+    Whether xattrs are called user.overlay.* is `userxattr`. For a container that is not mounted the owner of the file
+    `link` beside `upper` tells, which overlay2 writes and leaves to itself: somebody but root is a rootless engine. All
+    else there is given to the root of the container, which with userns-remap is another one under root's engine too.
     """
     gaps = GapLog()
     if userxattr is None:
-        userxattr = bool(work) and _is_of_user(f"{work}/work")
+        userxattr = _is_of_user(f"{dirname(upper)}/link")
     if not userxattr and not sees_trusted():
         gaps.add(
             COLLECTOR, upper, "overlayfs shows its marks of hidden and renamed directories to root only", PERMISSION

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,25 @@ def test_the_image_store_of_containerd() -> None:
         assert {("A", "/added"), ("D", "/cases"), ("A", "/made/by/docker")} < set(changes)
         host.docker("stop", "--time", "0", "plain")
         assert "start it" in refused(host, "plain")
+
+
+def test_a_daemon_that_remaps_users() -> None:
+    """userns-remap: what is beside the layers belongs to the container's root, which is not the host's."""
+    with LabHost(LabSpec(userland="sid")) as host:
+        shell(host, "useradd --system dockremap; echo dockremap:100000:65536 | tee -a /etc/subuid >>/etc/subgid")
+        host.kill_dockerd()
+        host.spec = replace(host.spec, dockerd=("--userns-remap=default",))
+        host.start_dockerd()
+        shell(host, _IMAGE.replace("sh -c", ": "), "", "", "plain")
+        run(host, "plain", "plain:base")
+        shell(
+            host,
+            "docker exec plain /bin/busybox sh -c 'echo 1 >/added; /bin/busybox rm -r /cases; /bin/busybox mkdir /cases'",
+        )
+        changes = ours(host, "plain")
+        assert changes == docker(host, "plain") == [("A", "/added")]
+        host.docker("stop", "--time", "0", "plain")
+        assert ours(host, "plain") == changes
 
 
 # --- nothing is touched, and it is fast enough ------------------------------------------------------------------

@@ -316,13 +316,13 @@ def test_not_every_gap_is_told_one_by_one(tree: Tree, monkeypatch: pytest.Monkey
 
 
 def test_whose_marks_count_when_nothing_is_mounted(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel makes work/work when it mounts, as who mounts."""
+    """Those of who wrote overlay2's `link`."""
     monkeypatch.setattr(changes, "sees_trusted", lambda: True)
     tree.file("low/d/a")
     tree.directory("upper/d", opaque="y")
     assert lines(tree.changes(userxattr=None)) == ["C /d"]
-    tree.directory("work/work")
-    monkeypatch.setattr(changes, "_is_of_user", lambda path: path == f"{tree.path}/work/work")
+    tree.file("link")
+    monkeypatch.setattr(changes, "_is_of_user", lambda path: path == f"{tree.path}/link")
     assert lines(tree.changes(userxattr=None)) == ["C /d", "D /d/a"]
 
 

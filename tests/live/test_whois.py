@@ -65,7 +65,7 @@ def strangers(every: list[Expected], answers: dict[str, Any]) -> Iterator[str]:
 @pytest.mark.parametrize("demo", ["demo_host", "demo_host_sid"])
 def test_every_key_of_the_demo_scenario(demo: str, request: pytest.FixtureRequest) -> None:
     failed, asked = unmet(request.getfixturevalue(demo))
-    assert failed == []
+    assert not failed, "\n".join(failed)
     assert asked > 900
 
 
@@ -77,7 +77,7 @@ def test_every_key_of_a_random_host(userland: str, seed: int) -> None:
         plan = randomlab.plan(seed, observe(host).version)
         randomlab.apply(host, plan)
         failed, asked = unmet(host)
-        assert failed == [], plan.script()
+        assert not failed, "\n".join([*failed, plan.script()])
         assert asked > 900
 
 
@@ -94,8 +94,9 @@ def test_a_snapshot_answers_as_the_host_does(demo_host: LabHost) -> None:
 
 
 def _lasting(answer: Any) -> str:
-    """An answer without what changes from one look to the next: counters, and how much there was to look at."""
-    return re.sub(r"\d+ (packet|process|mount)(e?s)?\b", r"N \1", json.dumps(answer))
+    """An answer without what changes from one look to the next: counters. What was looked at differs too: a relative
+    path means nothing for a snapshot."""
+    return re.sub(r"\d+ packets?\b", "N packets", json.dumps(answer["matches"]))
 
 
 def test_an_answer_is_what_the_schema_says(demo_host: LabHost) -> None:
@@ -117,7 +118,8 @@ def test_what_nobody_has_is_a_no_and_says_what_was_looked_at(demo_host: LabHost)
 def test_an_ordinary_user_learns_that_not_all_could_be_seen(demo_host: LabHost) -> None:
     done = hostinspect(demo_host, "whois", "172.17.0.5", user="nobody")
     assert done.returncode == 3
-    assert "nothing here goes by" in done.stdout
+    assert "who is there could not be seen" in done.stdout  # the proxy that leads there has a command line for all
+    assert "nobody" not in done.stdout
     assert "run as root" in done.stderr
 
 

@@ -86,7 +86,7 @@ def more_of(host: Host) -> dict[str, list[str]]:
 def expected_of(seen: Observed, more: dict[str, list[str]]) -> list[Expected]:
     """Every key with whose it is."""
     everything = _Everything(seen, more)
-    return [expected for expected in dict.fromkeys(everything.all()) if "\n" not in expected.key]
+    return [expected for expected in dict.fromkeys(everything.all()) if expected.key and "\n" not in expected.key]
 
 
 def _is_in(path: str, directory: str) -> bool:
@@ -188,11 +188,25 @@ class _Everything:
             proto = port.partition("/")[2]
             for binding in bindings or ():
                 host_port, ip = binding["HostPort"], binding["HostIp"]
+                if not host_port:  # since Docker 28, of a port that is exposed by routing alone
+                    continue
                 spelled = f"[{ip}]" if ":" in ip else ip
                 yield Expected(host_port, "container", id_)
                 yield Expected(f"{host_port}/{proto}", "container", id_)
-                yield Expected(f"{spelled}:{host_port}", "container", id_)
-                yield Expected(f"{spelled}:{host_port}->{port}", "container", id_)
+                for owner, other in self.bindings_at(ip, host_port):
+                    yield Expected(f"{spelled}:{host_port}", "container", owner)
+                    if other == proto:
+                        yield Expected(f"{spelled}:{host_port}->{port}", "container", owner)
+
+    def bindings_at(self, ip: str, host_port: str) -> Iterator[tuple[str, str]]:
+        """The containers, with the protocol, that have a port of the host at an address or at every one."""
+        for id_, container in self.running.items():
+            for port, bindings in (container["NetworkSettings"]["Ports"] or {}).items():
+                for binding in bindings or ():
+                    of_family = (":" in binding["HostIp"]) == (":" in ip)
+                    is_any = binding["HostIp"] in ("0.0.0.0", "::") and (of_family or ip in ("0.0.0.0", "::"))
+                    if binding["HostPort"] == host_port and (binding["HostIp"] == ip or is_any):
+                        yield id_, port.partition("/")[2]
 
     def mounts(self, id_: str, container: Json) -> Iterator[Expected]:
         for mount in container["Mounts"]:
@@ -288,6 +302,8 @@ class _Everything:
     # --- networks and links
 
     def network(self, id_: str, network: Json) -> Iterator[Expected]:
+        if network["Ingress"]:
+            return  # what docker says of it is in the managers' encrypted store; whois may know it from endpoints
         for key in (id_, id_[:12], network["Name"]):
             yield Expected(key, "network", id_)
         if network["ConfigOnly"] or network["Driver"] not in ("bridge", "macvlan", "overlay"):
@@ -374,6 +390,13 @@ class _Everything:
     def volume(self, name: str, volume: Json) -> Iterator[Expected]:
         for key in (name, volume["Mountpoint"], f"{volume['Mountpoint']}/deep/file"):
             yield Expected(key, "volume", name)
+        options = volume["Options"] or {}
+        if "bind" in options.get("o", "").split(","):
+            for key in (options["device"], f"{options['device']}/far/down"):
+                yield Expected(key, "volume", name)
+                for id_, container in self.running.items():
+                    if name in (mount.get("Name") for mount in container["Mounts"]):
+                        yield Expected(key, "container", id_)
         if re.fullmatch("[0-9a-f]{64}", name):
             yield Expected(name[:12], "volume", name)
         for path in self.more["volumes"]:

@@ -22,7 +22,8 @@ _DEVICE = re.compile(r"\d{1,7}:\d{1,7}", re.ASCII)
 # A container's whole id, wherever it stands.
 CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
-_ANY = ("", "*", "0.0.0.0", "::", "[::]", "localhost")
+_ANY = ("", "*")
+_WILDCARDS = {"0.0.0.0": "0.0.0.0", "::": "::", "[::]": "::"}
 
 
 class AddressKey(NamedTuple):
@@ -35,7 +36,7 @@ class AddressKey(NamedTuple):
 
 
 class PortKey(NamedTuple):
-    """A port; `host` is None for every address."""
+    """A port; `host` is None for whatever address, "0.0.0.0" or "::" where that was said."""
 
     port: int
     proto: str | None = None
@@ -118,7 +119,7 @@ class Key:
         if word.startswith("[") and word.endswith("]") and (ip := canonical(word)) is not None:
             return AddressKey(ip)
         port = self._port(word)
-        if port is not None and port.host is not None:
+        if port is not None and port.host is not None and port.host not in _WILDCARDS:
             return AddressKey(port.host, port=port.port, proto=port.proto)
         return None
 
@@ -144,6 +145,10 @@ class Key:
         port = PortKey(int(found["port"]), found["proto"])
         if host is None or host in _ANY:
             return _checked(port)
+        if host in _WILDCARDS:
+            return _checked(port._replace(host=_WILDCARDS[host]))
+        if host == "localhost":
+            return _checked(port._replace(host="127.0.0.1"))
         if ":" in host and not host.startswith("["):
             return None  # an IPv6 address, all of it
         ip = canonical(host)

@@ -35,7 +35,8 @@ def by_host_name(known: Known, key: Key) -> Iterator[Match]:
     name = key.word.rstrip(".").lower()
     if not name:
         return
-    if name == known.facts.host.hostname.lower():
+    host = known.facts.host.hostname.lower()  # a container in its namespaces has the same, and is not called so
+    if name == host:
         yield Chain(owner=HOST).match("hostname", "the name of the host itself", HOST)
     for container in known.topology.containers:
         called = []
@@ -52,7 +53,7 @@ def by_host_name(known: Known, key: Key) -> Iterator[Match]:
         if called and name != container.name.lower():
             chain = known.container(container.id).after(*called)._replace(network=network)
             yield chain.match("dns name", f"a name of container {container.name}", known.container_ref(container.id))
-        elif (container.hostname or "").lower() == name and name != container.name.lower():
+        elif (container.hostname or "").lower() == name not in (container.name.lower(), host):
             chain = known.container(container.id).after(f"{container.name}'s hostname is {container.hostname}")
             yield chain.match(
                 "hostname", f"the hostname of container {container.name}", known.container_ref(container.id)

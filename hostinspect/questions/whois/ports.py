@@ -76,12 +76,15 @@ def _is_asked(asked: PortKey, port: PublishedPort) -> bool:
 
 
 def _fits(asked: PortKey, proto: str, host_ip: str) -> bool:
-    """Whether a port at `host_ip` is one that was asked about: at that address, or at every address."""
+    """Whether a port at `host_ip` is one that was asked about: at that address, or at every address.
+
+    `docker ps` and ss(8) differ in what they call every address, so that 0.0.0.0 and :: are the same here.
+    """
     if asked.proto not in (None, proto):
         return False
     if asked.host is None or canonical(host_ip) == asked.host:
         return True
-    return host_ip in _ANY and (":" in asked.host) == (host_ip == "::")
+    return host_ip in _ANY and (asked.host in _ANY or (":" in asked.host) == (host_ip == "::"))
 
 
 def _grouped(ports: Iterable[PublishedPort]) -> list[list[PublishedPort]]:
@@ -138,7 +141,7 @@ def _rules(known: Known, asked: PortKey) -> Iterator[Match]:
             continue
         chain = known.target(spelled, int(port) if port.isdecimal() else None, rule.proto)
         chain = chain.after(known.rule_reason(rule))
-        nobody = "" if chain.owner else ", to an address that nobody has"
+        nobody = ", to an address that nobody has" if chain.leftover else ""
         summary = f"host port {asked.port}/{rule.proto or 'tcp'}, taken by a rule{nobody}"
         yield chain.match("host port", summary, _ref(rule.proto or "tcp", asked.port))
 

@@ -120,6 +120,9 @@ class Link(Record, frozen=True, kw_only=True):
     mode: str | None = None  # macvlan: private, vepa, bridge, passthru, source; ipvlan: l2, l3, l3s
     vxlan_id: int | None = None  # the VNI, IFLA_VXLAN_ID
     vlan_id: int | None = None  # IFLA_VLAN_ID
+    forwarding: bool | None = None  # IPv4, net.ipv4.conf.IFNAME.forwarding: of IFLA_AF_SPEC, as are the next two
+    rp_filter: int | None = None  # 0 no, 1 strict, 2 loose; that of `all` counts where it is higher
+    route_localnet: bool | None = None  # 127.0.0.0/8 may come in and go out here
 
 
 class Address(Record, frozen=True, kw_only=True):
@@ -492,6 +495,86 @@ class DirectoryUsage(Record, frozen=True, kw_only=True):
     complete: bool = True  # False: a Gap says what in it could not be counted
 
 
+class FileSystemSpace(Record, frozen=True, kw_only=True):
+    """statvfs(3) of the file system that an engine's data root is on."""
+
+    path: str  # the data root
+    mount_point: str
+    fstype: str
+    source: str
+    size: int  # bytes
+    free: int  # bytes that root may still write, f_bfree
+    available: int  # bytes that others may still write, f_bavail
+    inodes: int  # 0 where they are made as needed (btrfs)
+    inodes_free: int
+
+
+class PathState(Record, frozen=True, kw_only=True):
+    """What stands at a path of the host that a record names: a volume's directory, a bind's source."""
+
+    path: str
+    kind: Literal["directory", "file", "socket", "other", "missing"]
+
+
+class HeldFile(Record, frozen=True, kw_only=True):
+    """A file without a name any more that a process holds open: /proc/PID/fd, fdinfo. Counted once per process."""
+
+    pid: int
+    comm: str
+    path: str  # as it was called, from the process's root
+    device: str  # "254:1" of the file system; an overlay's own for a container's file
+    inode: int
+    allocated: int  # bytes on disk, st_blocks
+
+
+class UnixSocketFile(Record, frozen=True, kw_only=True):
+    """A socket in the file system: who may connect."""
+
+    path: str
+    mode: int  # permission bits
+    uid: int
+    gid: int
+    group: str | None = None  # /etc/group
+    members: tuple[str, ...] = ()  # of that group: group(5), and passwd(5) of those whose own group it is
+
+
+class DaemonSettings(Record, frozen=True, kw_only=True):
+    """What dockerd was told, on its command line or in its daemon.json."""
+
+    data_root: str
+    hosts: tuple[str, ...] = ()  # tcp://0.0.0.0:2375, unix:///run/docker.sock, fd://
+    tlsverify: bool = False
+    iptables: bool = True
+    ip6tables: bool | None = None  # None: not told; the default differs from version to version
+
+
+class StuckProcess(Record, frozen=True, kw_only=True):
+    """A container's main process in state D (uninterruptible) in two looks, without a context switch in between."""
+
+    pid: int
+    wchan: str | None = None  # where in the kernel, /proc/PID/wchan
+
+
+class BareDirectory(Record, frozen=True, kw_only=True):
+    """A directory of containers/ without a config.v2.json."""
+
+    path: str
+    modified: int  # seconds since the epoch, st_mtime
+
+
+class Health(Record, frozen=True, kw_only=True):
+    """What `doctor` alone asks for. None in `Facts`: it was not collected."""
+
+    file_systems: tuple[FileSystemSpace, ...] = ()
+    paths: tuple[PathState, ...] = ()
+    held_files: tuple[HeldFile, ...] = ()
+    other_mounts: tuple[MountPoint, ...] = ()  # overlays in mount namespaces of neither the host nor a container
+    sockets: tuple[UnixSocketFile, ...] = ()
+    settings: tuple[DaemonSettings, ...] = ()
+    stuck: tuple[StuckProcess, ...] = ()
+    bare_directories: tuple[BareDirectory, ...] = ()
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """Everything of one tour over one host. Tuples are in the order read; correlation sorts."""
 
@@ -520,4 +603,5 @@ class Facts(Struct, frozen=True, kw_only=True):
     image_layers: tuple[ImageLayerRecord, ...] = ()
     build_cache: tuple[BuildCacheRecord, ...] = ()
     layer_homes: tuple[LayerHomeRecord, ...] = ()
+    health: Health | None = None
     gaps: tuple[Gap, ...] = ()

@@ -160,6 +160,7 @@ def pyroute2_link(link: Any, netns: int) -> Link:
     stp = of(config, "IFLA_BR_STP_STATE")
     state = of(slave, "IFLA_BRPORT_STATE")
     properties = link.get_attr("IFLA_PROP_LIST")
+    ipv4 = link.get_nested("IFLA_AF_SPEC", "AF_INET")
     return Link(
         netns=netns,
         ifindex=link["index"],
@@ -181,6 +182,9 @@ def pyroute2_link(link: Any, netns: int) -> Link:
         stp=bool(stp) if stp is not None else None,
         mode=of(config, "IFLA_MACVLAN_MODE"),
         vxlan_id=of(config, "IFLA_VXLAN_ID"),
+        forwarding=bool(ipv4["forwarding"]),
+        rp_filter=ipv4["rp_filter"],
+        route_localnet=bool(ipv4["route_localnet"]),
     )
 
 

@@ -79,16 +79,19 @@ class Dump(Generic[Record]):
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_OPERSTATE = 1, 3, 4, 5, 10, 16
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_PROP_LIST = 18, 20, 29, 37, 52
+_IFLA_AF_SPEC = 26
 _LINK_WANTED = frozenset(
     (
         *(_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_OPERSTATE),
-        *(_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_LINK_NETNSID, _IFLA_PROP_LIST),
+        *(_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_LINK_NETNSID, _IFLA_PROP_LIST, _IFLA_AF_SPEC),
     )
 )
 _IFLA_ALT_IFNAME = 53  # in IFLA_PROP_LIST
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _IFLA_BR_STP_STATE, _IFLA_BR_BRIDGE_ID = 5, 11
 _IFLA_BRPORT_STATE = 1
+_IFLA_INET_CONF = 1  # in AF_INET of IFLA_AF_SPEC: net.ipv4.conf.IFNAME.*, 32 bits each
+_FORWARDING, _RP_FILTER, _ROUTE_LOCALNET = 0, 7, 25  # IPV4_DEVCONF_* less 1, linux/ip.h
 _IFLA_MACVLAN_MODE = _IFLA_IPVLAN_MODE = _IFLA_VXLAN_ID = _IFLA_VLAN_ID = 1
 
 # Without statistics a message has half its size. Without RTEXT_FILTER_VF it has nothing of the virtual functions of a
@@ -245,6 +248,8 @@ def parse_link(body: bytes, netns: int) -> Link:
         fields["alias"] = _string(raw)
     if raw := found.get(_IFLA_PROP_LIST):
         fields["altnames"] = tuple(_string(name) for kind, name in attribute_list(raw) if kind == _IFLA_ALT_IFNAME)
+    if raw := found.get(_IFLA_AF_SPEC):
+        fields.update(_ipv4_conf(raw))
     mac = found.get(_IFLA_ADDRESS, b"")
     return Link(
         netns=netns,
@@ -257,6 +262,18 @@ def parse_link(body: bytes, netns: int) -> Link:
         flags=_flags(flags),
         **fields,
     )
+
+
+def _ipv4_conf(raw: bytes) -> dict[str, Any]:
+    """What IFLA_AF_SPEC says of how IPv4 goes over the link; nothing where the kernel is too old to."""
+    conf = attribute(attribute(raw, AF_INET) or b"", _IFLA_INET_CONF) or b""
+    if len(conf) <= 4 * _ROUTE_LOCALNET + 3:
+        return {}
+    return {
+        "forwarding": _u32(conf, 4 * _FORWARDING)[0] != 0,
+        "rp_filter": _u32(conf, 4 * _RP_FILTER)[0],
+        "route_localnet": _u32(conf, 4 * _ROUTE_LOCALNET)[0] != 0,
+    }
 
 
 def _link_info(raw: bytes) -> dict[str, Any]:

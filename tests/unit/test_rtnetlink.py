@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.unit.test_netlink import payload
 NEWLINK, NEWADDR, NEWROUTE = 16, 20, 24
 UP = ("UP", "BROADCAST", "RUNNING", "MULTICAST", "LOWER_UP")
 NO_CARRIER = ("UP", "BROADCAST", "MULTICAST")
+IPV4: dict[str, Any] = {"forwarding": False, "rp_filter": 0, "route_localnet": False}
 
 
 def test_loopback() -> None:
@@ -25,6 +27,7 @@ def test_loopback() -> None:
         mac="00:00:00:00:00:00",
         mtu=65536,
         flags=("UP", "LOOPBACK", "RUNNING", "LOWER_UP"),
+        **IPV4,
     )
 
 
@@ -40,6 +43,7 @@ def test_bridge() -> None:
         flags=NO_CARRIER,
         bridge_id="8000.c2e26eef39a1",
         stp=True,
+        **IPV4,
     )
 
 
@@ -60,6 +64,7 @@ def test_bridge_port_in_another_namespace_with_alias_and_names() -> None:
         link=2,
         link_netnsid=0,
         port_state="listening",
+        **IPV4,
     )
 
 
@@ -86,6 +91,10 @@ def info(kind: bytes, config: bytes) -> bytes:
     return payload(0x8000 | 18, payload(1, kind + b"\0") + payload(0x8000 | 2, config))
 
 
+def ipv4(conf: bytes) -> bytes:
+    return payload(26, payload(2, payload(1, conf)))
+
+
 @pytest.mark.parametrize(
     ("attribute", "field", "value"),
     [
@@ -102,6 +111,11 @@ def info(kind: bytes, config: bytes) -> bytes:
         (payload(1, bytes(20)), "mac", None),
         (payload(16, b"\7"), "operstate", "[7]"),
         (payload(20, b"\xff caf\xc3\xa9\0"), "alias", "\\xff café"),
+        (ipv4(b"\1\0\0\0" + bytes(24) + b"\2\0\0\0" + bytes(100)), "rp_filter", 2),
+        (ipv4(b"\1\0\0\0" + bytes(24) + b"\2\0\0\0" + bytes(100)), "forwarding", True),
+        (ipv4(bytes(100) + b"\1\0\0\0"), "route_localnet", True),
+        (ipv4(bytes(100)), "route_localnet", None),
+        (payload(26, b""), "forwarding", None),
     ],
 )
 def test_a_field(attribute: bytes, field: str, value: object) -> None:

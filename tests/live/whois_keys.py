@@ -132,7 +132,8 @@ class _Everything:
         for path in ("HostsPath", "HostnamePath", "ResolvConfPath"):  # of a container that it joined, that one's
             if container[path]:
                 yield Expected(container[path], "concerns", id_)
-        keys += [container["Config"]["Hostname"]] if container["HostConfig"]["NetworkMode"] != "host" else []
+        if container["Config"]["Hostname"] != self.seen.text("hostname"):
+            keys.append(container["Config"]["Hostname"])
         for key in filter(None, keys):
             yield Expected(key, "container", id_)
         yield Expected(container["Image"], "concerns", id_)

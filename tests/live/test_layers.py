@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -37,6 +38,12 @@ def du(host: LabHost, *options: str, paths: list[str]) -> dict[str, int]:
     script = 'for path; do du -sx "$options" "$path"; done'.replace('"$options"', " ".join(options))
     said = host.run(["sh", "-c", script, "sh", *paths]).stdout
     return {path: int(size) for size, path in (line.split("\t", 1) for line in said.splitlines())}
+
+
+def directories(host: LabHost) -> set[str]:
+    """Those of layers in overlay2/."""
+    found = ["find", HOME, "-mindepth", "1", "-maxdepth", "1", "-type", "d", "-not", "-name", "l"]
+    return {*host.run(found).stdout.split()}
 
 
 def images(host: LabHost) -> list[Any]:
@@ -86,8 +93,7 @@ def compare(host: LabHost) -> Any:
     for image in images(host):
         sizes = [by_path[path]["recorded_size"] for path in directories_of_image(image)]
         assert sum(sizes) == image["Size"]
-    listed = host.run(["find", HOME, "-mindepth", "1", "-maxdepth", "1", "-type", "d", "-not", "-name", "l"])
-    assert by_path.keys() == {*listed.stdout.split()}
+    assert by_path.keys() == directories(host)
     for path, directory in by_path.items():
         assert set(directory["images"]) == having.get(path, set())
     return answer
@@ -178,6 +184,37 @@ def test_a_build_that_runs_is_not_called_nothing(host: LabHost) -> None:
         }
         seen += 1
     assert seen > 2
+    host.docker("rmi", "lab/slow")
+
+
+def test_a_layer_that_is_written_is_not_called_nothing(host: LabHost) -> None:
+    """An import that takes its time, as a large pull does: its directory has no record until it is complete."""
+    begin = r"""
+        cd /tmp; head -c 1000000 /dev/zero >content; tar -c content >archive; rm -f go
+        {
+            { head -c 500000 archive; until [ -e go ]; do sleep 0.1; done; tail -c +500001 archive; } |
+                docker import - lab/slow
+        } >imported 2>&1 &
+    """
+    pid = host.run(["cat", "/run/docker.pid"]).stdout
+    started = int(host.run(["sh", "-c", f'date -d "$(ps -o lstart= -p {pid})" +%s']).stdout)
+    before = {directory["path"] for directory in layers(host)["directories"]}
+    host.run(["sh", "-c", begin])
+    try:
+        while not (new := directories(host) - before):
+            time.sleep(0.1)
+        [path] = new
+        time.sleep(max(0.0, started + 2 + 12 - time.time()))
+        host.run(["touch", "-d", f"@{started + 2}", path])  # too old to be "made just now"
+        [during] = [directory for directory in layers(host)["directories"] if directory["path"] == path]
+        assert (during["kind"], "is writing a layer now" in during["why"]) == ("unknown", True)
+        assert layers_lab.NOBODYS in by_kind(layers(host))["nothing"]  # older than the daemon: not of what it writes
+    finally:
+        host.run(["touch", "/tmp/go"])
+    while not host.docker("images", "--quiet", "lab/slow"):
+        time.sleep(0.1)
+    [after] = [directory for directory in layers(host)["directories"] if directory["path"] == path]
+    assert (after["kind"], after["images"]) == ("image", ["lab/slow:latest"])
     host.docker("rmi", "lab/slow")
 
 

@@ -560,13 +560,13 @@ def _table(answer: Ports, width: int | None = None, **options: bool) -> list[str
 
 def test_a_table_in_a_pipe() -> None:
     assert _table(ports(everything(), every=True)) == [
-        "PORT                 CONTAINER  TO             RULE      PROXY     LISTENS            STATUS",
-        "*:?/tcp              stopped    81             -         -         -                  not running",
-        "*:22/tcp             -          -              -         -         sshd (40) *:22     ok",
-        "*:1234/tcp           stopped    80             -         -         -                  not running",
-        "[::1]:2000-2005/tcp  stopped    82             -         -         -                  not running",
-        "*:4789/udp           -          -              -         -         no process *:4789  ok",
-        "*:8080/tcp           web        172.17.0.2:80  DOCKER 1  600, 601  httpd (500) *:80   ok",
+        "PORT                 CONTAINER  TO             RULE      PROXY     LISTENS      STATUS",
+        "*:?/tcp              stopped    81             -         -         -            not running",
+        "*:22/tcp             -          -              -         -         sshd (40)    ok",
+        "*:1234/tcp           stopped    80             -         -         -            not running",
+        "[::1]:2000-2005/tcp  stopped    82             -         -         -            not running",
+        "*:4789/udp           -          -              -         -         no process   ok",
+        "*:8080/tcp           web        172.17.0.2:80  DOCKER 1  600, 601  httpd (500)  ok",
     ]
 
 
@@ -608,7 +608,7 @@ def test_a_range_is_one_row() -> None:
         "172.17.0.2:9000-9999",
         "DOCKER 1-1000",
         "1000 of them",
-        "httpd (500) *:9000-9999",
+        "httpd (500)",
         "ok",
     ]
     assert len(port_rows(answer.ports, ranges=False)) == 1000
@@ -622,6 +622,19 @@ def test_a_port_of_a_range_that_fares_differently_parts_it() -> None:
         "0.0.0.0:8002/tcp",
         "0.0.0.0:8003-8004/tcp",
     ]
+
+
+def test_where_a_server_listens_if_not_at_the_port_on_any_address() -> None:
+    def listens(**socket: object) -> str:
+        (row,) = _table(ports(host(listening_sockets=(replace(LISTENS, **socket),))))[1:]
+        return re.split(" {2,}", row)[5]
+
+    assert listens() == "httpd (500)"
+    assert listens(address="172.17.0.2") == "httpd (500) 172.17.0.2:80"
+    assert listens(address="127.0.0.1") == "httpd (500) 127.0.0.1:80"
+    assert listens(address="::1") == "httpd (500) [::1]:80"
+    assert listens(v6only=True) == "httpd (500) [::]:80"
+    assert listens(inode=1) == "no process"
 
 
 def test_where_packets_are_led_instead() -> None:

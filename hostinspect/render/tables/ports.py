@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hostinspect.questions.ports import HostPort, PortListener, PortRule, Status
 from hostinspect.render.layout import Item, Style, item
-from hostinspect.render.ports import describe_process, describe_socket, number_range, number_ranges
+from hostinspect.render.ports import describe_process, number_range, number_ranges
 from hostinspect.render.table import Column
 from hostinspect.render.view import short_id
 
@@ -176,11 +176,19 @@ def _listens(row: PortRow, nobody: str) -> str | None:
 
 
 def _listener(first: HostPort, last: HostPort, listener: PortListener, nobody: str) -> str:
-    """`httpd (357) *:80`, and in whose container where that is another one's; `nobody` without a process."""
-    port = number_range(listener.port, listener.port + (last.host_port or 0) - (first.host_port or 0))
-    of = f" of {listener.container_name}" if listener.container not in (None, first.container) else ""
+    """`httpd (357)`, of whose container where that is another one's, and where unless it is at the port on any address.
+
+    `nobody` stands for the process where there is none.
+    """
     who = nobody if listener.pid is None else describe_process(listener.comm, listener.pid)
-    return f"{who}{of} {describe_socket(listener.address, port)}"
+    of = f" of {listener.container_name}" if listener.container not in (None, first.container) else ""
+    answers = listener is first.listening
+    at_port = listener.port == (first.container_port or first.host_port)
+    if answers and at_port and listener.address in (*_ANY, first.host_ip):
+        return who + of
+    port = number_range(listener.port, listener.port + (last.host_port or 0) - (first.host_port or 0))
+    address = f"[{listener.address}]" if ":" in listener.address else listener.address
+    return f"{who}{of} {address}:{port}"
 
 
 def _status(row: PortRow) -> Item:

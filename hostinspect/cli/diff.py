@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -28,6 +30,7 @@ def diff(request: Request, name: str, null: bool) -> int:
       hostinspect diff -o json web1 | jq -r '.changes[] | select(.kind == "D").path'
       hostinspect diff -0 web1 | grep -z '^A /etc/'
     """
+    from hostinspect.cli.terminal import wants_ascii
     from hostinspect.facts import Gap
     from hostinspect.questions.diff import Diff, layers_of
     from hostinspect.render.changes import render_changes, render_null_separated
@@ -47,8 +50,13 @@ def diff(request: Request, name: str, null: bool) -> int:
     answer = Diff(id=container.id, name=container.name, changes=changes, gaps=gaps)
     if null:
         click.echo(render_null_separated(changes or ()), nl=False)
-        return request.conclude(gaps)
-    return request.reply(answer, lambda screen: render_changes(changes or (), ascii_only=screen.ascii_only))
+    elif request.output != "table":
+        request.show(request.document(answer) or "")
+    else:
+        # Not by way of a `Screen`, which loads rich: plain lines need none, and it is a third of the time.
+        ascii_only = wants_ascii(sys.stdout, os.environ)
+        request.show(render_changes(changes or (), ascii_only=ascii_only))
+    return request.conclude(gaps)
 
 
 def _no_files(snapshot: str) -> Gap:

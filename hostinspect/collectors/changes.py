@@ -297,7 +297,7 @@ class _Comparison:
 
     def _add(self, kind: Kind, path: str) -> None:
         self._kept += len(path) + _OVERHEAD
-        self._changes.append(_change(kind, path))
+        self._changes.append(Change(kind=kind, path=path) if path.isascii() else _change(kind, path))
 
     def _gap(self, path: str, why: str | OSError, remedy: str | None = None, *, minor: bool = False) -> None:
         if path and len(self._gaps) >= MAX_GAPS:
@@ -352,8 +352,6 @@ def _xattrs(file: int | str, prefix: str) -> dict[str, bytes]:
 
 
 def _change(kind: Kind, path: str) -> Change:
-    if path.isascii():
-        return Change(kind=kind, path=path)
     raw = os.fsencode(path)
     try:
         return Change(kind=kind, path=raw.decode())

@@ -160,7 +160,7 @@ def test_mount_points_that_docker_makes(host: LabHost) -> None:
         host.docker("rm", "--force", "--volumes", "mounted")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_random_changes(host: LabHost, seed: int) -> None:
     """As docker compares, docker's; in truth, ours."""
     name = f"random{seed}"
@@ -294,7 +294,8 @@ def test_a_daemon_that_remaps_users() -> None:
         run(host, "plain", "plain:base")
         shell(
             host,
-            "docker exec plain /bin/busybox sh -c 'echo 1 >/added; /bin/busybox rm -r /cases; /bin/busybox mkdir /cases'",
+            "docker exec plain /bin/busybox sh -c 'echo 1 >/added';"
+            "docker exec --workdir /bin plain ./busybox sh -c './busybox rm -r /cases; ./busybox mkdir /cases'",
         )
         changes = ours(host, "plain")
         assert changes == docker(host, "plain") == [("A", "/added")]
@@ -388,7 +389,7 @@ def in_namespace(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("seed", range(10, 50, 10))
+@pytest.mark.parametrize("seed", range(10, 40, 10))
 @pytest.mark.parametrize(
     ("options", "image_options"),
     [

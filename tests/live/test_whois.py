@@ -184,7 +184,7 @@ def test_things_that_never_were_a_containers(demo_host: LabHost) -> None:
     root = demo_host.docker("info", "--format", "{{.DockerRootDir}}")
     rule = "DOCKER --protocol tcp --dport 9999 --jump DNAT --to-destination 172.17.9.9:99"
     stray = f"{root}/overlay2/{'f' * 64}"
-    demo_host.run(["sh", "-ec", f"iptables -t nat -A {rule}; mkdir {stray}; ip netns add stray"])
+    demo_host.run(["sh", "-ec", f"iptables -t nat -A {rule}; mkdir {stray}; touch --date=yesterday {stray}; ip netns add stray"])
     try:
         answers = ask(demo_host, ["172.17.9.9:99", "9999", stray, "f" * 64, "stray", "/run/netns/stray"])
     finally:

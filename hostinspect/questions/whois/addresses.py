@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from hostinspect.facts import Address
 from hostinspect.questions.whois.answer import Match, Reason, Ref
+from hostinspect.questions.whois.chain import Chain, listed, socket_address
 from hostinspect.questions.whois.key import AddressKey, Key, canonical, is_loopback
-from hostinspect.questions.whois.known import Chain, Known, Place, listed, socket_address
+from hostinspect.questions.whois.known import Known
 from hostinspect.questions.whois.links import of_link, whose
+from hostinspect.questions.whois.lookups import Place
 from hostinspect.topology import Link
 
 _RESOLVER = "127.0.0.11"

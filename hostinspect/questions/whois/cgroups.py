@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 from hostinspect.questions.whois.answer import Match, Ref
+from hostinspect.questions.whois.chain import HOST, Chain, listed, shown_cgroup
 from hostinspect.questions.whois.key import CONTAINER_ID, Key
-from hostinspect.questions.whois.known import HOST, Chain, Known, listed, shown_cgroup
+from hostinspect.questions.whois.known import Known
 
 _UNIT = re.compile(r"[\w@.\\:-]*[0-9a-f]{64}\.(?:scope|service)")
 _SYS = "/sys/fs/cgroup"

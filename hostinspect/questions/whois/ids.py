@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec.structs import replace
 
 from hostinspect.questions.whois.answer import Match, Ref
+from hostinspect.questions.whois.chain import short
 from hostinspect.questions.whois.images import Images
 from hostinspect.questions.whois.key import CONTAINER_ID, Key
-from hostinspect.questions.whois.known import Known, short
+from hostinspect.questions.whois.known import Known
 from hostinspect.questions.whois.layers import directories, of_directory
 from hostinspect.questions.whois.namespaces import network_namespace
 
@@ -128,7 +129,7 @@ def _gone(known: Known, prefix: str) -> Iterator[Match]:
 
 def _layers(known: Known, images: Images, prefix: str) -> Iterator[Match]:
     """Directories in the storage driver's home, and chain ids of image layers."""
-    every = directories(known, images)
+    every = directories(known)
     bare, init = prefix.removesuffix("-init"), prefix.endswith("-init")
     for name in _starting(bare, (name for name in every if name.endswith("-init") == init)):
         summary, chain = of_directory(known, images, every[name])

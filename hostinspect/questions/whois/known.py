@@ -1,224 +1,23 @@
-"""The look-ups that all lookers share, and the chains that lead from a thing to whose it is."""
+"""What is known of a host: the chains that lead from a thing to whose it is, which all lookers share."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from functools import cached_property
-from typing import NamedTuple
 
 from hostinspect import facts
 from hostinspect.correlate.index import normal_run_path
-from hostinspect.correlate.ports import Proxy, parse_proxy, split_address
-from hostinspect.questions.inspection import Inspection
-from hostinspect.questions.whois.answer import Match, Reason, Ref
+from hostinspect.correlate.ports import Proxy, split_address
+from hostinspect.questions.whois.answer import Reason, Ref
+from hostinspect.questions.whois.chain import HOST, Chain, covers, listed, rule_ref, short, shown_cgroup, socket_address
 from hostinspect.questions.whois.key import CONTAINER_ID, canonical
-from hostinspect.topology import Container, Endpoint, Link, NatRule, Network, NetworkNamespace, PublishedPort, Volume
-
-HOST = Ref(kind="host", id="host")
-_SHORT = 12  # as docker shortens an id
+from hostinspect.questions.whois.lookups import Lookups
+from hostinspect.topology import Link, NatRule, PublishedPort
 
 
-class Chain(NamedTuple):
-    """Whose a thing is, and why: what a `Match` has beside the key itself."""
+class Known(Lookups):
+    """Whose things are."""
 
-    reasons: tuple[Reason, ...] = ()
-    owner: Ref | None = None
-    leftover: bool = False
-    formerly: Ref | None = None
-    containers: tuple[str, ...] = ()
-    network: str | None = None
-    volume: str | None = None
-
-    def after(self, *reasons: Reason | str | None) -> Chain:
-        """The same with these reasons in front."""
-        return self._replace(reasons=(*_reasons(reasons), *self.reasons))
-
-    def then(self, *reasons: Reason | str | None) -> Chain:
-        """The same with these reasons behind."""
-        return self._replace(reasons=(*self.reasons, *_reasons(reasons)))
-
-    def match(self, kind: str, summary: str, subject: Ref) -> Match:
-        """The match that this chain is of."""
-        return Match(
-            kind=kind,
-            summary=summary,
-            subject=subject,
-            owner=self.owner,
-            leftover=self.leftover,
-            formerly=self.formerly,
-            containers=self.containers,
-            network=self.network,
-            volume=self.volume,
-            reasons=self.reasons,
-        )
-
-
-def _reasons(given: Iterable[Reason | str | None]) -> Iterator[Reason]:
-    for reason in given:
-        if reason:
-            yield Reason(text=reason) if isinstance(reason, str) else reason
-
-
-class Place(NamedTuple):
-    """An interface of a container that is an endpoint of a network."""
-
-    container: Container
-    endpoint: Endpoint
-
-
-def short(id_: str) -> str:
-    """An id as docker shortens it."""
-    return id_.removeprefix("sha256:")[:_SHORT]
-
-
-def shown_cgroup(path: str) -> str:
-    """A cgroup path with its ids cut, for reading."""
-    return CONTAINER_ID.sub(lambda found: f"{short(found[0])}…", path)
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    """Names with commas; of more than `most` the first, and how many more there are."""
-    every = [*names]
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more
-
-
-def socket_address(ip: str, port: int) -> str:
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-
-
-class Known:
-    """One inspection, looked up by what keys are made of."""
-
-    def __init__(self, inspection: Inspection) -> None:
-        self.facts = inspection.facts
-        self.topology = inspection.topology
-        self.index = inspection.index
-        self.host_netns = inspection.facts.host.netns
-
-    # --- what there is ------------------------------------------------------------------------------------------
-
-    @cached_property
-    def containers(self) -> dict[str, Container]:
-        return {container.id: container for container in self.topology.containers}
-
-    @cached_property
-    def networks(self) -> dict[str, Network]:
-        return {network.id: network for network in self.topology.networks}
-
-    @cached_property
-    def volumes(self) -> dict[str, Volume]:
-        return {volume.name: volume for volume in self.topology.volumes}
-
-    @cached_property
-    def links(self) -> dict[tuple[int, int], Link]:
-        return {(link.netns, link.ifindex): link for link in self.topology.links}
-
-    @cached_property
-    def image_names(self) -> dict[str, tuple[str, ...]]:
-        return {image.id: image.names for image in self.facts.images}
-
-    @cached_property
-    def places(self) -> dict[tuple[int, str], Place]:
-        """The endpoints of containers by (namespace, interface)."""
-        return {
-            (container.netns, endpoint.interface): Place(container, endpoint)
-            for container in self.topology.containers
-            for endpoint in container.endpoints
-            if container.netns is not None and endpoint.interface is not None
-        }
-
-    @cached_property
-    def places_by_endpoint(self) -> dict[str, Place]:
-        """The same, and those of containers that do not run, by the endpoint's id."""
-        return {
-            endpoint.endpoint_id: Place(container, endpoint)
-            for container in self.topology.containers
-            for endpoint in container.endpoints
-            if endpoint.endpoint_id
-        }
-
-    @cached_property
-    def addresses(self) -> dict[str, list[facts.Address]]:
-        """Who has an address now, by its one spelling; the host first."""
-        found: dict[str, list[facts.Address]] = defaultdict(list)
-        for address in self.facts.addresses:
-            found[canonical(address.address) or address.address].append(address)
-        for having in found.values():
-            having.sort(key=lambda address: (address.netns != self.host_netns, address.netns, address.ifindex))
-        return dict(found)
-
-    @cached_property
-    def proxies(self) -> dict[int, Proxy]:
-        """Every docker-proxy of the host, by pid."""
-        found = {}
-        for process in self.facts.processes:
-            if process.comm == "docker-proxy" and process.cmdline and self.index.container_of(process) is None:
-                proxy = parse_proxy(process.pid, process.cmdline)
-                if proxy is not None:
-                    found[process.pid] = proxy
-        return found
-
-    @cached_property
-    def host_rules(self) -> dict[tuple[str, str, str, str, int], NatRule]:
-        """NAT rules of the host, by where they stand."""
-        return {
-            (rule.family, rule.backend, rule.table, rule.chain, rule.position): rule
-            for rule in self.topology.nat_rules
-            if rule.netns == self.host_netns
-        }
-
-    @cached_property
-    def subnets(self) -> list[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, Network]]:
-        """The subnets of all networks, the narrowest first."""
-        found = []
-        for network in self.topology.networks:
-            for pool in network.subnets:
-                try:
-                    found.append((ipaddress.ip_network(pool.subnet, strict=False), network))
-                except ValueError:
-                    continue
-        return sorted(found, key=lambda item: -item[0].prefixlen)
-
-    def networks_of(self, ip: str) -> list[Network]:
-        """The networks in whose subnets an address is; those with the narrowest subnet alone."""
-        address = ipaddress.ip_address(ip)
-        around = [(pool, network) for pool, network in self.subnets if address in pool]
-        return [network for pool, network in around if pool.prefixlen == around[0][0].prefixlen]
-
-    def sees(self, *collectors: str) -> bool:
-        """Whether these families have no grave gap: only then is what was not found not there."""
-        return not any(gap.collector in collectors and not gap.minor for gap in self.topology.gaps)
-
-    # --- what they are called -----------------------------------------------------------------------------------
-
-    def container_ref(self, id_: str) -> Ref:
-        container = self.containers.get(id_)
-        return Ref(kind="container", id=id_, name=container.name if container else None)
-
-    def network_ref(self, id_: str) -> Ref:
-        network = self.networks.get(id_)
-        return Ref(kind="network", id=id_, name=network.name if network else None)
-
-    def link_ref(self, link: Link) -> Ref:
-        return Ref(kind="link", id=f"{link.netns}/{link.ifindex}", name=link.ifname)
-
-    def container_name(self, id_: str) -> str:
-        container = self.containers.get(id_)
-        return container.name if container else short(id_)
-
-    def network_name(self, id_: str | None) -> str:
-        network = self.networks.get(id_ or "")
-        return (network.name if network else None) or short(id_ or "?")
-
-    def process_name(self, pid: int) -> str:
-        """`pid 529 (httpd)`."""
-        process = self.index.processes.get(pid)
-        return f"pid {pid} ({process.comm})" if process else f"pid {pid}"
-
-    # --- chains -------------------------------------------------------------------------------------------------
+    # --- containers, networks, volumes --------------------------------------------------------------------------
 
     def container(self, id_: str) -> Chain:
         """The end of a chain that leads to a container, by whatever was said before."""
@@ -306,10 +105,6 @@ class Known:
             if self.containers[id_].shares_netns_with is None:
                 return id_
         return self.containers[described.containers[0]].shares_netns_with or described.containers[0]
-
-    @cached_property
-    def namespaces(self) -> dict[int, NetworkNamespace]:
-        return {namespace.inode: namespace for namespace in self.topology.netns}
 
     def namespace(self, inode: int) -> Chain:
         """Whose a network namespace is."""
@@ -560,19 +355,6 @@ class Known:
         to = socket_address(proxy.target.address, proxy.target.port)
         text = f"docker-proxy, pid {proxy.pid}: {proxy.proto} {at} → {to}"
         return Reason(text=text, about=Ref(kind="process", id=str(proxy.pid), name="docker-proxy"))
-
-
-def rule_ref(rule: NatRule | facts.Rule) -> Ref:
-    place = (rule.family, rule.backend, rule.table, rule.chain, str(rule.position))
-    return Ref(kind="rule", id="/".join(place), name=rule.text)
-
-
-def covers(ports: str, port: int) -> bool:
-    """Whether `80` or `8000:8010` or `8000-8010` has a port in it."""
-    first, _, last = ports.replace("-", ":").partition(":")
-    if not first.isdecimal() or (last and not last.isdecimal()):
-        return False
-    return int(first) <= port <= int(last or first)
 
 
 def _fits(socket: facts.ListeningSocket, ip: str) -> bool:

@@ -1,17 +1,17 @@
-"""Directories of overlay2 and of other homes of layers: whose each is."""
+"""Directories of overlay2 and of other homes of layers: whose each is, as `hostinspect layers` finds it."""
 
 from __future__ import annotations
 
+from hostinspect.questions.layers import LayerDirectory
 from hostinspect.questions.whois.answer import Reason, Ref
+from hostinspect.questions.whois.chain import Chain, listed, short
 from hostinspect.questions.whois.images import Images
-from hostinspect.questions.whois.known import Chain, Known
+from hostinspect.questions.whois.known import Known
 
 
-def directories(known: Known, images: Images) -> dict[str, str]:
+def directories(known: Known) -> dict[str, str]:
     """Every layer directory that is known of, by its name: the whole path."""
-    found: dict[str, str] = {}
-    for home in known.facts.layer_homes:
-        found.update((directory.name, f"{home.path}/{directory.name}") for directory in home.directories)
+    found = {path.rpartition("/")[2]: path for path in known.layer_directories}
     for layer in known.facts.layers:
         for path in (layer.upper, *layer.lower):
             directory = path.removesuffix("/diff")
@@ -21,38 +21,68 @@ def directories(known: Known, images: Images) -> dict[str, str]:
 
 def of_directory(known: Known, images: Images, directory: str) -> tuple[str, Chain]:
     """What a directory in the storage driver's home is, in words, and whose."""
-    name = directory.rpartition("/")[2]
+    own = _of_container(known, directory)
+    if own is not None:
+        return own
+    found = known.layer_directories.get(directory)
+    ref = Ref(kind="layer", id=directory)
+    if found is None:
+        users = [c.id for c in known.topology.containers if c.overlay and f"{directory}/diff" in c.overlay.lower]
+        if users:
+            return "a lower layer of containers", _below(known, users)._replace(owner=known.container_ref(users[0]))
+        text = "no directory of that name was there" if known.layer_directories else "whose it is was not read"
+        return "a place for a layer directory", Chain((Reason(text=text, about=ref),))
+    chain = _below(known, found.containers)
+    match found.kind:
+        case "image":
+            return _of_images(images, found, chain)
+        case "build cache":
+            cached = Reason(text="no image has it, and the build cache does", about=ref)
+            owner = Ref(kind="build cache", id=directory.rpartition("/")[2])
+            return "a layer of the build cache", chain._replace(owner=owner).after(cached)
+        case "being removed":
+            return "a layer that is being removed", Chain((Reason(text=found.why or "", about=ref),))
+        case "unknown":
+            return "a layer directory that may be somebody's", Chain((Reason(text=found.why or "", about=ref),))
+    chain = Chain((Reason(text=found.why or "nothing names it", about=ref),), leftover=True)
+    if found.kind == "no image":
+        return "a layer of no image", chain
+    if found.containers:
+        gone = known.gone(found.containers[0])
+        return "the layer of a container that no record is left of", gone.after(*chain.reasons)
+    return "a layer directory that belongs to nobody", chain
+
+
+def _of_container(known: Known, directory: str) -> tuple[str, Chain] | None:
+    """The writable layer of a container, or the init layer below it."""
     ref = Ref(kind="layer", id=directory)
     for layer in known.facts.layers:
-        own, init = layer.upper.removesuffix("/diff"), layer.init_id
-        who = known.container_name(layer.container_id)
+        own, id_ = layer.upper.removesuffix("/diff"), layer.container_id
+        if id_ not in known.containers:
+            continue
         if directory == own:
-            text = f"layerdb names {name[:12]} as the mount id of container {layer.container_id[:12]}"
-            chain = known.container(layer.container_id).after(Reason(text=text, about=ref))
-            return f"the writable layer of container {who}", chain
-        if init is not None and name == init and directory.rpartition("/")[0] == own.rpartition("/")[0]:
+            text = f"layerdb names {short(layer.mount_id)} as the mount id of container {short(id_)}"
+            chain = known.container(id_).after(Reason(text=text, about=ref))
+            return f"the writable layer of container {known.container_name(id_)}", chain
+        if layer.init_id and directory == f"{own.rpartition('/')[0]}/{layer.init_id}":
             text = f"it is the init layer below {layer.upper}, with what docker puts into every container"
-            chain = known.container(layer.container_id).after(Reason(text=text, about=ref))
-            return f"the init layer of container {who}", chain
-    chain_ = images.layer(directory)
-    if chain_ is not None:
-        if chain_.owner is not None and chain_.owner.kind == "image":
-            others = images.images_of(directory)[1:]
-            more = f" and {len(others)} more" if others else ""
-            return f"a layer of image {chain_.owner.name}{more}", chain_
-        if chain_.owner is not None and chain_.owner.kind == "build cache":
-            return "a layer of the build cache", chain_
-        return "a lower layer of containers" if chain_.containers else "a layer of no image", chain_
-    listed_there = any(d.name == name for home in known.facts.layer_homes for d in home.directories)
-    what = "a layer directory" if listed_there else "a place for a layer directory; none of that name is listed"
-    if not known.facts.layer_homes:
-        text = "whose it is was not read: image layers are not among what was collected"
-        return "a layer directory", Chain((Reason(text=text, about=ref),))
-    building = any(name.removesuffix("-init") in home.build_mounts for home in known.facts.layer_homes)
-    if building:
-        return "a layer directory that a build has mounted", Chain((Reason(text="BuildKit has it", about=ref),))
-    certain = known.sees("layers", "images", "containers", "engines")
-    text = "no record of a container, an image or the build cache names it"
-    return f"{what} that belongs to nobody" if listed_there else what, Chain(
-        (Reason(text=text, about=ref),), leftover=certain and listed_there
-    )
+            chain = known.container(id_).after(Reason(text=text, about=ref))
+            return f"the init layer of container {known.container_name(id_)}", chain
+    return None
+
+
+def _of_images(images: Images, found: LayerDirectory, chain: Chain) -> tuple[str, Chain]:
+    layer = f"it is the layer {short(found.chain_id or '?')}"
+    if not found.images:
+        text = Reason(text=f"{layer}, of no image that has a record: only containers have it")
+        return "a layer of an image that is gone", chain.after(text)
+    owner = images.ref(found.images[0])
+    more = f" and {len(found.images) - 1} more" if len(found.images) > 1 else ""
+    text = Reason(text=f"{layer} of {listed(map(short, found.images))}", about=owner)
+    return f"a layer of image {owner.name}{more}", chain._replace(owner=owner).after(text)
+
+
+def _below(known: Known, users: tuple[str, ...] | list[str]) -> Chain:
+    names = listed(sorted(map(known.container_name, users)))
+    text = f"a lower directory of {names}" if names else "no container has it below its own"
+    return Chain((Reason(text=text),), containers=tuple(users))

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 from hostinspect.questions.whois.answer import Match
+from hostinspect.questions.whois.chain import HOST, Chain, listed
 from hostinspect.questions.whois.key import Key
-from hostinspect.questions.whois.known import HOST, Chain, Known, listed
+from hostinspect.questions.whois.known import Known
 from hostinspect.topology import Link
 
 _IFINDEX = re.compile(r"@?if(\d{1,10})", re.ASCII)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from hostinspect.facts import MountPoint
 from hostinspect.questions.whois.answer import Match, Ref
+from hostinspect.questions.whois.chain import HOST, Chain
 from hostinspect.questions.whois.key import Key, normal_path
-from hostinspect.questions.whois.known import HOST, Chain, Known
+from hostinspect.questions.whois.known import Known
 
 _DOCKERS_OWN = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm", "/dev/mqueue")
 

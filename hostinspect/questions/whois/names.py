@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hostinspect.questions.whois.answer import Match, Ref
+from hostinspect.questions.whois.chain import HOST, Chain
 from hostinspect.questions.whois.images import Images
 from hostinspect.questions.whois.key import Key
-from hostinspect.questions.whois.known import HOST, Chain, Known
+from hostinspect.questions.whois.known import Known
 
 
 def by_name(known: Known, key: Key) -> Iterator[Match]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from hostinspect.correlate.index import normal_run_path
 from hostinspect.questions.whois.answer import Match, Reason, Ref
+from hostinspect.questions.whois.chain import HOST, Chain, listed
 from hostinspect.questions.whois.key import Key
-from hostinspect.questions.whois.known import HOST, Chain, Known, listed
+from hostinspect.questions.whois.known import Known
 from hostinspect.questions.whois.links import whose
 
 _PROC_NS = re.compile(r"/proc/(\d{1,10})(?:/task/\d{1,10})?/ns/(net|mnt)", re.ASCII)

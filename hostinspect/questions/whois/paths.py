@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from hostinspect.facts import MountPoint
 from hostinspect.questions.whois.answer import Match, Reason, Ref
+from hostinspect.questions.whois.chain import Chain, listed
 from hostinspect.questions.whois.images import Images
 from hostinspect.questions.whois.key import CONTAINER_ID, Key, normal_path
-from hostinspect.questions.whois.known import Chain, Known, listed
+from hostinspect.questions.whois.known import Known
 from hostinspect.questions.whois.layers import directories, of_directory
 
 _HOMES = ("overlay2", "fuse-overlayfs")
@@ -37,7 +38,7 @@ def by_path(known: Known, key: Key) -> Iterator[Match]:
     for path in _absolute(known, key):
         found = [*_in_data_roots(known, images, path)]
         found += _binds(known, path, own=bool(found))
-        found = found or [*_layers(known, images, path)]
+        found = found or [*_layers(known, path)]
         found = found or [*_runtime(known, path)]
         found = found or [*_elsewhere(known, images, path)]
         yield from found
@@ -47,7 +48,7 @@ def by_short_name(known: Known, key: Key) -> Iterator[Match]:
     """`l/SHORT` or SHORT of overlay2, as /proc/mounts has lower directories."""
     found = _SHORT_NAME.fullmatch(key.word)
     images = Images(known)
-    directory = images.short_names.get(found[1]) if found else None
+    directory = known.short_names.get(found[1]) if found else None
     if directory is not None and found is not None:
         summary, chain = of_directory(known, images, directory)
         chain = chain.after(f"{found[1]} is the short name of {directory}")
@@ -112,7 +113,7 @@ def _home(known: Known, images: Images, path: str, home: str, parts: list[str]) 
     if parts[0] == "l":
         if len(parts) == 1:
             return None
-        named = images.short_names.get(parts[1])
+        named = known.short_names.get(parts[1])
         if named is None:
             text = "no layer directory that was read has that short name"
             certain = bool(known.facts.layer_homes) and known.sees("layers", "engines")
@@ -185,7 +186,7 @@ def _image_store(known: Known, images: Images, path: str, parts: list[str]) -> M
             return _of_container(known, path, id_, "layerdb/mounts/ says which layer directory is whose")
         case ["layerdb", "sha256", chain_id, *_]:
             record = next((la for la in known.facts.image_layers if la.chain_id == f"sha256:{chain_id}"), None)
-            directory = directories(known, images).get(record.cache_id) if record else None
+            directory = directories(known).get(record.cache_id) if record else None
             if directory is None:
                 return None
             summary, chain = of_directory(known, images, directory)
@@ -282,7 +283,7 @@ def host_mount(known: Known, path: str) -> MountPoint | None:
 # --- layers elsewhere, and what runtimes keep -------------------------------------------------------------------------
 
 
-def _layers(known: Known, images: Images, path: str) -> Iterator[Match]:
+def _layers(known: Known, path: str) -> Iterator[Match]:
     """Directories of overlay mounts that are in no home of Docker's: containerd's snapshots."""
     for container in known.topology.containers:
         overlay = container.overlay
@@ -298,15 +299,14 @@ def _layers(known: Known, images: Images, path: str) -> Iterator[Match]:
                     "path in a layer" if rest else "layer", summary, Ref(kind="layer", id=directory or "")
                 )
                 return
-    for lower, users in images.lower_users.items():
-        rest = below(path, lower)
-        if rest is not None:
-            for user in users:
-                chain = known.container(user).after(f"{lower} is one of its lower directories")
+    for container in known.topology.containers:
+        for lower in container.overlay.lower if container.overlay else ():
+            rest = below(path, lower)
+            if rest is not None:
+                chain = known.container(container.id).after(f"{lower} is one of its lower directories")
                 inside = f"{rest} in " if rest else ""
-                summary = f"{inside}a lower layer of container {known.container_name(user)}"
+                summary = f"{inside}a lower layer of container {container.name}"
                 yield chain.match("path in a layer" if rest else "layer", summary, Ref(kind="layer", id=lower))
-            return
 
 
 def _runtime(known: Known, path: str) -> Iterator[Match]:
@@ -342,7 +342,7 @@ def _elsewhere(known: Known, images: Images, path: str) -> Iterator[Match]:
         match = in_volume(known, path, volume, f"_data{rest or ''}")
     elif family == "containers" and id_ in known.containers:
         match = _of_container(known, path, id_, said)
-    elif family in _HOMES and id_ in (every := directories(known, images)):
+    elif family in _HOMES and id_ in (every := directories(known)):
         match = _home(known, images, path, every[id_].rpartition("/")[0], [id_, *(rest or "").split("/")[1:]])
     if match is not None:
         yield replace(match, reasons=(Reason(text=said), *match.reasons)) if family != "containers" else match

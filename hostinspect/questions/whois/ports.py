@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from hostinspect.correlate.ports import split_address
 from hostinspect.facts import ListeningSocket
 from hostinspect.questions.whois.answer import Match, Ref
+from hostinspect.questions.whois.chain import covers, listed, socket_address
 from hostinspect.questions.whois.key import Key, PortKey, canonical
-from hostinspect.questions.whois.known import Known, covers, listed, socket_address
+from hostinspect.questions.whois.known import Known
 from hostinspect.topology import Container, PublishedPort
 
 _ANY = ("0.0.0.0", "::")

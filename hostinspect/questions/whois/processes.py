@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from hostinspect.facts import Process
 from hostinspect.questions.whois.answer import Match, Reason, Ref
+from hostinspect.questions.whois.chain import HOST, Chain, short, shown_cgroup, socket_address
 from hostinspect.questions.whois.key import CONTAINER_ID, Key
-from hostinspect.questions.whois.known import HOST, Chain, Known, short, shown_cgroup, socket_address
+from hostinspect.questions.whois.known import Known
 from hostinspect.questions.whois.links import whose
 from hostinspect.topology import Container
 

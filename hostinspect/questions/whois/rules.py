@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from hostinspect.facts import Rule
 from hostinspect.questions.whois.answer import Match, Reason, Ref
+from hostinspect.questions.whois.chain import HOST, Chain, listed, rule_ref
 from hostinspect.questions.whois.key import Key, canonical
-from hostinspect.questions.whois.known import HOST, Chain, Known, listed, rule_ref
+from hostinspect.questions.whois.known import Known
 from hostinspect.questions.whois.links import whose
 
 

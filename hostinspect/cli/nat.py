@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def nat(request: Request, keys: tuple[str, ...], every: bool) -> int:
     """Show the chains that translate addresses as they stand: numbered, with counters, and whose each rule is.
 
-    Both backends of iptables, and nft's own tables. Rules are spelled as iptables-save(8) and nft(8) do. Of
-    --columns, --sort and --no-header, the table (-o table) takes notice.
+    Both backends of iptables, and nft's own tables. Rules are spelled as iptables-save(8) and nft(8) do. The options
+    --columns, --sort and --no-header are for -o table.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def nat(request: Request, keys: tuple[str, ...], every: bool) -> int:
       hostinspect nat --netns web1
       hostinspect nat --all -o table | grep DNAT
       hostinspect nat -o table --columns chain,num,packets,rule --sort=-packets
-      hostinspect nat -o json | jq '.namespaces[].chains[].rules[] | select(.container_name == "web1")'
+      hostinspect nat -o json | jq '.namespaces[].chains[] | {name, policy, packets}'
     """
     from hostinspect.questions.links import LinkFinder
     from hostinspect.questions.nat import list_nat

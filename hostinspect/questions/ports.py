@@ -328,7 +328,7 @@ class _Reader:
         family = "ipv6" if ":" in port.host_ip else "ipv4"
         if rules:
             # A packet to a loopback address comes from the host itself, and has not passed prerouting.
-            if not ipaddress.ip_address(port.host_ip).is_loopback and not any(map(self.dnat.is_met, rules)):
+            if not _is_loopback(port.host_ip) and not any(map(self.dnat.is_met, rules)):
                 yield "rule not met"
         elif not (self.knows("rules") and seen):
             yield "not seen"
@@ -389,7 +389,7 @@ class _Reader:
                 break
             sockets += self.index.listening[container.netns or 0, proto, port]
         if sockets:
-            loopback = all(ipaddress.ip_address(socket.address).is_loopback for socket in sockets)
+            loopback = all(_is_loopback(socket.address) for socket in sockets)
             problems.append("loopback only" if loopback else "other address only")
         elif listening is None and addresses:  # without an address none arrives, which is said already
             problems.append("nobody listens" if self._listeners_known(container, proto) else "not seen")
@@ -547,6 +547,14 @@ class _Reader:
     def _is_dual_stack(self, proto: str, address: str, port: int) -> bool:
         sockets = self.index.listening.get((self.index.host_netns or 0, proto, port), ())
         return any(_is_dual_stack(socket) for socket in sockets if socket.address == address)
+
+
+def _is_loopback(address: str) -> bool:
+    """Of 127.0.0.0/8, or ::1; what a record calls an address may be none."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_dockers(rule: NatRule) -> bool:

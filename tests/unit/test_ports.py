@@ -699,6 +699,14 @@ def test_hostile_texts_fit_and_are_not_obeyed(ask: Asker) -> None:
     assert ask.json("ports")["ports"][0]["container_name"] == hostile
 
 
+@pytest.mark.parametrize("host_ip", ["", "a\x1b[31m", "1.2.3.4.5", "::1%x"])
+def test_a_record_may_hold_anything_for_an_address(host_ip: str) -> None:
+    recorded = replace(PORT, host_ip=host_ip)
+    answer = ports(host(containers=(record(ports=(recorded,), port_bindings=(recorded,)),)), "web", every=True)
+    assert host_ip in [port.host_ip for port in answer.ports]
+    assert all(line.isprintable() for line in _table(answer))
+
+
 def test_equal_facts_are_equal_bytes(ask: Asker) -> None:
     facts = everything()
     asked_of(ask, facts)

@@ -105,7 +105,7 @@ def port_columns(
         Column("CONTAINER", _container, sort=lambda row: row.first.container_name),
         Column("TO", _target),
         Column("RULE", lambda row: [*_rules(row, backend=several_backends or verbose)]),
-        Column("PROXY", lambda row: _proxies(row, every=verbose)),
+        Column("PROXY", lambda row: _proxies(row, every=verbose), spare=1),
         Column("LISTENS", lambda row: _listens(row, "no process" if all_seen else "a process not seen")),
         Column("STATUS", _status, sort=lambda row: row.first.status),
         Column("HOST IP", lambda row: [*dict.fromkeys(port.host_ip or "*" for port in row.entries)], shown=False),

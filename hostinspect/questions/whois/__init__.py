@@ -220,10 +220,10 @@ LOOKERS = (
     Looker(mounts.by_mount_id, _is_number, lambda known: "mount ids", ("mounts",), is_weak=True),
     Looker(
         ids.by_number,
-        lambda key: key.is_short_number and len(key.word) > 3,
+        lambda key: key.is_short_number,
         lambda known: "beginnings of ids",
         (*_RECORDS, "layers", "images"),
-        is_weak=True,
+        is_last=True,
     ),
 )
 

@@ -14,7 +14,7 @@ from hostinspect.questions.layers import LayerDirectory, list_layers
 from hostinspect.questions.whois.answer import Ref
 from hostinspect.questions.whois.chain import short
 from hostinspect.questions.whois.key import canonical
-from hostinspect.topology import Container, Endpoint, Link, NatRule, Network, Volume
+from hostinspect.topology import Container, Endpoint, Link, NatRule, Network, NetworkNamespace, Volume
 
 
 class Place(NamedTuple):

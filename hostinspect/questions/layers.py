@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -107,7 +107,7 @@ def list_layers(
         containers=described,
         directories=tuple(directories),
         stray_links=strays,
-        gaps=(*gaps_about(topology, *FAMILIES), *owners.gaps(described), *sizes.gaps),
+        gaps=(*gaps_about(topology, *FAMILIES), *owners.gaps(), *sizes.gaps),
     )
 
 
@@ -139,13 +139,13 @@ def _container(owners: _Owners, container: Container, mounted: set[str] | None, 
         merged=merged,
         mounted=merged in mounted if mounted is not None else None,
         lower=tuple(owners.lower(path, sizes) for path in (overlay.lower if overlay else ())),
-        size=sizes.of(_parent(upper)),
+        size=sizes.of(_parent(upper)) if upper else None,
     )
 
 
-def _parent(path: str | None) -> str | None:
+def _parent(path: str) -> str:
     """overlay2/ID of overlay2/ID/diff."""
-    return path.rpartition("/")[0] if path else None
+    return path.rpartition("/")[0]
 
 
 class _Layer(NamedTuple):
@@ -163,10 +163,8 @@ class _Owners:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._containers = {record.id for record in facts.containers}
-        self._mounts: dict[str, LayerRecord] = {_parent(layer.upper) or "": layer for layer in facts.layers}
-        self._inits = {
-            f"{_parent(_parent(layer.upper))}/{layer.init_id}": layer for layer in facts.layers if layer.init_id
-        }
+        self._mounts = {_parent(layer.upper): layer for layer in facts.layers}
+        self._inits = {f"{_parent(path)}/{layer.init_id}": layer for path, layer in self._mounts.items()}
         self._layers = dict(self._image_layers())
         self._now = _seconds(facts.host.collected_at)
 
@@ -218,7 +216,7 @@ class _Owners:
 
     def lower(self, path: str, sizes: Sizes) -> Lower:
         """A lower directory, `path` being that of its content."""
-        directory = _parent(path) or ""
+        directory = _parent(path)
         layer = self._layers.get(directory)
         kind: LowerKind = "init" if directory in self._inits else "image" if layer else "unknown"
         return Lower(
@@ -323,7 +321,7 @@ class _Owners:
                 found += [f"{home.path}/l/{name}" for name in home.short_names if name not in known]
         return tuple(sorted(found))
 
-    def gaps(self, containers: Iterable[ContainerLayers]) -> Iterator[Gap]:
+    def gaps(self) -> Iterator[Gap]:
         """Where facts were collected without the layers of images, as those of a report are."""
         if self._facts.layer_homes or not self._facts.layers:
             return

@@ -13,8 +13,8 @@ import pytest
 
 from tests.lab.host import LabHost, LabSpec
 from tests.live import randomlab
-from tests.live.observed import observe
-from tests.live.oracle import OneOf, expected_of
+from tests.live.observed import Observed, observe
+from tests.live.oracle import expected_of
 from tests.live.report import hostinspect
 
 DEMO_HOSTS = ["demo_host", "demo_host_legacy", "demo_host_sid"]
@@ -89,7 +89,7 @@ def assert_as_the_other_tools_say(host: LabHost) -> None:
         fields = ("family", "backend", "table", "chain", "position")
         assert [{name: rule[name] for name in fields} for rule in port["rules"]] == right["rules"]
         assert (port["proxy"] or {}).get("pid") == right["proxy_pid"]
-        assert_same_listener(port["listening"], right["listening"])
+        assert_same_listener(port, observed)
     assert expected == {}
     for (proto, host_ip, host_port, address, inside), proxy in observed.proxies.items():
         (port,) = [port for port in published if port["proxy"] and port["proxy"]["pid"] == proxy]
@@ -108,9 +108,30 @@ def assert_as_the_other_tools_say(host: LabHost) -> None:
     assert listed == []
 
 
-def assert_same_listener(told: Any, right: Any) -> None:
-    answers = right.values if isinstance(right, OneOf) else (right,)
-    assert (told and {name: told[name] for name in ("pid", "comm", "address")}) in answers
+def assert_same_listener(port: Any, observed: Observed) -> None:
+    """Whoever ss, in the container's namespace, has at the address that packets are sent to; or only elsewhere."""
+    inspect = observed.containers[port["container"]]
+    netns = observed.netns_by_pid[inspect["State"]["Pid"]]
+    at = port["proto"], port["container_port"]
+    sockets = [s for s in observed.namespaces[netns].sockets if (s.proto, s.port) == at]
+    to = port["container_ip"] or ""
+    answers = [
+        (pid, comm, socket.address)
+        for socket in sockets
+        if socket.address == to
+        or (socket.address == "0.0.0.0" and ":" not in to)
+        or (socket.address == "::" and (":" in to or socket.any_family))
+        for pid, comm in socket.holders[:1] or ((None, None),)
+    ]
+    told = port["listening"]
+    if answers:
+        assert (told["pid"], told["comm"], told["address"]) in answers
+        assert port["elsewhere"] == []
+    else:
+        assert told is None
+        assert sorted(listener["address"] for listener in port["elsewhere"]) == sorted(s.address for s in sockets)
+        wanted = {"loopback only", "other address only"} if sockets else {"nobody listens", "not seen"}
+        assert wanted & {*port["problems"]}
 
 
 @pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)

@@ -47,8 +47,8 @@ def _summary(match: Match, prefix: tuple[Span, ...] = ()) -> Line:
     kind = Span(f" ({match.kind})", "dim")
     parts.append(kind)
     if match.leftover:
-        whose = "left over, nobody's that is there now" if match.owner is None else "left over"
-        if match.formerly is not None:
-            whose += f"; once {match.formerly.kind} {match.formerly.name or match.formerly.id[:12]}'s"
+        whose = "left over: nobody's now" if match.owner is None else "left over"
+        if match.formerly is not None and match.formerly != match.owner:
+            whose += f", once of {match.formerly.kind} {match.formerly.name or match.formerly.id[:12]}"
         parts.append(Span(f" · {whose}", "warn"))
     return Line([item(*parts)], hang=4)

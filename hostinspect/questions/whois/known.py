@@ -35,11 +35,12 @@ class Known(Lookups):
 
     def gone(self, id_: str) -> Chain:
         """The end of a chain that leads to a container which no engine has a record of."""
-        ref = Ref(kind="container", id=id_)
+        ref = self.container_ref(id_)
         if not self.sees("engines", "containers"):
             text = f"container {short(id_)} is not among those whose records could be read"
             return Chain((Reason(text=text, about=ref),), containers=(id_,))
-        text = f"no engine here has a container {short(id_)} any more"
+        called = f"; {ref.name} is what libnetwork calls it" if ref.name else ""
+        text = f"no engine here has a container {short(id_)} any more{called}"
         return Chain((Reason(text=text, about=ref),), leftover=True, formerly=ref, containers=(id_,))
 
     def network(self, id_: str) -> Chain:
@@ -150,9 +151,13 @@ class Known(Lookups):
         described = self.namespaces[inode]
         container = self.containers.get(owner)
         evidence = self.evidence(owner) if container and container.netns == inode else None
-        text = f"namespace {inode} is {self.container_name(owner)}'s" + (f": {evidence}" if evidence else "")
         sharers = [id_ for id_ in described.containers if id_ != owner]
-        shared = f"{listed(map(self.container_name, sharers))} shares it" if sharers else None
+        names = listed(map(self.container_name, sharers))
+        if container is None:
+            text, shared = f"namespace {inode} is that which {names} joined as {self.container_name(owner)}'s", None
+        else:
+            text = f"namespace {inode} is {container.name}'s" + (f": {evidence}" if evidence else "")
+            shared = f"{names} shares it" if names else None
         chain = self.container(owner).after(Reason(text=text, about=ref), shared)
         return chain._replace(containers=(owner, *sharers))
 

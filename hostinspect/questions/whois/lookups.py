@@ -140,9 +140,22 @@ class Lookups:
 
     # --- what they are called -----------------------------------------------------------------------------------
 
+    @cached_property
+    def former_names(self) -> dict[str, str]:
+        """What libnetwork calls the containers of its sandboxes, of which there may be no other record: the name of
+        an endpoint is that of its container, as it was then.
+        """
+        by_sandbox = {
+            endpoint.sandbox_id: endpoint.name
+            for endpoint in self.facts.endpoints
+            if endpoint.name and not endpoint.name.startswith("gateway_")  # the leg on docker_gwbridge
+        }
+        named = ((sandbox.container_id, by_sandbox.get(sandbox.id)) for sandbox in self.facts.sandboxes)
+        return {container_id: name for container_id, name in named if name}
+
     def container_ref(self, id_: str) -> Ref:
         container = self.containers.get(id_)
-        return Ref(kind="container", id=id_, name=container.name if container else None)
+        return Ref(kind="container", id=id_, name=container.name if container else self.former_names.get(id_))
 
     def network_ref(self, id_: str) -> Ref:
         network = self.networks.get(id_)
@@ -153,7 +166,7 @@ class Lookups:
 
     def container_name(self, id_: str) -> str:
         container = self.containers.get(id_)
-        return container.name if container else short(id_)
+        return container.name if container else self.former_names.get(id_, short(id_))
 
     def network_name(self, id_: str | None) -> str:
         network = self.networks.get(id_ or "")

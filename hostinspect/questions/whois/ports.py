@@ -142,7 +142,7 @@ def _rules(known: Known, asked: PortKey) -> Iterator[Match]:
             continue
         chain = known.target(spelled, int(port) if port.isdecimal() else None, rule.proto)
         chain = chain.after(known.rule_reason(rule))
-        nobody = ", to an address that nobody has" if chain.leftover else ""
+        nobody = ", to an address that nobody has" if chain.leftover and not known.having(spelled) else ""
         summary = f"host port {asked.port}/{rule.proto or 'tcp'}, taken by a rule{nobody}"
         yield chain.match("host port", summary, _ref(rule.proto or "tcp", asked.port))
 

@@ -34,6 +34,7 @@ from hostinspect.kernel.overlayfs import (
     Overlay,
     Part,
     close,
+    get_xattr,
     path_of,
     sees_trusted,
     xattr_names,
@@ -344,11 +345,11 @@ def _is_same_directory(new: Part, old: Part, prefix: str) -> bool:
 
 def _xattrs(file: int | str, prefix: str) -> dict[str, bytes]:
     """The extended attributes that an overlay shows of a file of its layers, but for what others put there."""
-    return {
-        name: os.getxattr(file, name, follow_symlinks=False) if isinstance(file, str) else os.getxattr(file, name)
-        for name in xattr_names(file)
-        if not name.startswith(prefix) and name not in _NOT_THE_CONTAINERS
-    }
+    found = {}
+    for name in xattr_names(file):
+        if not name.startswith(prefix) and name not in _NOT_THE_CONTAINERS:
+            found[name] = get_xattr(file, name)  # empty where it is gone since
+    return found
 
 
 def _change(kind: Kind, path: str) -> Change:

@@ -79,7 +79,7 @@ class Overlay:
             # The path is the engine's or the kernel's word, and may lead through a link: /var/lib/docker often is one.
             with Directory(path) as directory:
                 fd = open_directory(".", directory.fd)
-            return Part(layer, fd, os.fstat(fd), has_xwhiteouts=self._opacity(fd) == b"x")
+            return Part(layer, fd, os.fstat(fd), has_xwhiteouts=get_xattr(fd, self._opaque) == b"x")
         except OSError as error:
             error.filename = path
             raise
@@ -215,20 +215,12 @@ class Overlay:
         if status.st_dev != self.root[layer].stat.st_dev:
             raise RefusedError("another file system is mounted there, which is not part of the layer")
         xattrs = xattr_names(fd)
-        opacity = self._opacity(fd) if self._opaque in xattrs else b""
+        opacity = get_xattr(fd, self._opaque) if self._opaque in xattrs else b""
         redirect = self._redirection(fd) if self._redirect in xattrs else None
         return Part(layer, fd, status, opacity == b"x"), opacity == b"y", redirect
 
-    def _opacity(self, fd: int) -> bytes:
-        try:
-            return os.getxattr(fd, self._opaque)
-        except OSError as error:
-            if error.errno in (errno.ENODATA, errno.ENOTSUP):
-                return b""
-            raise
-
     def _redirection(self, fd: int) -> str:
-        redirect = os.fsdecode(os.getxattr(fd, self._redirect))
+        redirect = os.fsdecode(get_xattr(fd, self._redirect))
         names = redirect[1:].split("/") if redirect.startswith("/") else [redirect]
         if any(name in ("", ".", "..") or "/" in name or "\0" in name for name in names):
             raise RefusedError(f"its overlay redirect {redirect!r} is no path of plain names")
@@ -297,6 +289,16 @@ def xattr_names(file: int | str) -> list[str]:
     except OSError as error:
         if error.errno == errno.ENOTSUP:
             return []
+        raise
+
+
+def get_xattr(file: int | str, name: str) -> bytes:
+    """The value of an extended attribute, not following a link; empty where there is none."""
+    try:
+        return os.getxattr(file, name, follow_symlinks=False) if isinstance(file, str) else os.getxattr(file, name)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP):
+            return b""
         raise
 
 

@@ -224,6 +224,7 @@ def test_names_are_escaped_and_as_they_are_between_nuls(demo_host: LabHost) -> N
         assert done.stdout.replace("ü", r"\xfc") == "A /a\\nb\\x1b[31m\\xff\\xfc\n"
         done = hostinspect(demo_host, "diff", "-0", "nasty")
         assert os.fsencode(done.stdout) == b"A /a\nb\x1b[31m\xff\xc3\xbc\0"
+        assert hostinspect(demo_host, "diff", "-0", "-o", "json", "nasty").returncode == 2
     finally:
         demo_host.docker("rm", "--force", "nasty")
 

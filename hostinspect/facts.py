@@ -549,7 +549,7 @@ class DaemonSettings(Record, frozen=True, kw_only=True):
 
 
 class StuckProcess(Record, frozen=True, kw_only=True):
-    """A container's main process in state D (uninterruptible) in two looks, without a context switch in between."""
+    """A container's main process, or a daemon, in state D in two looks, without a context switch in between."""
 
     pid: int
     wchan: str | None = None  # where in the kernel, /proc/PID/wchan

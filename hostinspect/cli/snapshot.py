@@ -23,7 +23,7 @@ def snapshot(output: str, data_roots: tuple[str, ...]) -> int:
     from hostinspect.collectors import collect
     from hostinspect.snapshot import write_snapshot
 
-    facts = collect(data_roots, image_layers=True)
+    facts = collect(data_roots, image_layers=True, health=True)
     try:
         write_snapshot(facts, output)
     except OSError as error:

@@ -11,19 +11,20 @@ from hostinspect.collectors.engines import EngineRecords, collect_engines, colle
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
 from hostinspect.collectors.mounts import collect_mounts
-from hostinspect.collectors.network import collect_network
+from hostinspect.collectors.network import Reader, collect_network
 from hostinspect.collectors.packet_filter import PacketFilter
 from hostinspect.collectors.processes import collect_processes
 from hostinspect.collectors.sockets import collect_socket_holders
-from hostinspect.facts import Facts
+from hostinspect.facts import Facts, Sysctl
 
 __all__ = ["collect"]
 
 
-def collect(data_roots: Sequence[str] = (), *, image_layers: bool = False) -> Facts:
+def collect(data_roots: Sequence[str] = (), *, image_layers: bool = False, health: bool = False) -> Facts:
     """One tour over this host. `data_roots` replace the engines' data roots that would be looked for.
 
-    `image_layers`: whose each layer directory is, which the report does not tell and need not wait for.
+    `image_layers`: whose each layer directory is; `health`: what `doctor` asks for. The report tells neither, and need
+    not wait for them.
 
     hostinspect's own process is left out. Raises no error of the host's: what could not be read is in `gaps`.
     """
@@ -34,11 +35,18 @@ def collect(data_roots: Sequence[str] = (), *, image_layers: bool = False) -> Fa
     records = _joined(collect_records(engine, gaps, image_layers=image_layers) for engine in engines)
     mounts = collect_mounts(processes, gaps, pids=[record.pid for record in records.containers if record.pid])
     packet_filter = PacketFilter(gaps)
-    network = collect_network(processes, mounts, gaps, [packet_filter])
-    return Facts(
+    readers: list[Reader] = [packet_filter]
+    sysctls: list[Sysctl] = []
+    if health:
+        from hostinspect.collectors.health import InterfaceSysctls
+
+        readers.append(of_interfaces := InterfaceSysctls(host.netns, gaps))
+        sysctls = of_interfaces.sysctls
+    network = collect_network(processes, mounts, gaps, readers)
+    facts = Facts(
         host=host,
         engines=engines,
-        sysctls=network.sysctls,
+        sysctls=(*network.sysctls, *sysctls),
         processes=processes,
         frozen_cgroups=collect_frozen_cgroups(processes, mounts, gaps),
         network_namespaces=network.network_namespaces,
@@ -63,6 +71,13 @@ def collect(data_roots: Sequence[str] = (), *, image_layers: bool = False) -> Fa
         layer_homes=records.layer_homes,
         gaps=gaps.as_tuple(),
     )
+    if not health:
+        return facts
+    from msgspec.structs import replace
+
+    from hostinspect.collectors.health import collect_health
+
+    return replace(facts, health=collect_health(facts, gaps), gaps=gaps.as_tuple())
 
 
 def _joined(records: Iterable[EngineRecords]) -> EngineRecords:

@@ -21,6 +21,7 @@ ANSWERS = {  # command: module and class, loaded when asked for
     "volumes": ("hostinspect.questions.volumes", "Volumes"),
     "layers": ("hostinspect.questions.layers", "Layers"),
     "diff": ("hostinspect.questions.diff", "Diff"),
+    "doctor": ("hostinspect.doctor.check", "Doctor"),
     "whois": ("hostinspect.questions.whois.answer", "Whois"),
 }
 

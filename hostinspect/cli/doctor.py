@@ -1,0 +1,134 @@
+"""`hostinspect doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hostinspect.cli.request import NO, Request, common_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hostinspect.doctor.check import Doctor
+    from hostinspect.render.screen import Screen
+
+_SEVERITIES = ("critical", "error", "warning", "info")
+_NEVER = "never"
+
+
+def _ids(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Ids of checks, with commas or one by one; what is none is wrong usage."""
+    return tuple(_known(ctx, param, id_) for value in values for id_ in value.split(",") if id_)
+
+
+def _id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return _known(ctx, param, value) if value is not None else None
+
+
+def _known(ctx: click.Context, param: click.Parameter, id_: str) -> str:
+    from hostinspect.doctor import CHECKS
+
+    if id_ not in CHECKS:
+        from hostinspect.questions.inspection import similar
+
+        close = similar(id_, CHECKS)
+        hint = f"Did you mean {' or '.join(close)}?" if close else "`hostinspect doctor --list` lists them."
+        raise click.BadParameter(f"there is no check {id_}. {hint}", ctx, param)
+    return id_
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from hostinspect.doctor import CHECKS
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{id_}" for id_ in CHECKS if id_.startswith(last)]
+
+
+@click.command()
+@click.option(
+    "--only", metavar="ID,…", multiple=True, callback=_ids, shell_complete=_complete, help="Only these checks."
+)
+@click.option(
+    "--skip", metavar="ID,…", multiple=True, callback=_ids, shell_complete=_complete, help="Not these checks."
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice([*_SEVERITIES, _NEVER]),
+    default="error",
+    show_default=True,
+    help="Exit status 1 from this severity on.",
+)
+@click.option("--list", "listing", is_flag=True, help="List the checks, and look at nothing.")
+@click.option(
+    "--explain",
+    metavar="ID",
+    callback=_id,
+    shell_complete=_complete,
+    help="Say what a check means, and look at nothing.",
+)
+@common_options("text", "json", "yaml", "sarif", "junit")
+def doctor(
+    request: Request,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    fail_on: str,
+    listing: bool,
+    explain: str | None,
+) -> int:
+    """Look for everything wrong that can be seen, each with its evidence and a remedy. Nothing is changed.
+
+    Exit status: 0 nothing from --fail-on upwards was found, 1 something was, 3 nothing was but not all could be judged.
+
+    \b
+    Examples:
+      hostinspect doctor
+      hostinspect doctor --only port-without-rule,forward-drops
+      hostinspect doctor --fail-on warning -o junit > doctor.xml
+      hostinspect doctor --explain rule-to-nobody
+    """
+    from hostinspect.doctor import examine, in_order
+    from hostinspect.render.doctor import render_checks, render_doctor, render_explanation
+
+    if explain is not None:
+        request.show(render_explanation(next(check for check in in_order() if check.id == explain), request.screen()))
+        return 0
+    chosen = [check for check in in_order() if (not only or check.id in only) and check.id not in skip]
+    if listing:
+        request.show(render_checks(chosen, request.screen()))
+        return 0
+    inspection = request.inspect(image_layers=True, health=True)
+    answer = examine(inspection, only, skip)
+    code = NO if _has_failed(answer, fail_on) else 0
+    if request.output in ("sarif", "junit"):
+        request.show(_report(answer, request.output, fail_on))
+        return request.conclude(answer.gaps, code)
+
+    def draw(screen: Screen) -> str:
+        return render_doctor(answer, screen, verbose=request.verbose)
+
+    return request.reply(answer, draw, code=code)
+
+
+def _report(answer: Doctor, output: str, fail_on: str) -> str:
+    """The answer for a program that collects reports."""
+    from hostinspect.doctor import CHECKS
+
+    if output == "sarif":
+        from hostinspect.render.sarif import render_sarif
+
+        return render_sarif(answer, CHECKS)
+    from hostinspect.render.junit import render_junit
+
+    return render_junit(answer, CHECKS, frozenset(_failing(fail_on)))
+
+
+def _failing(fail_on: str) -> Iterable[str]:
+    """The severities that make a run fail."""
+    return _SEVERITIES[: _SEVERITIES.index(fail_on) + 1] if fail_on != _NEVER else ()
+
+
+def _has_failed(answer: Doctor, fail_on: str) -> bool:
+    failing = {*_failing(fail_on)}
+    return any(finding.severity in failing for finding in answer.findings)

@@ -1,0 +1,97 @@
+"""Networks: subnets that overlap, and packets that are too large for the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hostinspect.doctor.check import Checked, Found, check
+from hostinspect.doctor.patient import LINKS, RECORDS, IPNetwork, Patient, ip_network
+from hostinspect.facts import Route
+from hostinspect.topology import Network
+
+_ON_HOST = ("bridge", "macvlan", "ipvlan")
+
+
+def _pools(patient: Patient) -> Iterator[tuple[Network, IPNetwork]]:
+    for network in patient.topology.networks:
+        if network.driver in _ON_HOST and not network.config_only:
+            for subnet in network.subnets:
+                pool = ip_network(subnet.subnet)
+                if pool is not None:
+                    yield network, pool
+
+
+@check("subnets-overlap", "error", needs=(*RECORDS, *LINKS, "routes"))
+def subnets_overlap(patient: Patient) -> Checked:
+    """A network's subnet overlaps another one's, or a route of the host.
+
+    The host can send an address by one way only: containers of one of the two, or the machines behind the route (a VPN,
+    an office network), are not reached. A wider route than the subnet is told as info: it may be meant so.
+    """
+    pools = [*_pools(patient)]
+    for n, (network, pool) in enumerate(pools):
+        for other, other_pool in pools[n + 1 :]:
+            if other.id != network.id and pool.version == other_pool.version and pool.overlaps(other_pool):
+                if "bridge" not in (network.driver, other.driver):
+                    continue  # two of macvlan or ipvlan may lie in one segment
+                yield Found(
+                    "network",
+                    network.name or network.id,
+                    f"{network.name} ({pool}) and {other.name} ({other_pool}) overlap",
+                    "docker network rm one of them, and create it again with another --subnet",
+                )
+    for route in patient.facts.routes:
+        if route.netns == patient.host_netns and route.dst is not None and route.table == 254:
+            yield from _against_route(patient, pools, route)
+
+
+def _against_route(patient: Patient, pools: list[tuple[Network, IPNetwork]], route: Route) -> Checked:
+    there = ip_network(route.dst or "")
+    link = patient.places.links.get((patient.host_netns, route.ifindex or 0))
+    if there is None or there.prefixlen == 0:
+        return
+    for network, pool in pools:
+        if pool.version != there.version or not pool.overlaps(there) or network.driver != "bridge":
+            continue
+        if link is not None and link.ifname == network.bridge:
+            continue
+        if link is not None and any(link.ifname == other.bridge for other, _ in pools):
+            continue  # the other network's own route: told above
+        wider = there.prefixlen < pool.prefixlen
+        over = f"over {link.ifname}" if link else route.type
+        yield Found(
+            "network",
+            network.name or network.id,
+            f"{network.name} ({pool}) overlaps the host's route to {there} {over}",
+            f"ip route get {there.network_address}; then give {network.name} another --subnet",
+            (f"{there} {over}" + (f" via {route.gateway}" if route.gateway else ""),),
+            "info" if wider else None,
+        )
+
+
+@check("mtu-too-large", "warning", needs=(*RECORDS, *LINKS, "routes"))
+def mtu_too_large(patient: Patient) -> Checked:
+    """A network's packets may be larger than the host's way out takes.
+
+    Small packets get through and large ones do not: a connection is made, and hangs at the first big answer (TLS),
+    where ICMP is filtered on the way. Give the network the MTU of the way out: VPNs and cloud networks have less than
+    1,500.
+    """
+    ways = [link for link in patient.uplinks if link.mtu]
+    if not ways:
+        return
+    out = ways[0]
+    for network in patient.bridge_networks:
+        if network.internal:
+            continue
+        links = [p.inner for p in patient.attachments if p.network is network and p.inner is not None]
+        largest = max(links, key=lambda link: link.mtu, default=None)
+        if largest is not None and largest.mtu > out.mtu:
+            owners = sorted({patient.places.name(link.container) or "?" for link in links if link.mtu > out.mtu})
+            yield Found(
+                "network",
+                network.name or network.id,
+                f"{network.name} has an MTU of {largest.mtu}, and the way out over {out.ifname} one of {out.mtu}",
+                f"docker network create --opt com.docker.network.driver.mtu={out.mtu} …",
+                (f"containers with it: {', '.join(owners)}",),
+            )

@@ -1,0 +1,171 @@
+"""The host that is examined: its facts and topology, with the look-ups that several checks need."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from hostinspect.correlate.index import Index
+from hostinspect.facts import ContainerRecord, DaemonSettings, Facts, Gap, Health
+from hostinspect.questions.dnat import Dnat
+from hostinspect.questions.inspection import Inspection
+from hostinspect.questions.layers import Layers, list_layers
+from hostinspect.questions.places import Places
+from hostinspect.questions.ports import HostPort, list_ports
+from hostinspect.topology import Container, Endpoint, Link, Network, Topology
+
+# Families of facts, as gaps name them.
+RECORDS = ("host", "engines", "containers", "networks")
+LINKS = ("host", "namespaces", "links", "addresses", "nsids")
+RULES = ("host", "namespaces", "rules")
+HEALTH = ("space", "paths", "open files", "other mounts", "socket files", "settings", "stuck processes")
+LAYER_HOMES = "layer directories"
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Attachment(NamedTuple):
+    """A running container's place on a network, with both ends of its link where they are known."""
+
+    container: Container
+    endpoint: Endpoint
+    network: Network | None
+    inner: Link | None
+    outer: Link | None
+
+
+class Patient:
+    """One inspection, examined."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        self._inspection = inspection
+        self.facts: Facts = inspection.facts
+
+    @cached_property
+    def topology(self) -> Topology:
+        return self._inspection.topology
+
+    @cached_property
+    def index(self) -> Index:
+        return self._inspection.index
+
+    @cached_property
+    def places(self) -> Places:
+        return Places(self.topology)
+
+    @cached_property
+    def dnat(self) -> Dnat:
+        return Dnat(self.topology)
+
+    @cached_property
+    def ports(self) -> tuple[HostPort, ...]:
+        """Every port of the host that leads to a container."""
+        return list_ports(self._inspection).ports
+
+    @cached_property
+    def layers(self) -> Layers:
+        return list_layers(self._inspection)
+
+    @property
+    def health(self) -> Health:
+        return self.facts.health or Health()
+
+    @property
+    def host_netns(self) -> int:
+        return self.index.host_netns or 0
+
+    # --- what was not seen ---
+
+    def holes(self, families: tuple[str, ...]) -> list[Gap]:
+        """The grave gaps in these families of facts, and those that were not collected at all."""
+        found = [gap for gap in self.topology.gaps if gap.collector in families and not gap.minor]
+        asked = set(families)
+        if (self.facts.health is None and not asked.isdisjoint(HEALTH)) or (
+            LAYER_HOMES in asked and not self.facts.layer_homes and self.facts.layers
+        ):
+            found.append(
+                Gap(
+                    collector="doctor",
+                    subject="what doctor alone asks for",
+                    why="these facts were collected without it",
+                    remedy="run it on the host, or take another snapshot",
+                )
+            )
+        return found
+
+    # --- containers and networks ---
+
+    @cached_property
+    def running(self) -> list[Container]:
+        return [container for container in self.topology.containers if container.pid is not None]
+
+    @cached_property
+    def bridge_networks(self) -> list[Network]:
+        """Those of the bridge driver that are on the host."""
+        return [n for n in self.topology.networks if n.driver == "bridge" and not n.config_only]
+
+    @property
+    def uses_bridges(self) -> bool:
+        """Whether a bridge network of an engine has its bridge."""
+        return any(network.bridge in self.index.host_links for network in self.bridge_networks)
+
+    def record(self, container: Container) -> ContainerRecord:
+        return self.index.records[container.id]
+
+    @cached_property
+    def attachments(self) -> list[Attachment]:
+        """Every place of a running container on a network that is its own, not the host's or another container's."""
+        return [*self._attachments()]
+
+    def _attachments(self) -> Iterator[Attachment]:
+        for container in self.running:
+            if container.netns == self.index.host_netns or container.shares_netns_with is not None:
+                continue
+            for endpoint in container.endpoints:
+                inner = self.places.links_by_name.get((container.netns or 0, endpoint.interface or ""))
+                yield Attachment(
+                    container,
+                    endpoint,
+                    self.places.networks.get(endpoint.network_id or ""),
+                    inner,
+                    self.places.link(inner.peer or inner.lower) if inner else None,
+                )
+
+    @cached_property
+    def has_swarm(self) -> bool:
+        return any(network.scope == "swarm" for network in self.topology.networks)
+
+    # --- the host ---
+
+    @cached_property
+    def sysctls(self) -> dict[str, str]:
+        return {sysctl.name: sysctl.value for sysctl in self.facts.sysctls}
+
+    @cached_property
+    def settings(self) -> dict[str, DaemonSettings]:
+        """What each running daemon was told, by data root."""
+        return {settings.data_root: settings for settings in self.health.settings}
+
+    @cached_property
+    def makes_rules(self) -> bool:
+        """Whether an engine on this host makes IPv4 rules, as far as it was not told otherwise."""
+        return any(s.iptables for s in self.settings.values()) if self.settings else True
+
+    @cached_property
+    def uplinks(self) -> list[Link]:
+        """The links of the host's default routes, IPv4's first, the preferred ones first."""
+        routes = sorted(
+            self.index.default_routes.get(self.host_netns, ()), key=lambda r: (r.family, r.table != 254, r.metric)
+        )
+        found = (self.places.links.get((self.host_netns, route.ifindex or 0)) for route in routes)
+        return [*dict.fromkeys(link for link in found if link is not None)]
+
+
+def ip_network(text: str) -> IPNetwork | None:
+    """A subnet, or None for what is none."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None

@@ -229,15 +229,14 @@ class _Everything:
 
     def sources_in(self, directory: str, *, follow: bool) -> Iterator[str]:
         """The sources of all bind mounts that are in a directory: by their names; of a running container, whose mount
-        table says what is mounted, whatever links lead there.
+        table says what is mounted, also by the name that no link is in.
         """
         real = {line.partition("\t")[0]: line.partition("\t")[2] for line in self.more["real"] if line}
         for source, target in real.items():
-            below = _is_in(source, directory)
-            if below or (follow and _is_in(target, real[directory])):
+            if _is_in(source, directory):
                 yield source
-                if follow:
-                    yield target
+            if follow and _is_in(target, real[directory]):
+                yield target
 
     # --- processes
 

@@ -54,7 +54,7 @@ class Known(Lookups):
             return Chain((Reason(text=text, about=ref),), leftover=True, formerly=ref, network=id_)
         driver = f", driver {network.driver}" if network.driver else ""
         subnets = "".join(f", {pool.subnet}" for pool in network.subnets)
-        members = listed(map(self.container_name, network.containers)) or "nobody"
+        members = listed(sorted(map(self.container_name, network.containers))) or "nobody"
         text = f"{network.name or short(id_)} is network {short(id_)}{driver}{subnets}; on it: {members}"
         return Chain((Reason(text=text, about=ref),), owner=ref, containers=network.containers, network=id_)
 

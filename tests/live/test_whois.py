@@ -162,10 +162,26 @@ def test_leftovers() -> None:
             found = [m for m in answers[key]["matches"] if m["leftover"] and (m["formerly"] or {}).get("id") == id_]
             assert found, (what, answers[key])
 
-        # Now its processes go too: nobody has the address that the rule and the endpoint's record still name.
-        host.run(["sh", "-c", f"kill -KILL {pid} $(cat /proc/{pid}/task/{pid}/children)"])
-        sidecar = seen.containers[sharer]["State"]["Pid"]
-        host.run(["kill", "-KILL", str(sidecar)])
+        # Now its processes go too, and those of mysql_app, which has its record still: only the names under
+        # /run/docker/netns keep their namespaces, and the veths in them.
+        other = next(c for c in seen.containers.values() if c["Name"] == "/mysql_app")
+        inside = next(
+            n for n in seen.namespaces[seen.netns_by_pid[other["State"]["Pid"]]].links if n["ifname"] == "eth0"
+        )
+        others = next(link["ifname"] for link in on_host.links if link["ifindex"] == inside["link_index"])
+        for process in (pid, seen.containers[sharer]["State"]["Pid"], other["State"]["Pid"]):
+            host.run(["kill", "-KILL", str(process)])
+            alive = f"grep --quiet '^State:.[^ZX]' /proc/{process}/status"
+            host.run(["sh", "-c", f"while {alive}; do sleep 0.05; done 2>/dev/null"])
+        answers = ask(host, [veth, sandbox, others, str(inside["ifindex"])], codes=(0, 1, 3))
+        for key in (veth, sandbox):
+            assert [(m["leftover"], m["formerly"]["id"]) for m in answers[key]["matches"]] == [(True, id_)], answers[
+                key
+            ]
+        stopped = answers[others]["matches"][0]
+        assert (stopped["leftover"], stopped["owner"]["id"]) == (True, other["Id"]), stopped
+
+        # At last nobody has the address that the rule and the endpoint's record still name.
         host.run(["umount", sandbox.replace("/var/run", "/run")])
         host.run(["sh", "-c", f"while ip link show {veth}; do sleep 0.05; done 2>/dev/null"])
         answers = ask(
@@ -176,7 +192,7 @@ def test_leftovers() -> None:
         for key, answer in answers.items():
             found = [m for m in answer["matches"] if m["leftover"] and (m["formerly"] or {}).get("id") == id_]
             assert found, (key, answer)
-        assert any(m["kind"] == "rule's destination" for m in answers[f"{endpoint['IPAddress']}:80"]["matches"])
+        assert any(m["kind"] == "destination of a rule" for m in answers[f"{endpoint['IPAddress']}:80"]["matches"])
 
 
 def test_things_that_never_were_a_containers(demo_host: LabHost) -> None:
@@ -184,7 +200,9 @@ def test_things_that_never_were_a_containers(demo_host: LabHost) -> None:
     root = demo_host.docker("info", "--format", "{{.DockerRootDir}}")
     rule = "DOCKER --protocol tcp --dport 9999 --jump DNAT --to-destination 172.17.9.9:99"
     stray = f"{root}/overlay2/{'f' * 64}"
-    demo_host.run(["sh", "-ec", f"iptables -t nat -A {rule}; mkdir {stray}; touch --date=yesterday {stray}; ip netns add stray"])
+    demo_host.run(
+        ["sh", "-ec", f"iptables -t nat -A {rule}; mkdir {stray}; touch --date=yesterday {stray}; ip netns add stray"]
+    )
     try:
         answers = ask(demo_host, ["172.17.9.9:99", "9999", stray, "f" * 64, "stray", "/run/netns/stray"])
     finally:

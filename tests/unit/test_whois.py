@@ -386,7 +386,7 @@ IN_WEB = [
     (f"/mnt/other/overlay2/{MOUNT_ID}/diff/a", "path in a layer", "/a in the writable layer of container web"),
     (f"{ROOT}/overlay2/{MOUNT_ID}-init/diff", "path in a layer", "the files of the init layer of container web"),
     (f"{ROOT}/overlay2/l/{SHORT}/a/b", "path in a layer", "/a/b in the writable layer of container web"),
-    (f"l/{SHORT}", "layer's short name", "the writable layer of container web"),
+    (f"l/{SHORT}", "short name of a layer", "the writable layer of container web"),
     (MOUNT_ID[:12], "layer id", "the writable layer of container web"),
     (f"{MOUNT_ID}-init", "layer id", "the init layer of container web"),
     (f"{ROOT}/containers/{WEB_ID}/hostname", "path", "files that docker keeps for container web"),
@@ -620,8 +620,8 @@ def test_two_containers_that_bind_one_directory() -> None:
         ("veth9", "interface"),
         ("02:42:ac:11:00:09", "mac"),
         ("02:42:ac:11:00:77", "mac"),
-        ("172.17.0.77:80", "rule's destination"),
-        ("172.17.0.77", "rule's destination"),
+        ("172.17.0.77:80", "destination of a rule"),
+        ("172.17.0.77", "destination of a rule"),
         ("9090", "host port"),
         ("350", "pid"),
         ("deaddead", "endpoint id"),
@@ -905,6 +905,7 @@ def test_without_any_one_family_of_facts_every_key_is_answered(family: str) -> N
     every = [key for key, *_ in IN_WEB] + [GONE_ID, "330", "700", "veth9", "172.17.0.77:80", "9090", STRAY_ID, "data"]
     answer = whois(Inspection(big_host(**{family: ()})), every)
     assert len(answer.keys) == len(every)
+    jsonschema.validate(json.loads(_json(answer)), _SCHEMA)
     render_whois(answer, Screen(width=40))
 
 

@@ -185,11 +185,11 @@ def by_rule_target(known: Known, key: Key) -> Iterator[Match]:
     if asked is None or known.having(asked.ip) or is_loopback(asked.ip):
         return
     chain = known.nobody(asked.ip)
-    to = socket_address(asked.ip, asked.port) if asked.port else asked.ip
+    to = _ref(socket_address(asked.ip, asked.port) if asked.port else asked.ip)
     who = "and nobody is there" if chain.leftover else "and who is there could not be seen"
     for rule in known.rules_to(asked.ip, asked.port):
         summary = f"where {rule.table} {rule.chain} rule {rule.position} leads, {who}"
-        yield chain.after(known.rule_reason(rule)).match("rule's destination", summary, Ref(kind="address", id=to))
+        yield chain.after(known.rule_reason(rule)).match("destination of a rule", summary, to)
     for proxy in known.proxies_to(asked.ip, asked.port):
         summary = f"where docker-proxy, pid {proxy.pid}, leads, {who}"
-        yield chain.after(known.proxy_reason(proxy)).match("proxy's destination", summary, Ref(kind="address", id=to))
+        yield chain.after(known.proxy_reason(proxy)).match("destination of a proxy", summary, to)

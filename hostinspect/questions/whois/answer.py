@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from hostinspect.facts import Gap
 from hostinspect.questions.answer import Answer
 from hostinspect.topology import Node
+
+Thing = Literal[
+    "container", "network", "volume", "image", "build cache", "engine", "host",
+    "link", "address", "port", "process", "netns", "mntns", "sandbox", "endpoint",
+    "layer", "path", "cgroup", "mount", "rule", "chain",
+]  # fmt: skip
+
+KeyKind = Literal[
+    "interface", "ifindex", "mac", "former interface name", "bridge name",
+    "address", "subnet", "destination of a rule", "destination of a proxy",
+    "host port", "recorded port", "container port",
+    "pid", "network namespace", "mount namespace",
+    "container id", "container name", "id within a word", "hostname", "dns name",
+    "network id", "network name", "volume name", "image id", "image name", "sandbox", "sandbox id", "endpoint id",
+    "layer", "layer id", "chain id", "short name of a layer", "path in a layer",
+    "volume", "path in a volume", "bind mount", "path in a bind mount", "path",
+    "cgroup", "device", "mount id", "mount point", "mount source", "mount in a container",
+    "rule", "chain",
+]  # fmt: skip
 
 
 class Ref(Node, frozen=True, kw_only=True):
     """A thing, named as the report names it, so that it is found there."""
 
-    kind: str  # container, network, volume, image, engine, host; link, address, process, port, netns, …
+    kind: Thing
     id: str  # an id, a name, a number or a path; of a link "NETNS/IFINDEX", of a rule FAMILY/BACKEND/TABLE/CHAIN/N
     name: str | None = None
 
@@ -25,7 +46,7 @@ class Reason(Node, frozen=True, kw_only=True):
 class Match(Node, frozen=True, kw_only=True):
     """One thing that a key may mean."""
 
-    kind: str  # what the key is of it: "interface", "ifindex", "pid", "host port", "path in a volume", …
+    kind: KeyKind  # what the key is of it
     summary: str  # in words, on one line
     subject: Ref
     owner: Ref | None  # whose it is in the end; None: nobody's that is there now, or it could not be known

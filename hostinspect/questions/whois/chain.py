@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hostinspect import facts
-from hostinspect.questions.whois.answer import Match, Reason, Ref
+from hostinspect.questions.whois.answer import KeyKind, Match, Reason, Ref
 from hostinspect.questions.whois.key import CONTAINER_ID
 from hostinspect.topology import NatRule
 
@@ -33,7 +33,7 @@ class Chain(NamedTuple):
         """The same with these reasons behind."""
         return self._replace(reasons=(*self.reasons, *_reasons(reasons)))
 
-    def match(self, kind: str, summary: str, subject: Ref) -> Match:
+    def match(self, kind: KeyKind, summary: str, subject: Ref) -> Match:
         """The match that this chain is of."""
         return Match(
             kind=kind,

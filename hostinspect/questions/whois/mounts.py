@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hostinspect.facts import MountPoint
-from hostinspect.questions.whois.answer import Match, Ref
+from hostinspect.questions.whois.answer import KeyKind, Match, Ref
 from hostinspect.questions.whois.chain import HOST, Chain
 from hostinspect.questions.whois.key import Key, normal_path
 from hostinspect.questions.whois.known import Known
@@ -56,7 +56,7 @@ def by_source(known: Known, key: Key) -> Iterator[Match]:
             yield from _matches(known, (mount for mount in host if mount.source == path), "mount source")
 
 
-def _matches(known: Known, mounts: Iterable[MountPoint], kind: str) -> Iterator[Match]:
+def _matches(known: Known, mounts: Iterable[MountPoint], kind: KeyKind) -> Iterator[Match]:
     """What each mount is; the many of one container and one device that docker makes itself are told as one."""
     by_mntns: dict[int, str] = {
         process.mntns: container.id

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from hostinspect.facts import MountPoint
-from hostinspect.questions.whois.answer import Match, Reason, Ref
+from hostinspect.questions.whois.answer import KeyKind, Match, Reason, Ref
 from hostinspect.questions.whois.chain import Chain, listed
 from hostinspect.questions.whois.images import Images
 from hostinspect.questions.whois.key import CONTAINER_ID, Key, normal_path
@@ -52,7 +52,7 @@ def by_short_name(known: Known, key: Key) -> Iterator[Match]:
     if directory is not None and found is not None:
         summary, chain = of_directory(known, images, directory)
         chain = chain.after(f"{found[1]} is the short name of {directory}")
-        yield chain.match("layer's short name", summary, Ref(kind="layer", id=directory))
+        yield chain.match("short name of a layer", summary, Ref(kind="layer", id=directory))
 
 
 def _absolute(known: Known, key: Key) -> Iterator[str]:
@@ -118,12 +118,12 @@ def _home(known: Known, images: Images, path: str, home: str, parts: list[str]) 
             text = "no layer directory that was read has that short name"
             certain = bool(known.facts.layer_homes) and known.sees("layers", "engines")
             chain = Chain((Reason(text=text),), leftover=certain)
-            return chain.match("layer's short name", "a short name of no layer", Ref(kind="path", id=path))
+            return chain.match("short name of a layer", "a short name of no layer", Ref(kind="path", id=path))
         said = f"{parts[1]} is the short name of {named}"
         directory, inner = named, ["diff", *parts[2:]]
     summary, chain = of_directory(known, images, directory)
     chain = chain.after(said)
-    kind = "layer"
+    kind: KeyKind = "layer"
     if inner:
         kind = "path in a layer"
         inside = "/" + "/".join(inner[1:])
@@ -264,7 +264,7 @@ def _mounted(known: Known, path: str, told: set[tuple[str, str]]) -> Iterator[Ma
 def _bind(known: Known, path: str, id_: str, destination: str, rest: str, source: str, said: str) -> Match:
     inside = normal_path(f"{destination}{rest}")
     name = known.container_name(id_)
-    kind = "path in a bind mount" if rest else "bind mount"
+    kind: KeyKind = "path in a bind mount" if rest else "bind mount"
     chain = known.container(id_).after(said, f"{name} sees it as {inside}" if rest else None)
     return chain.match(kind, f"{inside} of container {name}", Ref(kind="path", id=path))
 

@@ -17,7 +17,8 @@ for ns in /proc/1/ns/net /run/docker/netns/*; do
     echo "== $ns $(stat --dereference --format %i "$ns")"
     nsenter --net="$ns" sh -c '
         cat /proc/self/net/ip_tables_names /proc/self/net/ip6_tables_names 2>/dev/null
-        ip netns list-id; ip -details link | grep -v timer; ip address | sed "s, tentative,,"; ip route; nft --stateless list ruleset
+        ip netns list-id; ip -details link | grep -v timer; ip address | sed "s/ tentative//"; ip route
+        nft --stateless list ruleset
         iptables-save | grep -v "^[#:]"; ip6tables-save | grep -v "^[#:]"' 2>&1
 done
 cat /proc/modules 2>/dev/null

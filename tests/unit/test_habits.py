@@ -86,7 +86,7 @@ def test_a_manual_page_says_what_the_help_says() -> None:
     for title in ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "SEE ALSO"):
         assert f"\n{title}\n" in text
     assert "hostinspect containers -o json | jq -r '.containers[].id'" in words
-    assert "These columns only; +NAME adds to the usual." in words
+    assert "These columns only; +NAME adds to the usual" in words
 
 
 # --- completion ---

@@ -664,6 +664,14 @@ def test_a_veth_whose_other_end_is_not_to_be_found_is_not_called_a_leftover() ->
     assert texts(match)[1] == "its peer, ifindex 16, is in a namespace not found (nsid 5)"
 
 
+def test_a_rule_to_an_address_in_a_namespace_that_nobody_is_in() -> None:
+    address = Address(netns=LEFT_NETNS, ifindex=14, family="ipv4", address="172.17.0.77", prefix_len=16)
+    match = next(m for m in ask("9090", big_host(addresses=(WEB_ADDRESS, address))).matches if m.kind == "host port")
+    assert match.summary == "host port 9090/tcp, taken by a rule"
+    assert f"172.17.0.77 is eth0 in namespace {LEFT_NETNS}" in texts(match)
+    assert match.leftover and match.formerly is not None and match.formerly.id == GONE_ID
+
+
 UNSEEN = (
     Gap(collector="engines", subject=ROOT, why="Permission denied", remedy="run as root"),
     Gap(collector="processes", subject="/proc", why="hidepid", remedy="run as root"),

@@ -98,7 +98,7 @@ def _held(known: Known, asked: AddressKey, address: Address, link: Link) -> Matc
         on = f" on network {known.network_name(place.endpoint.network_id)}" if place else ""
         summary = f"{link.ifname} of container {known.container_name(owner)}{on}"
         return chain.after(reason, wrong).match("address", summary, _ref(ip))
-    bridge = next((b for b in known.topology.bridges if (b.netns, b.name) == (link.netns, link.ifname)), None)
+    bridge = known.bridges.get((link.netns, link.ifname))
     if bridge is not None and bridge.network is not None:
         network = known.networks[bridge.network]
         gateways = {canonical(pool.gateway.partition("/")[0]) for pool in network.subnets if pool.gateway}

@@ -257,18 +257,23 @@ class Known(Lookups):
 
     def target(self, ip: str, port: int | None = None, proto: str | None = None) -> Chain:
         """Whose the address is that a rule or a proxy of the host leads to, and who listens there."""
-        for _, link in self.having(ip):
-            place = self.places.get((link.netns, link.ifname))
-            owner = self.namespace_owner(link.netns)
-            if owner is None and link.netns != self.host_netns:
-                continue
-            on = f" on network {self.network_name(place.endpoint.network_id)}" if place else ""
-            whose = f"of {self.container_name(owner)}" if owner else "of the host"
-            text = Reason(text=f"{ip} is {link.ifname} {whose}{on}", about=self.link_ref(link))
-            listening = self.listening(link.netns, ip, port, proto) if port is not None else None
-            chain = self.container(owner) if owner else Chain(owner=HOST)
-            return chain.after(text, listening)._replace(network=place.endpoint.network_id if place else None)
-        return self.nobody(ip)
+        having = [link for _, link in self.having(ip)]
+        having.sort(key=lambda link: self.namespace_owner(link.netns) is None)
+        if not having:
+            return self.nobody(ip)
+        link = having[0]
+        place = self.places.get((link.netns, link.ifname))
+        owner = self.namespace_owner(link.netns)
+        if owner is not None:
+            chain, whose = self.container(owner), f"of {self.container_name(owner)}"
+        elif link.netns == self.host_netns:
+            chain, whose = Chain(owner=HOST), "of the host"
+        else:
+            chain, whose = self.namespace(link.netns), f"in namespace {link.netns}"
+        on = f" on network {self.network_name(place.endpoint.network_id)}" if place else ""
+        text = Reason(text=f"{ip} is {link.ifname} {whose}{on}", about=self.link_ref(link))
+        listening = self.listening(link.netns, ip, port, proto) if port is not None else None
+        return chain.after(text, listening)._replace(network=place.endpoint.network_id if place else chain.network)
 
     def nobody(self, ip: str) -> Chain:
         """An address that a rule, a proxy or a record names and no interface has."""

@@ -140,70 +140,57 @@ def whose(known: Known, netns: int) -> str:
 
 
 def _bridge(known: Known, link: Link) -> tuple[str, Chain]:
-    bridge = next((b for b in known.topology.bridges if (b.netns, b.name) == (link.netns, link.ifname)), None)
+    bridge = known.bridges.get((link.netns, link.ifname))
     ports = [
         f"{port.link} ({known.container_name(port.container)})" if port.container else port.link
         for port in (bridge.ports if bridge else ())
     ]
     has = f"{link.ifname} has {', '.join(link.prefixes) or 'no address'}; its ports: {listed(ports) or 'none'}"
+    on_host = link.netns == known.host_netns
     if bridge is not None and bridge.network is not None:
-        network = known.networks[bridge.network]
-        where = "" if link.netns == known.host_netns else f", in its hidden namespace {link.netns}"
-        chain = known.network(network.id).after(f"{_label(link)} is the bridge of {network.name}{where}", has)
-        return f"the bridge of network {network.name or network.id[:12]}{where and ' in its hidden namespace'}", chain
-    named = _BRIDGE.fullmatch(link.ifname)
-    if link.netns == known.host_netns and named:
-        chain = (
-            known.network(named[1])
-            if not known.sees("networks", "engines")
-            else Chain(leftover=True, formerly=None).after(
-                "it is named as docker names bridges, br- and 12 digits of a network's id, and there is no such network"
-            )
-        )
-        return f"the bridge {link.ifname} of a network that is not there", chain.after(has)
-    if link.netns == known.host_netns:
-        return f"the bridge {link.ifname} of the host, no network's", Chain(owner=HOST).after(has)
-    return _inner(known, link, f"the bridge {link.ifname}")
+        name = known.network_name(bridge.network)
+        where, inode = ("", "") if on_host else (" in its hidden namespace", f" {link.netns}")
+        chain = known.network(bridge.network).after(f"{_label(link)} is the bridge of {name}{where}{inode}", has)
+        return f"the bridge of network {name}{where}", chain
+    if not on_host:
+        return _inner(known, link, f"the bridge {link.ifname}")
+    if _BRIDGE.fullmatch(link.ifname):
+        why = "docker names bridges br- and 12 digits of the network's id; no network that was read has such an id"
+        chain = Chain(leftover=known.sees("networks", "engines")).after(why, has)
+        return f"the bridge {link.ifname} of a network that is not there", chain
+    return f"the bridge {link.ifname} of the host, no network's", Chain(owner=HOST).after(has)
 
 
 def _veth(known: Known, link: Link) -> tuple[str, Chain]:
+    """One end of a pair: it is whose the inner end is, the one that is not the host's."""
+    on_host = link.netns == known.host_netns
     peer = known.links.get((link.peer.netns, link.peer.ifindex)) if link.peer else None
-    own, far = known.namespace_owner(link.netns), known.namespace_owner(peer.netns) if peer else None
     if peer is None:
-        if link.netns != known.host_netns:
+        if not on_host:
             return _inner(known, link, link.ifname)
-        chain = Chain().after(_port_of(known, link), link.doubt)
-        return f"{link.ifname}, whose other end could not be found", chain
-    back = f"namespace {peer.netns}, which points back at {link.ifindex}"
-    pair = f"its peer is {peer.ifname}, ifindex {peer.ifindex} in {back}"
-    is_outer = link.netns == known.host_netns or (own is None and far is not None)
-    if not is_outer:
-        outside = "host" if peer.netns == known.host_netns else "other"
-        return _inner(known, link, link.ifname, _end(known, link, peer, outside))
+        return f"{link.ifname}, whose other end could not be found", Chain().after(_port_of(known, link), link.doubt)
+    back = f"which points back at {link.ifindex}"
+    pair = f"its peer is {peer.ifname}, ifindex {peer.ifindex} in namespace {peer.netns}, {back}"
     if peer.netns == link.netns:
         chain = known.namespace(link.netns).after(_port_of(known, link), pair)
         return f"{link.ifname}, one end of a veth pair of {whose(known, link.netns)} itself", chain
-    described = known.namespaces.get(peer.netns)
-    if described and described.host:
-        return _inner(known, link, link.ifname, _end(known, link, peer, "host"))
+    # An overlay network's bridge is in a hidden namespace, and has the outer ends of its containers.
+    if not on_host and (known.namespace_owner(link.netns) or known.namespace_owner(peer.netns) is None):
+        where = "on the host" if peer.netns == known.host_netns else f"in {whose(known, peer.netns)}"
+        port = f", a port of {peer.master}" if peer.master else ""
+        return _inner(known, link, link.ifname, f"its peer {where} is {_label(peer)}{port}, {back}")
     place = known.places.get((peer.netns, peer.ifname))
-    network = place.endpoint.network_id if place else None
     chain = known.namespace(peer.netns).after(_port_of(known, link), pair)
-    end = "the host end" if link.netns == known.host_netns else f"the end in {whose(known, link.netns)}"
-    return f"{end} of {peer.ifname} in {whose(known, peer.netns)}", chain._replace(network=network or chain.network)
-
-
-def _end(known: Known, link: Link, peer: Link, outside: str) -> str:
-    port = f", a port of {peer.master}" if peer.master else ""
-    where = "on the host" if outside == "host" else f"in {whose(known, peer.netns)}"
-    return f"its peer {where} is {_label(peer)}{port}, which points back at {link.ifindex}"
+    end = "the host end" if on_host else f"the end in {whose(known, link.netns)}"
+    summary = f"{end} of {peer.ifname} in {whose(known, peer.netns)}"
+    return summary, chain._replace(network=place.endpoint.network_id if place else chain.network)
 
 
 def _port_of(known: Known, link: Link) -> str | None:
     """The bridge that a link is a port of, and that one's network."""
     if link.master is None:
         return None
-    bridge = next((b for b in known.topology.bridges if (b.netns, b.name) == (link.netns, link.master)), None)
+    bridge = known.bridges.get((link.netns, link.master))
     network = f", network {known.network_name(bridge.network)}" if bridge and bridge.network else ""
     return f"{_label(link)} is a port of {link.master}{network}"
 

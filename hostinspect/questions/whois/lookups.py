@@ -14,7 +14,7 @@ from hostinspect.questions.layers import LayerDirectory, list_layers
 from hostinspect.questions.whois.answer import Ref
 from hostinspect.questions.whois.chain import short
 from hostinspect.questions.whois.key import canonical
-from hostinspect.topology import Container, Endpoint, Link, NatRule, Network, NetworkNamespace, Volume
+from hostinspect.topology import Bridge, Container, Endpoint, Link, NatRule, Network, NetworkNamespace, Volume
 
 
 class Place(NamedTuple):
@@ -55,6 +55,10 @@ class Lookups:
     @cached_property
     def namespaces(self) -> dict[int, NetworkNamespace]:
         return {namespace.inode: namespace for namespace in self.topology.netns}
+
+    @cached_property
+    def bridges(self) -> dict[tuple[int, str], Bridge]:
+        return {(bridge.netns, bridge.name): bridge for bridge in self.topology.bridges}
 
     @cached_property
     def layer_directories(self) -> dict[str, LayerDirectory]:

@@ -26,6 +26,7 @@ COMMANDS = {  # name: module and attribute, loaded when asked for
     "layers": ("hostinspect.cli.layers", "layers"),
     "diff": ("hostinspect.cli.diff", "diff"),
     "whois": ("hostinspect.cli.whois", "whois"),
+    "trace": ("hostinspect.cli.trace", "trace"),
     "doctor": ("hostinspect.cli.doctor", "doctor"),
     "snapshot": ("hostinspect.cli.snapshot", "snapshot"),
     "schema": ("hostinspect.cli.schema", "schema"),

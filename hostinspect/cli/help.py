@@ -25,6 +25,7 @@ Commands:
   layers       of what directories each container is made; orphans
   diff         docker diff: what a container changed of its image
   whois        whose is this interface, address, port, pid, path, id, …
+  trace        the way of a packet to a port: where it breaks, and what to do
   doctor       everything wrong that can be seen, with evidence and remedy
   snapshot     all that can be read, to a file for --from
   schema       the JSON Schema of what a command prints with -o json

@@ -23,6 +23,7 @@ ANSWERS = {  # command: module and class, loaded when asked for
     "diff": ("hostinspect.questions.diff", "Diff"),
     "doctor": ("hostinspect.doctor.check", "Doctor"),
     "whois": ("hostinspect.questions.whois.answer", "Whois"),
+    "trace": ("hostinspect.questions.trace.answer", "Traces"),
 }
 
 

@@ -1,0 +1,68 @@
+"""`hostinspect trace`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hostinspect.cli.request import NO, NOT_ENOUGH_SEEN, Request, common_options, names_of
+
+if TYPE_CHECKING:
+    from hostinspect.questions.trace.answer import Traces
+    from hostinspect.render.screen import Screen
+
+
+@click.command()
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=names_of("containers"))
+@click.option(
+    "--source",
+    metavar="outside|host|CONTAINER|ADDRESS",
+    default="outside",
+    show_default=True,
+    help="Who asks: somebody outside, a process on the host, one in a container, or whoever has an address.",
+)
+@click.option("--probe", is_flag=True, help="Also try it: one connection from this host, which sends nothing.")
+@common_options("text", "json", "yaml")
+def trace(request: Request, targets: tuple[str, ...], source: str, probe: bool) -> int:
+    """Follow a packet to each TARGET as the kernel would, and say at which hop it breaks.
+
+    A TARGET is a port of the host (8080, 8080/udp, 192.0.2.10:8080, [2001:db8::1]:53/udp) or of a container (web1:80;
+    web1 alone is all that it publishes). No packet is sent: rules, routes, links and sockets are read. Somebody outside
+    has the address 203.0.113.1 or 2001:db8:ffff::1, which no rule means. Exit status 1: it is broken; 3: it cannot be
+    told.
+
+    \b
+    Examples:
+      hostinspect trace 8080
+      hostinspect trace web1:80 --source web2
+      hostinspect trace 127.0.0.1:8080 --source host
+      hostinspect trace 53/udp --source 198.51.100.7 -o json | jq '.traces[].verdict'
+    """
+    from hostinspect.questions.trace import HOST, OUTSIDE, TargetError
+    from hostinspect.questions.trace import trace as ask
+
+    if probe and (request.snapshot or source != HOST):
+        raise click.UsageError("--probe connects from this host, now: it goes with --source host, and without --from.")
+    inspection = request.inspect()
+
+    def answered(_: str) -> Traces:
+        return ask(inspection, targets, source or OUTSIDE)
+
+    try:
+        answer = request.find(inspection, answered, "")
+    except TargetError as error:
+        raise click.UsageError(str(error)) from None
+    if probe:
+        from hostinspect.cli.probe import probed
+
+        answer = probed(answer)
+    states = {found.state for found in answer.traces}
+
+    def draw(screen: Screen) -> str:
+        from hostinspect.render.trace import render_trace
+
+        return render_trace(answer, screen, verbose=request.verbose)
+
+    code = NO if "broken" in states else NOT_ENOUGH_SEEN if "unknown" in states else 0
+    return request.reply(answer, draw, code=code)

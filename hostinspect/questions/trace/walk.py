@@ -1,0 +1,745 @@
+"""The way of a packet through the namespaces of a host, and of the answer back, as the kernel would take them.
+
+A `Walk` begins at a process in some namespace or at a link by which the packet comes in from outside, and writes a hop
+for all that decides: translation, routes, filters, wires, addresses, sockets. It ends where the packet ends. What
+cannot be told makes a hop `unknown`, and the way goes on as if that hop let the packet through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import NamedTuple, NoReturn
+
+from hostinspect.correlate.ports import Proxy
+from hostinspect.facts import ListeningSocket, Rule
+from hostinspect.questions.trace.answer import Evidence, Hop, Reached, State
+from hostinspect.questions.trace.netfilter import Decision, Outcome, Passage, target_of
+from hostinspect.questions.trace.rules import ANYTHING, Address, Packet, matches
+from hostinspect.questions.trace.world import Landing, World
+from hostinspect.topology import Link
+
+_LONGEST = 64  # namespaces that one way may go through: beyond is a loop
+_TOLD = 8  # rules of one chain that may decide
+_STOPPED = {"T": "is stopped (SIGSTOP)", "t": "is stopped by a debugger", "Z": "is a zombie"}
+
+
+class Flow(NamedTuple):
+    """What the connection tracking of a namespace remembers of the first packet."""
+
+    first: Packet  # as it came
+    last: Packet  # as it left
+
+
+class End(NamedTuple):
+    """Where the packet ends: a socket."""
+
+    netns: int
+    packet: Packet
+    socket: ListeningSocket
+    pid: int | None
+
+
+class EndedError(Exception):
+    """The packet goes no further; the last hop says why."""
+
+
+class Walk:
+    """One packet, and the answer to it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.hops: list[Hop] = []
+        self.first_fork: int | None = None  # position of the hop from which on the packet may as well be elsewhere
+        self.reached: Reached | None = None
+        self._flows: dict[int, list[Flow]] = {}
+        self._origin: int | None = None  # namespace that it comes from; None: from outside
+        self._entry: Link | None = None
+        self._is_answer = False
+        self._done = False
+        self._steps = 0
+
+    # --- beginnings ---
+
+    def from_inside(self, netns: int, packet: Packet) -> None:
+        """From a process in a namespace."""
+        self._origin = netns
+        self._run(lambda: self._originate(netns, packet), packet)
+
+    def from_outside(self, link: Link, packet: Packet) -> None:
+        """In by a link, from whoever is at its other end."""
+        self._entry = link
+        self._run(lambda: self._come_in(link, packet), packet)
+
+    def _run(self, go: object, packet: Packet) -> None:
+        try:
+            end: End = go()  # type: ignore[operator]
+            proxy = self.world.proxies.get(end.pid or 0) if end.netns == self.world.host else None
+            if proxy is not None:
+                self._through(proxy, end)
+            self._answer(end, packet)
+        except EndedError:
+            pass
+
+    def _come_in(self, link: Link, packet: Packet) -> End:
+        world = self.world
+        if "UP" not in link.flags:
+            self._end("broken", "link", f"{link.ifname} is down", [_link(link)], f"ip link set {link.ifname} up")
+        self._hop("ok", "source", f"{packet.src} comes in by {world.named(link)}", [_link(link)])
+        for netns in world.holders(packet.dst):  # what is above the link takes its own frames before the host does
+            for upper in world.places.links_in.get(netns, ()):
+                lower = world.places.link(upper.lower)
+                if lower == link and upper.kind in ("macvlan", "ipvlan") and world.answers(upper, packet.dst):
+                    self._check_up(upper)
+                    return self._receive(netns, upper, packet)
+        return self._receive(link.netns, link, packet)
+
+    # --- what a packet meets ---
+
+    def _originate(self, netns: int, packet: Packet) -> End:
+        """A packet made in a namespace: OUTPUT, a route, POSTROUTING."""
+        world = self.world
+        self._step()
+        first = packet
+        if self._is_answer:
+            packet, flow = self._tracked(netns, packet)
+        oif = self._out_of(netns, packet)
+        passage = self._hook(netns, "output", packet._replace(oif=oif.ifname, iif=""))
+        packet = self._translated(netns, passage, oif)
+        if self._is_answer and flow:
+            packet = packet._replace(dst=flow.first.src, dport=flow.first.sport)
+        out = self._out_of(netns, packet)
+        if "LOOPBACK" not in out.flags:
+            return self._leave(netns, out, packet, first)
+        if "UP" not in out.flags:
+            self._end(
+                "broken",
+                "link",
+                f"lo of {world.place(netns)} is down",
+                [_link(out)],
+                f"{self._in(netns)}ip link set lo up",
+            )
+        passage = self._hook(netns, "postrouting", packet._replace(oif=out.ifname, iif=""))
+        packet = self._translated(netns, passage, out)
+        passage = self._hook(netns, "prerouting", packet._replace(iif=out.ifname, oif=""), nat=False)
+        return self._deliver(netns, out, passage.packet, first)
+
+    def _out_of(self, netns: int, packet: Packet) -> Link:
+        """The link that a packet leaves by: lo for what the namespace has itself."""
+        world = self.world
+        if world.is_local(netns, packet.dst):
+            lo = next((link for link in world.places.links_in.get(netns, ()) if "LOOPBACK" in link.flags), None)
+            if lo is None:
+                self._end("unknown", "link", f"the links of {world.place(netns)} were not seen", [])
+            return lo
+        return self._route(netns, packet)[0]
+
+    def _route(self, netns: int, packet: Packet) -> tuple[Link, Address]:
+        """The link and the next hop; ends where there is no route."""
+        world = self.world
+        place = world.place(netns)
+        if netns not in world.places.links_in:
+            self._end("unknown", "route", f"what is in {place} was not seen", [])
+        found = world.route(netns, packet.dst)
+        to = f"to {packet.dst}"
+        if found.doubt:
+            self._fork()
+            self._hop("unknown", "route", f"{place}: {found.doubt}", [])
+        if found.route is None:
+            remedy = f"{self._in(netns)}ip route add default via GATEWAY"
+            self._end("unknown" if found.doubt else "broken", "route", f"{place} has no route {to}", [], remedy)
+        route = found.route
+        text = f"{route.dst or 'default'}{' via ' + route.gateway if route.gateway else ''}"
+        evidence = [Evidence(kind="route", id=f"{netns}/{route.dst or 'default'}", text=text)]
+        if route.type != "unicast":
+            remedy = f"{self._in(netns)}ip route delete {route.type} {route.dst or 'default'}"
+            self._end("broken", "route", f"{place}: the route {to} is {route.type}: {text}", evidence, remedy)
+        if found.link is None or found.next_hop is None:
+            self._end("unknown", "route", f"{place}: the route {to} leads to a link that was not seen", evidence)
+        link = found.link
+        if packet.src.is_loopback and packet.src.version == 4 and "LOOPBACK" not in link.flags:
+            conf = world.conf.get((link.netns, link.ifindex))
+            if conf is not None and conf.route_localnet is False:
+                name = f"net.ipv4.conf.{link.ifname}.route_localnet"
+                self._end(
+                    "broken",
+                    "route",
+                    f"{packet.src} may not go out by {link.ifname}: {name} is 0",
+                    [_sysctl(name, "0")],
+                    f"sysctl -w {name}=1",
+                )
+        return link, found.next_hop
+
+    def _receive(self, netns: int, link: Link, packet: Packet, physin: str = "") -> End:
+        """A packet that comes in by a link: PREROUTING, then to a socket here or on to another link."""
+        world = self.world
+        self._step()
+        packet = first = packet._replace(iif=link.ifname, oif="", physin=physin, physout="", mark=0)
+        flow: Flow | None = None
+        if self._is_answer:
+            packet, flow = self._tracked(netns, packet)
+        passage = self._hook(netns, "prerouting", packet)
+        packet = self._translated(netns, passage, link)
+        if flow:
+            packet = packet._replace(dst=flow.first.src, dport=flow.first.sport)
+        self._check_source(netns, link, packet)
+        if world.is_local(netns, packet.dst):
+            return self._deliver(netns, link, packet, first)
+        self._check_forwarding(netns, link, packet)
+        out, _ = self._route(netns, packet)
+        passage = self._hook(netns, "forward", packet._replace(oif=out.ifname))
+        return self._leave(netns, out, passage.packet, first)
+
+    def _leave(self, netns: int, out: Link, packet: Packet, first: Packet) -> End:
+        """POSTROUTING, and over the wire."""
+        passage = self._hook(netns, "postrouting", packet._replace(oif=out.ifname))
+        packet = self._translated(netns, passage, out)
+        if self._is_answer:
+            _, flow = self._tracked(netns, first)
+            if flow:
+                packet = packet._replace(src=flow.first.dst, sport=flow.first.dport)
+        else:
+            self._flows.setdefault(netns, []).append(Flow(first, packet))
+        if self._is_answer and self._entry is not None and netns == self._entry.netns:
+            self._has_left(out, self._entry, packet)
+        link, next_hop = self._route(netns, packet)
+        return self._send(link, next_hop, packet)
+
+    def _has_left(self, out: Link, entry: Link, packet: Packet) -> NoReturn:
+        """The answer is on its way to who asked from outside."""
+        world = self.world
+        if (problem := world.send(out, packet.dst)).state == "blocked":
+            self._end("broken", "link", problem.text, [_link(problem.at)] if problem.at else [], problem.remedy)
+        self._done = True
+        if out == entry:
+            self._end("ok", "answer", f"it leaves by {world.named(out)} to {packet.dst}", [_link(out)])
+        text = f"it leaves by {world.named(out)}, while {packet.dst} came in by {world.named(entry)}"
+        self._end("unknown", "answer", text, [_link(out), _link(entry)])
+
+    def _send(self, link: Link, next_hop: Address, packet: Packet) -> End:
+        """Over the wire to who has the address of the next hop."""
+        world = self.world
+        landing = world.send(link, next_hop)
+        involved = (landing.bridge, landing.port_in, landing.port_out, landing.at)
+        evidence = [_link(part) for part in involved if part]
+        if landing.state == "out":
+            self._done = self._is_answer and landing.link is not None and landing.link == self._entry
+            text = f"{landing.text} to {next_hop}" + ("" if self._done else ": what is beyond was not seen")
+            self._end("ok" if self._done else "unknown", "link", text, evidence or [_link(link)])
+        if landing.state in ("nobody", "blocked", "unknown") or landing.netns is None or landing.link is None:
+            state: State = "unknown" if landing.state == "unknown" else "broken"
+            subject = "address" if landing.state == "nobody" else "link"
+            self._end(state, subject, landing.text, evidence, landing.remedy)
+        if landing.bridge is not None:
+            packet = self._through_bridge(landing, packet)
+        self._hop("ok", "link", self._way(link, landing), evidence or [_link(link), _link(landing.link)])
+        physin = landing.port_in.ifname if landing.port_in and landing.link == landing.bridge else ""
+        return self._receive(landing.netns, landing.link, packet, physin)
+
+    def _way(self, link: Link, landing: Landing) -> str:
+        """`docker0 is up, veth13d6de4 forwards to eth0 of web1`."""
+        world = self.world
+        assert landing.link is not None
+        if landing.bridge is None:
+            return f"{world.named(link)} is up, at its other end is {world.named(landing.link)}"
+        if landing.link == landing.bridge:
+            port = f"{landing.port_in.ifname} forwards" if landing.port_in else ""
+            return f"{world.named(link)} is up, {port}, {world.named(landing.bridge)} takes it"
+        port = landing.port_out
+        into = f"{port.ifname} forwards to " if port is not None and port != landing.bridge else "it goes to "
+        return f"{world.named(landing.bridge)} is up, {into}{world.named(landing.link)}"
+
+    def _through_bridge(self, landing: Landing, packet: Packet) -> Packet:
+        """The frame passes a bridge from port to port: what iptables and the bridge's own tables say to that."""
+        world, bridge = self.world, landing.bridge
+        assert bridge is not None
+        if chains := world.netfilter.of_bridge(bridge.netns):
+            names = ", ".join(f"{chain.table} {chain.name}" for chain in chains)
+            self._hop("unknown", "filter", f"rules of the bridge family see it, and are not walked: {names}", [])
+        if landing.port_in is None or landing.port_out is None or landing.port_out == bridge:
+            return packet
+        filters = world.filters_bridges(bridge.netns, packet.dst.version)
+        if filters is False or not world.netfilter.bases(bridge.netns, packet.family, "forward"):
+            return packet
+        if filters is None:
+            text = f"whether iptables sees what goes through {world.named(bridge)} is not known"
+            self._hop("unknown", "filter", text, [_link(bridge)])
+            return packet
+        first = packet._replace(iif=bridge.ifname, oif="", physin=landing.port_in.ifname, mark=0)
+        seen = first
+        if self._is_answer:
+            seen, _ = self._tracked(bridge.netns, first)
+        passage = self._hook(bridge.netns, "prerouting", seen)
+        if passage.translation is not None or any(outcome.rule for outcome in passage.doubtful):
+            self._fork()
+            rule = passage.translation or passage.doubtful[0].rule
+            assert rule is not None
+            text = f"{rule_name(rule)} gives it another destination inside of the bridge"
+            self._end("unknown", "nat", text, [rule_evidence(rule)])
+        seen = passage.packet._replace(oif=bridge.ifname, physout=landing.port_out.ifname)
+        passage = self._hook(bridge.netns, "forward", seen)
+        passage = self._hook(bridge.netns, "postrouting", passage.packet)
+        after = self._translated(bridge.netns, passage, bridge)
+        if not self._is_answer:
+            self._flows.setdefault(bridge.netns, []).append(Flow(first, after))
+        elif (flow := self._tracked(bridge.netns, first)[1]) is not None:
+            after = after._replace(dst=flow.first.src, src=flow.first.dst)
+        return after
+
+    # --- what may stop it ---
+
+    def _check_source(self, netns: int, link: Link, packet: Packet) -> None:
+        """fib_validate_source(): what comes from an address of the namespace's own, or should come by another link."""
+        world = self.world
+        if packet.src.version != 4 or "LOOPBACK" in link.flags:
+            return
+        conf = world.conf.get((link.netns, link.ifindex))
+        if (packet.dst.is_loopback or packet.src.is_loopback) and conf is not None and conf.route_localnet is False:
+            name = f"net.ipv4.conf.{link.ifname}.route_localnet"
+            text = f"127.0.0.0/8 may not come in by {link.ifname}: {name} is 0"
+            self._end("broken", "route", text, [_sysctl(name, "0")], f"sysctl -w {name}=1")
+        if world.is_local(netns, packet.src):
+            text = f"{packet.src} comes in by {world.named(link)}, and is an address of {world.place(netns)} itself"
+            self._end("broken", "rp_filter", text, [_link(link)])
+        back = world.route(netns, packet.src)
+        if back.link == link:
+            return
+        mode = world.rp_filter(link)
+        name = f"net.ipv4.conf.{link.ifname}.rp_filter"
+        other = f"by {back.link.ifname}" if back.link else "nowhere"
+        text = f"{packet.src} comes in by {world.named(link)}, and the way back is {other}"
+        if mode == 1 or (mode == 2 and back.route is None):
+            remedy = f"{self._in(netns)}sysctl -w net.ipv4.conf.all.rp_filter=0 {name}=0"
+            self._end("broken", "rp_filter", f"{text}: rp_filter {mode} drops it", [_sysctl(name, str(mode))], remedy)
+        if mode is None:
+            self._hop("unknown", "rp_filter", f"{text}: whether rp_filter drops it is not known", [])
+
+    def _check_forwarding(self, netns: int, link: Link, packet: Packet) -> None:
+        world, version = self.world, packet.dst.version
+        forwards = world.forwards(link, version)
+        name = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"
+        place = "" if netns == world.host else f" of {world.place(netns)}"
+        if forwards is None:
+            self._hop("unknown", "forwarding", f"whether {name}{place} is on is not known", [])
+        elif forwards:
+            self._hop("ok", "forwarding", f"{name}{place} is on", [_sysctl(name, "1")])
+        else:
+            if version == 4 and netns == world.host and world.sysctls.get(name) == "1":
+                name = f"net.ipv4.conf.{link.ifname}.forwarding"
+            remedy = f"{self._in(netns)}sysctl -w {name}=1"
+            self._end("broken", "forwarding", f"{name}{place} is 0: nothing is forwarded", [_sysctl(name, "0")], remedy)
+
+    def _check_up(self, link: Link) -> None:
+        if "UP" not in link.flags:
+            remedy = f"{self._in(link.netns)}ip link set {link.ifname} up"
+            self._end("broken", "link", f"{self.world.named(link)} is down", [_link(link)], remedy)
+
+    def _hook(self, netns: int, hook: str, packet: Packet, *, nat: bool = True) -> Passage:
+        """What the filter says at a hook."""
+        world = self.world
+        passage = world.netfilter.passage(netns, hook, packet, world.ground(netns), nat=nat and not self._is_answer)
+        by = passage.stopped_by
+        if by is not None:
+            rules = [rule_evidence(rule) for rule in by.rules[:_TOLD]]
+            if not passage.is_open:
+                self._end("broken", "filter", self._stopped(netns, hook, by), rules, self._let_through(netns, by))
+            if any(outcome.verdict == ANYTHING for outcome in by.outcomes):
+                self._fork()
+            self._hop("unknown", "filter", self._may_stop(netns, hook, by), rules)
+        elif hook in ("forward", "input", "output") and passage.decisions:
+            deciding = [decision for decision in passage.decisions if not _is_nat(decision)]
+            if deciding and (hook != "output" or any(decision.rules for decision in deciding)):
+                both = len({decision.chain.backend for decision in passage.decisions}) > 1
+                said = [self._accepts(decision, both=both) for decision in deciding if decision.chain.table != "mangle"]
+                if said:
+                    evidence = [rule_evidence(rule) for decision in deciding for rule in decision.rules]
+                    text = f"{self._where(netns)}{hook.upper()}: {'; '.join(said)}"
+                    self._hop("ok", "filter", text, evidence)
+        return passage
+
+    def _where(self, netns: int) -> str:
+        return "" if netns == self.world.host else f"{self.world.place(netns)}, "
+
+    def _accepts(self, decision: Decision, *, both: bool) -> str:
+        chain = decision.chain
+        of = f"{chain.backend} {chain.table}: " if both else "" if chain.table == "filter" else f"{chain.table}: "
+        rules = decision.rules
+        if rules and decision.outcomes[-1].rule is rules[-1]:
+            return f"{of}{rules[-1].chain} rule {rules[-1].position} accepts"
+        return f"{of}{'policy ACCEPT' if chain.policy else 'no rule drops it'}"
+
+    def _stopped(self, netns: int, hook: str, decision: Decision) -> str:
+        chain = decision.chain
+        rule = next(iter(decision.rules), None)
+        where = self._where(netns)
+        if rule is None or all(outcome.rule is None for outcome in decision.outcomes):
+            return f"{where}{chain.table} {chain.name}: no rule accepts it, and its policy is DROP"
+        verdict = "rejects it" if rule.verdict == "REJECT" else "drops it"
+        at = "" if rule.chain == chain.name else f" (on the way from {chain.name})"
+        return f"{where}{rule_name(rule)} {verdict}{at}: {rule.text}"
+
+    def _may_stop(self, netns: int, hook: str, decision: Decision) -> str:
+        unsure = next((o.rule for o in decision.outcomes if o.rule and not o.is_sure), None)
+        rule = unsure or next((o.rule for o in decision.outcomes if o.rule), None)
+        if rule is None:
+            return f"{self._where(netns)}{decision.chain.name}: what it does cannot be told"
+        return f"{self._where(netns)}{rule_name(rule)}: whether it takes the packet cannot be told: {rule.text}"
+
+    def _let_through(self, netns: int, decision: Decision) -> str:
+        """A command that takes the obstacle away."""
+        chain = decision.chain
+        rule = next(iter(decision.rules), None)
+        inside = self._in(netns)
+        if rule is not None and any(outcome.rule for outcome in decision.outcomes):
+            if rule.chain.startswith("DOCKER-ISOLATION"):
+                return "docker network connect NETWORK CONTAINER, so that both are on one network"
+            if rule.text.startswith("-A "):
+                return f"{inside}{_program(rule)} -t {rule.table} -D {rule.chain} {rule.position}"
+            return f"{inside}nft -a list chain {rule.family} {rule.table} {rule.chain}"
+        if chain.type is not None and chain.table not in ("filter", "mangle", "raw", "nat", "security"):
+            return f"{inside}nft list chain {chain.family} {chain.table} {chain.name}"
+        if netns == self.world.host and chain.name == "FORWARD" and not self._has_dockers(chain.backend, chain.family):
+            return "systemctl restart docker, which makes its rules anew"
+        return f"{inside}{_program(chain)} -t {chain.table} -P {chain.name} ACCEPT"
+
+    def _has_dockers(self, backend: str, family: str) -> bool:
+        """Whether docker's chains are there and are jumped to."""
+        return any(
+            rule.netns == self.world.host
+            and (rule.backend, rule.family, rule.chain) == (backend, family, "FORWARD")
+            and (rule.verdict or "").startswith("DOCKER")
+            for rule in self.world.facts.rules
+        )
+
+    def _translated(self, netns: int, passage: Passage, link: Link) -> Packet:
+        """The packet with what a rule of the nat table gives it."""
+        packet = passage.packet
+        rule = passage.translation
+        doubts = [o for o in passage.doubtful if _effect(o) != (rule and _effect(Outcome("", rule)))]
+        if doubts:
+            rules = [rule_evidence(o.rule) for o in doubts if o.rule]
+            name = next((rule_name(o.rule) for o in doubts if o.rule), "a rule")
+            self._fork()
+            self._hop(
+                "unknown", "nat", f"{self._where(netns)}{name}: whether it takes the packet first cannot be told", rules
+            )
+        if rule is None:
+            return packet
+        if rule.verdict in ("DNAT", "REDIRECT"):
+            return self._other_destination(netns, packet, rule, link)
+        source: Address | None
+        if rule.verdict == "MASQUERADE":
+            found = self.world.route(netns, packet.dst)
+            source = self.world.address_on(link, found.next_hop or packet.dst)
+        else:
+            target = target_of(rule)
+            source = ip_address(target[0]) if target and target[0] else None
+        if source is None:
+            self._fork()
+            self._hop(
+                "unknown", "nat", f"{rule_name(rule)} gives it a source that cannot be told", [rule_evidence(rule)]
+            )
+            return packet
+        self._hop("ok", "nat", f"{self._where(netns)}{rule_name(rule)}: from {source} now", [rule_evidence(rule)])
+        return packet._replace(src=source, snat=True)
+
+    def _other_destination(self, netns: int, packet: Packet, rule: Rule, link: Link) -> Packet:
+        target = target_of(rule)
+        if target is None:
+            self._fork()
+            text = f"{rule_name(rule)} sends it to one of several: {rule.to}"
+            self._end("unknown", "nat", text, [rule_evidence(rule)])
+        address, port = target
+        if rule.verdict == "REDIRECT":
+            own = ip_address("127.0.0.1" if packet.family == "ipv4" else "::1")
+            destination = own if "LOOPBACK" in link.flags or not packet.iif else self._primary(link, own.version)
+        else:
+            destination = ip_address(address) if address else packet.dst
+        if destination is None:
+            self._end("unknown", "nat", f"{rule_name(rule)}: {link.ifname} has no address", [rule_evidence(rule)])
+        others = [
+            other
+            for other in self.world.netfilter.translations(netns, packet.family)
+            if other is not rule and other != rule and matches(other, packet, self.world.ground(netns))
+        ]
+        counted = "" if rule.packets is None else f", {rule.packets} packet{'' if rule.packets == 1 else 's'} so far"
+        to = _spelled(destination, port or packet.dport or 0)
+        text = f"{self._where(netns)}{rule_name(rule)}: {packet.proto} {packet.dport} → {to}{counted}"
+        if others:
+            text += "; it comes before " + " and ".join(f"{rule_name(other)} → {other.to}" for other in others[:3])
+        self._hop("ok", "nat", text, [rule_evidence(rule), *map(rule_evidence, others)])
+        return packet._replace(
+            dst=destination,
+            dport=port or packet.dport,
+            dnat=True,
+            original_dst=packet.dst,
+            original_dport=packet.dport,
+        )
+
+    def _primary(self, link: Link, version: int) -> Address | None:
+        return next((address for address, _ in self.world.addresses_of(link, version)), None)
+
+    # --- the end ---
+
+    def _deliver(self, netns: int, link: Link, packet: Packet, first: Packet) -> End:
+        """INPUT, and a socket."""
+        world = self.world
+        passage = self._hook(netns, "input", packet._replace(iif=link.ifname, oif=""))
+        packet = passage.packet
+        place = world.place(netns)
+        if self._is_answer:
+            self._done = netns == self._origin
+            text = f"it comes to {place}" if self._done else f"it ends in {place}, which did not ask"
+            self._end("ok" if self._done else "broken", "answer", text, [_link(link)])
+        self._flows.setdefault(netns, []).append(Flow(first, packet))
+        namespace = world.places.namespaces.get(netns)
+        if namespace is not None and namespace.role in ("ingress", "load-balancer"):
+            self._fork()
+            text = f"{place}: which task of the service answers is decided by IPVS, which is not read"
+            self._end("unknown", "socket", text, [])
+        return self._socket(netns, packet)
+
+    def _socket(self, netns: int, packet: Packet) -> End:
+        world = self.world
+        port = packet.dport or 0
+        socket = world.socket_for(netns, packet.proto, packet.dst, port)
+        place = world.place(netns)
+        at = _spelled(packet.dst, port)
+        if socket is None:
+            if not world.sockets_seen(netns, packet.proto):
+                self._end("unknown", "socket", f"what listens in {place} on {packet.proto} {at} was not seen", [])
+            others = world.sockets(netns, packet.proto, port)
+            evidence = [self._socket_evidence(other) for other in others]
+            text = f"{place}: nothing listens on {at}/{packet.proto}"
+            remedy = f"start the server in {place}" if netns != world.host else f"start what is to answer at {at}"
+            if others:
+                who = self._who(others[0])
+                text += f" ({who} listens on {_bound(others[0])} only)"
+                wildcard = "[::]" if packet.dst.version == 6 else "0.0.0.0"
+                remedy = f"let the server in {place} listen on {wildcard}:{port}"
+            self._end("broken", "socket", text, evidence, remedy)
+        pids = world.holders_of(socket)
+        pid = next((pid for pid in pids if pid in world.proxies), next(iter(pids), None))
+        process = world.index.processes.get(pid or 0)
+        container = world.index.container_by_pid.get(pid or 0)
+        evidence = [self._socket_evidence(socket)]
+        self.reached = Reached(
+            address=socket.address,
+            port=socket.port,
+            pid=pid,
+            comm=process.comm if process else None,
+            container=container,
+            container_name=world.places.name(container),
+        )
+        who = self._who(socket)
+        stopped = _STOPPED.get(process.state) if process else None
+        paused = world.places.containers.get(container or "")
+        if paused is not None and paused.state == "paused":
+            text = f"{place}: {who} listens on {_bound(socket)}, and is paused"
+            self._end("broken", "socket", text, evidence, f"docker unpause {paused.name}")
+        if stopped:
+            self._end(
+                "broken",
+                "socket",
+                f"{place}: {who} listens on {_bound(socket)}, and {stopped}",
+                evidence,
+                f"kill -CONT {pid}",
+            )
+        if pid in world.proxies:
+            return End(netns, packet, socket, pid)
+        self._hop("ok", "socket", f"{place}: {who} listens on {_bound(socket)}", evidence)
+        return End(netns, packet, socket, pid)
+
+    def _who(self, socket: ListeningSocket) -> str:
+        pids = self.world.holders_of(socket)
+        process = self.world.index.processes.get(next(iter(pids), 0))
+        return f"{process.comm} (pid {process.pid})" if process else "a process that was not seen"
+
+    def _socket_evidence(self, socket: ListeningSocket) -> Evidence:
+        return Evidence(
+            kind="socket",
+            id=str(socket.inode),
+            text=f"{self._who(socket)} on {_bound(socket)}/{socket.proto} in {self.world.place(socket.netns)}",
+        )
+
+    def _through(self, proxy: Proxy, end: End) -> None:
+        """docker-proxy takes the connection, and makes one of its own to the container."""
+        world = self.world
+        target = proxy.target
+        to = ip_address(target.address)
+        evidence = [Evidence(kind="process", id=str(proxy.pid), text=f"docker-proxy to {target.address}:{target.port}")]
+        text = (
+            f"no DNAT rule takes it; docker-proxy (pid {proxy.pid}) listens on {_bound(end.socket)} and leads to "
+            f"{_spelled(to, target.port)}"
+        )
+        self._hop("ok", "proxy", text, evidence)
+        source = world.source_for(end.netns, to)
+        second = Walk(world)
+        if source is None:
+            text = f"{world.place(end.netns)} has no route to {to}"
+            self._end("broken", "route", text, evidence)
+        packet = Packet(
+            family="ipv4" if to.version == 4 else "ipv6",
+            proto=target.proto,
+            src=source,
+            dst=to,
+            sport=None,
+            dport=target.port,
+        )
+        second.from_inside(end.netns, packet)
+        if second.first_fork is not None and self.first_fork is None:
+            self.first_fork = len(self.hops) + second.first_fork
+        self.hops += (hop for hop in second.hops if (hop.state, hop.subject) != ("ok", "answer"))
+        self.reached = second.reached
+        if not second._done:
+            raise EndedError
+
+    # --- the answer ---
+
+    def _answer(self, end: End, asked: Packet) -> None:
+        """The way back, in one hop: its own hops are told where one of them is not ok."""
+        got = end.packet
+        forth, self.hops = self.hops, []
+        self._is_answer = True
+        packet = Packet(
+            family=got.family,
+            proto=got.proto,
+            src=got.dst,
+            dst=got.src,
+            sport=got.dport,
+            dport=got.sport,
+            state="ESTABLISHED",
+            dnat=got.dnat,
+            snat=got.snat,
+            reply=True,
+        )
+        try:
+            self._check_answer_source(end)
+            self._originate(end.netns, packet)
+        except EndedError:
+            pass
+        back, self.hops = self.hops, forth
+        wrong = [hop for hop in back if hop.state != "ok"]
+        for hop in wrong:
+            self.hops.append(
+                Hop(
+                    state=hop.state,
+                    subject="answer",
+                    text=f"the answer: {hop.text}",
+                    evidence=hop.evidence,
+                    remedy=hop.remedy,
+                )
+            )
+        if not wrong:
+            evidence = {(e.kind, e.id): e for hop in back for e in hop.evidence}
+            self._hop("ok", "answer", f"the answer: {self._back(end, asked)}", evidence.values())
+
+    def _back(self, end: End, asked: Packet) -> str:
+        """How the answer goes, in few words."""
+        world = self.world
+        origin = world.place(self._origin) if self._origin is not None else str(asked.src)
+        if end.netns == self._origin or world.is_local(end.netns, end.packet.src):
+            return f"to {origin}, without leaving {world.place(end.netns)}"
+        found = world.route(end.netns, end.packet.src)
+        by = f"via {found.route.gateway}" if found.route and found.route.gateway else "on the same link"
+        out = f", by {world.named(self._entry)}" if self._entry is not None and self._entry.netns != end.netns else ""
+        return f"{by}{out} to {origin}"
+
+    def _check_answer_source(self, end: End) -> None:
+        """A UDP server that listens on any address answers from the one that its route has."""
+        if end.packet.proto != "udp" or not ip_address(end.socket.address).is_unspecified:
+            return
+        source = self.world.source_for(end.netns, end.packet.src)
+        if source is not None and source != end.packet.dst:
+            text = f"{self._who(end.socket)} may answer from {source}, not from {end.packet.dst}"
+            self._hop("unknown", "answer", text, [self._socket_evidence(end.socket)])
+
+    def _tracked(self, netns: int, packet: Packet) -> tuple[Packet, Flow | None]:
+        """The answer as the connection tracking of the namespace knows it."""
+        for flow in self._flows.get(netns, ()):
+            last = flow.last
+            if (last.src, last.dst, last.dport) == (packet.dst, packet.src, packet.sport):
+                if last.state == "UNTRACKED":
+                    break
+                return packet._replace(
+                    state="ESTABLISHED", dnat=last.dnat, snat=last.snat, connmark=last.connmark
+                ), flow
+        return packet._replace(state="INVALID" if packet.proto == "tcp" else "NEW"), None
+
+    # --- hops ---
+
+    def _fork(self) -> None:
+        """From the next hop on, the packet may as well be elsewhere."""
+        if self.first_fork is None:
+            self.first_fork = len(self.hops)
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > _LONGEST:
+            self._end("unknown", "route", "it goes round in a loop", [])
+
+    def _in(self, netns: int) -> str:
+        """The words before a command that is to run in a namespace."""
+        if netns == self.world.host:
+            return ""
+        namespace = self.world.places.namespaces.get(netns)
+        return f"nsenter -t {namespace.pids[0] if namespace and namespace.pids else 'PID'} -n "
+
+    def _hop(
+        self, state: State, subject: str, text: str, evidence: Iterable[Evidence], remedy: str | None = None
+    ) -> None:
+        hop = Hop(state=state, subject=subject, text=text, evidence=tuple(dict.fromkeys(evidence)), remedy=remedy)
+        if hop not in self.hops:
+            self.hops.append(hop)
+
+    def _end(
+        self, state: State, subject: str, text: str, evidence: Iterable[Evidence], remedy: str | None = None
+    ) -> NoReturn:
+        self._hop(state, subject, text, evidence, remedy)
+        raise EndedError
+
+
+def _is_nat(decision: Decision) -> bool:
+    return decision.chain.table == "nat" or decision.chain.type == "nat"
+
+
+def _effect(outcome: Outcome) -> tuple[str | None, str | None] | None:
+    """What a translation does to the packet; None of one that leaves it."""
+    rule = outcome.rule
+    return (rule.verdict, rule.to) if rule and rule.verdict in ("DNAT", "REDIRECT", "SNAT", "MASQUERADE") else None
+
+
+def rule_name(rule: Rule) -> str:
+    """`nat DOCKER rule 3`."""
+    family = "ip6 " if rule.family == "ipv6" else ""
+    return f"{family}{rule.table} {rule.chain} rule {rule.position}"
+
+
+def rule_evidence(rule: Rule) -> Evidence:
+    at = f"{rule.family}/{rule.backend}/{rule.table}/{rule.chain}/{rule.position}"
+    return Evidence(kind="rule", id=at, text=rule.text)
+
+
+def _program(of: object) -> str:
+    family, backend = getattr(of, "family", ""), getattr(of, "backend", "")
+    return ("ip6tables" if family == "ipv6" else "iptables") + ("-legacy" if backend == "legacy" else "")
+
+
+def _link(link: Link) -> Evidence:
+    master = f", port of {link.master}" if link.master else ""
+    state = "up" if "UP" in link.flags else "down"
+    return Evidence(kind="link", id=f"{link.netns}/{link.ifindex}", text=f"{link.ifname} is {state}{master}")
+
+
+def _sysctl(name: str, value: str) -> Evidence:
+    return Evidence(kind="sysctl", id=name, text=f"{name} = {value}")
+
+
+def _spelled(address: Address, port: int) -> str:
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _bound(socket: ListeningSocket) -> str:
+    if socket.address in ("0.0.0.0", "::"):
+        return f"*:{socket.port}"
+    return _spelled(ip_address(socket.address), socket.port)

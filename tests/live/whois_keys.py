@@ -132,7 +132,8 @@ class _Everything:
         for path in ("HostsPath", "HostnamePath", "ResolvConfPath"):  # of a container that it joined, that one's
             if container[path]:
                 yield Expected(container[path], "concerns", id_)
-        if container["Config"]["Hostname"] != self.seen.text("hostname"):
+        joined = container["HostConfig"]["NetworkMode"].startswith("container:")  # and has the name of that one
+        if container["Config"]["Hostname"] != self.seen.text("hostname") and not joined:
             keys.append(container["Config"]["Hostname"])
         for key in filter(None, keys):
             yield Expected(key, "container", id_)
@@ -141,7 +142,7 @@ class _Everything:
         yield Expected(container["Config"]["Image"], "concerns", id_)
         yield from self.endpoints(id_, container)
         yield from self.mounts(id_, container)
-        layers = container["GraphDriver"]["Data"] or {}
+        layers = self.driver_data(container)
         for part in ("UpperDir", "WorkDir", "MergedDir"):
             if part in layers:
                 yield Expected(layers[part], "container", id_)
@@ -152,6 +153,11 @@ class _Everything:
             for lower in images:
                 yield Expected(lower, "concerns", id_)
                 yield Expected(f"{lower}/bin/sh", "concerns", id_)
+
+    @staticmethod
+    def driver_data(container: Json) -> dict[str, str]:
+        """GraphDriver.Data, which there is none of with containerd's image store."""
+        return (container.get("GraphDriver") or {}).get("Data") or {}
 
     def endpoints(self, id_: str, container: Json) -> Iterator[Expected]:
         settings = container["NetworkSettings"]
@@ -222,10 +228,18 @@ class _Everything:
         if container["State"]["Pid"] == 0:
             return
         for line in self.more["mountinfo"]:
-            pid, mount_id, _, device, _, mount_point, *_ = line.split()
-            if int(pid) == container["State"]["Pid"] and mount_point == "/":
-                yield Expected(device, "container", id_)
-                yield Expected(mount_id, "container", id_)
+            pid, mount_id, _, device, _, mount_point, *_, options = line.split()
+            if int(pid) != container["State"]["Pid"] or mount_point != "/":
+                continue
+            yield Expected(device, "container", id_)
+            yield Expected(mount_id, "container", id_)
+            for option in options.split(","):
+                name, _, value = option.partition("=")
+                for directory in value.split(":") if value.startswith("/") else ():
+                    if name == "upperdir":
+                        yield Expected(f"{directory}/etc/x", "container", id_)
+                    if name == "lowerdir":
+                        yield Expected(f"{directory}/etc/x", "concerns", id_)
 
     def sources_in(self, directory: str, *, follow: bool) -> Iterator[str]:
         """The sources of all bind mounts that are in a directory: by their names; of a running container, whose mount
@@ -404,18 +418,19 @@ class _Everything:
                 yield Expected(path, "volume", name)
 
     def layers(self) -> Iterator[Expected]:
-        owners = {mount_id: id_ for id_, mount_id in map(str.split, self.more["layer-of"])}
+        owners = {words[1]: words[0] for words in map(str.split, self.more["layer-of"]) if len(words) == 2}
         lowers: dict[str, list[str]] = {}
         for id_, container in self.seen.containers.items():
-            for lower in (container["GraphDriver"]["Data"] or {}).get("LowerDir", "").split(":")[1:]:
+            for lower in self.driver_data(container).get("LowerDir", "").split(":")[1:]:
                 lowers.setdefault(lower.removesuffix("/diff").rpartition("/")[2], []).append(id_)
         short = {
-            target.split("/")[1]: link for link, target in (line.split(" ", 1) for line in self.more["short"] if line)
+            target.split("/")[1]: link
+            for link, target in (line.split(" ", 1) for line in self.more["short"] if "/diff" in line)
         }
         for line in self.more["layers"]:
             path, _, deep = line.partition(" ")
             name = path.rstrip("/").rpartition("/")[2]
-            if name == "l":
+            if name in ("l", "*"):
                 continue
             keys = [path.rstrip("/"), name, name[:12] if "-" not in name else name, f"overlay2/{name}/diff/etc/x"]
             keys += [deep] if deep else []

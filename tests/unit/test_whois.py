@@ -602,6 +602,30 @@ def test_two_containers_that_bind_one_directory() -> None:
     assert {match.summary for match in matches} == {"/all/site/x of container old", "/www/x of container web"}
 
 
+def test_layers_that_no_home_of_dockers_has() -> None:
+    """With containerd's image store the snapshots are below the data root, and mounts alone tell whose they are."""
+    home = f"{ROOT}/containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots"
+    root = MountPoint(
+        mntns=WEB_MNTNS,
+        mount_id=30,
+        parent_id=1,
+        device="0:48",
+        root="/",
+        mount_point="/",
+        options=("rw",),
+        fstype="overlay",
+        source="overlay",
+        upperdir=f"{home}/11/fs",
+        lowerdir=(f"{home}/10/fs", f"{home}/1/fs"),
+        workdir=f"{home}/11/work",
+    )
+    facts = big_host(mounts=(root,), layers=(), layer_homes=(), image_layers=(), images=())
+    assert only(f"{home}/11/fs/etc/x", facts).summary == "/etc/x in the upper directory of container web"
+    assert only(f"{home}/1/fs/x", facts).summary == "/x in a lower layer of container web"
+    assert only(f"{home}/99/fs", facts).summary == "files of the engine docker"
+    assert texts(only("nginx:1", facts))[0].endswith("what has that name now could not be seen")
+
+
 # --- what is left over ------------------------------------------------------------------------------------------
 
 

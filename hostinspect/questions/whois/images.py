@@ -46,7 +46,7 @@ class Images:
         users = tuple(self.users.get(id_, ()))
         image = self.by_id.get(id_)
         named = listed(image.names) if image and image.names else "without a name"
-        text = f"image {short(id_)} is {named}" if image else f"image {short(id_)} has no record any more"
+        text = f"image {short(id_)} is {named}" if image else f"no record of image {short(id_)} was read"
         names = listed(map(self._known.container_name, users))
         made = f"containers made from it: {names}" if names else "no container is made from it"
         return Chain((Reason(text=text, about=ref), Reason(text=made)), owner=ref, containers=users)

@@ -9,6 +9,7 @@ from hostinspect.questions.whois.chain import HOST, Chain
 from hostinspect.questions.whois.images import Images
 from hostinspect.questions.whois.key import Key
 from hostinspect.questions.whois.known import Known
+from hostinspect.topology import Container
 
 
 def by_name(known: Known, key: Key) -> Iterator[Match]:
@@ -54,11 +55,19 @@ def by_host_name(known: Known, key: Key) -> Iterator[Match]:
         if called and name != container.name.lower():
             chain = known.container(container.id).after(*called)._replace(network=network)
             yield chain.match("dns name", f"a name of container {container.name}", known.container_ref(container.id))
-        elif (container.hostname or "").lower() == name not in (container.name.lower(), host):
+        elif (
+            (container.hostname or "").lower() == name not in (container.name.lower(), host, _joined(known, container))
+        ):
             chain = known.container(container.id).after(f"{container.name}'s hostname is {container.hostname}")
             yield chain.match(
                 "hostname", f"the hostname of container {container.name}", known.container_ref(container.id)
             )
+
+
+def _joined(known: Known, container: Container) -> str | None:
+    """The hostname of the container whose namespace it joined, which is its own then."""
+    owner = known.containers.get(container.shares_netns_with or "")
+    return (owner.hostname or "").lower() if owner else None
 
 
 def _places(known: Known, id_: str) -> Iterator[str]:
@@ -80,19 +89,11 @@ def _images(known: Known, word: str) -> Iterator[Match]:
                 ref = Ref(kind="image", id=image.id, name=name)
                 yield images.image(image.id).match("image name", f"image {name}", ref)
                 break
+    known_names = known.sees("images", "layers", "engines") and known.facts.images
     for container in known.topology.containers:
-        if (
-            container.image
-            and word in (container.image, container.image.partition(":")[0])
-            and container.image_id not in told
-        ):
-            told.add(container.image_id or "")
-            chain = images.image(container.image_id or container.image)
-            chain = chain.after(
-                f"{container.name} was made from what {container.image} was then; that name is gone, or another's"
-            )
-            yield chain.match(
-                "image name",
-                f"image {container.image}, as it was",
-                Ref(kind="image", id=container.image_id or container.image, name=container.image),
-            )
+        asked, id_ = container.image or "", container.image_id or container.image or ""
+        if word and word in (asked, asked.partition(":")[0]) and id_ not in told:
+            told.add(id_)
+            since = "that name is gone, or another's" if known_names else "what has that name now could not be seen"
+            chain = images.image(id_).after(f"{container.name} was made from what {asked} was then; {since}")
+            yield chain.match("image name", f"image {asked}, as it was", Ref(kind="image", id=id_, name=asked))

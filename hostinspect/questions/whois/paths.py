@@ -40,7 +40,7 @@ def by_path(known: Known, key: Key) -> Iterator[Match]:
         found += _binds(known, path, own=bool(found))
         found = found or [*_layers(known, path)]
         found = found or [*_runtime(known, path)]
-        found = found or [*_elsewhere(known, images, path)]
+        found = found or [*_elsewhere(known, images, path)] or [*_of_engine(known, path)]
         yield from found
 
 
@@ -95,14 +95,22 @@ def _in_data_roots(known: Known, images: Images, path: str) -> Iterator[Match]:
             )
         elif len(parts) > 1 and parts[0] == "image":
             match = _image_store(known, images, path, parts)
-        if match is None:
-            ref = Ref(kind="engine", id=engine.data_root, name=engine.name)
-            what = "the data root" if not parts else "the home of all layers" if parts[0] in _HOMES else "files"
-            said = Reason(text=f"{engine.data_root} is the data root of {engine.name}", about=ref)
-            chain = Chain((said,), owner=ref)
-            match = chain.match("path", f"{what} of the engine {engine.name}", Ref(kind="path", id=path))
-        yield match
+        if match is not None:
+            yield match
         return
+
+
+def _of_engine(known: Known, path: str) -> Iterator[Match]:
+    """Whatever else is in a data root."""
+    for engine in known.facts.engines:
+        rest = below(path, engine.data_root)
+        if rest is not None:
+            ref = Ref(kind="engine", id=engine.data_root, name=engine.name)
+            homes = tuple(f"/{home}" for home in _HOMES)
+            what = "the data root" if not rest else "the home of all layers" if rest in homes else "files"
+            said = Reason(text=f"{engine.data_root} is the data root of {engine.name}", about=ref)
+            summary = f"{what} of the engine {engine.name}"
+            yield Chain((said,), owner=ref).match("path", summary, Ref(kind="path", id=path))
 
 
 def _home(known: Known, images: Images, path: str, home: str, parts: list[str]) -> Match | None:
@@ -299,14 +307,21 @@ def _layers(known: Known, path: str) -> Iterator[Match]:
                     "path in a layer" if rest else "layer", summary, Ref(kind="layer", id=directory or "")
                 )
                 return
-    for container in known.topology.containers:
-        for lower in container.overlay.lower if container.overlay else ():
-            rest = below(path, lower)
-            if rest is not None:
-                chain = known.container(container.id).after(f"{lower} is one of its lower directories")
-                inside = f"{rest} in " if rest else ""
-                summary = f"{inside}a lower layer of container {container.name}"
-                yield chain.match("path in a layer" if rest else "layer", summary, Ref(kind="layer", id=lower))
+    for lower in dict.fromkeys(
+        lower for container in known.topology.containers if container.overlay for lower in container.overlay.lower
+    ):
+        rest = below(path, lower)
+        if rest is not None:
+            users = [c for c in known.topology.containers if c.overlay and lower in c.overlay.lower]
+            names = listed(container.name for container in users)
+            chain = known.container(users[0].id) if len(users) == 1 else Chain(containers=tuple(c.id for c in users))
+            inside = f"{rest} in " if rest else ""
+            chain = chain.after(f"{lower} is a lower directory of {names}")
+            summary = (
+                f"{inside}a lower layer of {f'container {names}' if len(users) == 1 else f'{len(users)} containers'}"
+            )
+            yield chain.match("path in a layer" if rest else "layer", summary, Ref(kind="layer", id=lower))
+            return
 
 
 def _runtime(known: Known, path: str) -> Iterator[Match]:

@@ -82,12 +82,3 @@ def make_layers(host: LabHost) -> None:
     host.run(["sh", "-c", _SCRIPT])
     host.start_dockerd()
     host.run(["sh", "-c", _LEAVINGS % names])
-
-
-def stop_what_restarts(host: LabHost) -> None:
-    """Of containers that end and are started again and again, docker's answers of two moments do not fit together."""
-    script = """
-        docker ps --all --quiet | xargs -r docker inspect --format '{{.RestartCount}} {{.Id}}' |
-            awk '$1 > 0 { print $2 }' | xargs -r docker stop --time 0
-    """
-    host.run(["sh", "-c", script])

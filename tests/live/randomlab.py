@@ -430,3 +430,12 @@ class _Generator:
                     yield ["docker", "exec", "--detach", container.name, "httpd", "-f", "-p", str(8200 + i)]
                 case "running" if self._chance(0.1):
                     yield ["docker", "rename", container.name, f"re.named-{container.name}"]
+
+
+def stop_what_restarts(host: Host) -> None:
+    """Of containers that end and are started again and again, docker's answers of two moments do not fit together."""
+    script = """
+        docker ps --all --quiet | xargs -r docker inspect --format '{{.RestartCount}} {{.Id}}' |
+            awk '$1 > 0 { print $2 }' | xargs -r docker stop --time 0
+    """
+    host.run(["sh", "-c", script])

@@ -12,20 +12,13 @@ import pytest
 
 from tests.lab.host import LabHost, LabSpec
 from tests.live import randomlab
+from tests.live.hosts import on_every_demo
 from tests.live.observed import observe
 from tests.live.oracle import NOT_COMPARED, compare, settled_differences
 from tests.live.report import hostinspect, report
 
-DEMO_HOSTS = ["demo_host", "demo_host_legacy", "demo_host_sid"]
 
-
-@pytest.fixture
-def demo(request: pytest.FixtureRequest) -> LabHost:
-    host: LabHost = request.getfixturevalue(request.param)
-    return host
-
-
-@pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)
+@on_every_demo
 def test_the_demo_scenario(demo: LabHost) -> None:
     assert settled_differences(demo, lambda: report(demo)) == []
 
@@ -39,7 +32,7 @@ def test_the_rules_all_the_same_where_no_firewall_tool_is_installed(demo_host: L
     assert [str(difference) for difference in compare(answer, observed)] == []
 
 
-@pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)
+@on_every_demo
 def test_json_and_yaml_are_what_the_schema_says(demo: LabHost) -> None:
     import yaml
 

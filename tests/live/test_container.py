@@ -17,19 +17,11 @@ import yaml
 
 from hostinspect.cli.app import COMMANDS
 from hostinspect.cli.app import hostinspect as group
-from tests.lab.host import LabHost, LabSpec
-from tests.live import randomlab
-from tests.live.observed import observe
+from tests.lab.host import LabHost
+from tests.live.hosts import on_every_demo, on_random_hosts
 from tests.live.report import hostinspect
 
-DEMO_HOSTS = ["demo_host", "demo_host_legacy", "demo_host_sid"]
 _ATTEMPTS = 8
-
-
-@pytest.fixture
-def demo(request: pytest.FixtureRequest) -> LabHost:
-    host: LabHost = request.getfixturevalue(request.param)
-    return host
 
 
 def answer(host: LabHost, *arguments: str) -> str:
@@ -92,24 +84,19 @@ def settled(host: LabHost, ask: Callable[[], Any], oracle: Callable[[], Any]) ->
     return mine, after
 
 
-@pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)
+@on_every_demo
 def test_docker_inspect_of_the_demo(demo: LabHost) -> None:
     mine, theirs = settled(demo, lambda: ours(demo), lambda: inspect(demo))
     assert len(mine) >= 16
     assert list(differences(mine, theirs)) == []
 
 
-@pytest.mark.parametrize(("userland", "seed"), [("host", 11), ("host", 12), ("sid", 13)])
-def test_docker_inspect_and_ps_of_a_random_host(userland: str, seed: int) -> None:
-    with LabHost(LabSpec(userland=userland)) as host:
-        if not host.has_client():
-            host.client(["true"])  # gives eth0 a carrier
-        plan = randomlab.plan(seed, observe(host).version)
-        randomlab.apply(host, plan)
-        mine, theirs = settled(host, lambda: ours(host), lambda: inspect(host))
-        assert list(differences(mine, theirs)) == [], plan.script()
-        rows, expected = settled(host, lambda: listed(host), lambda: docker_ps(host))
-        assert published(rows) == published(expected), plan.script()
+@on_random_hosts
+def test_docker_inspect_and_ps_of_a_random_host(made_up: LabHost) -> None:
+    mine, theirs = settled(made_up, lambda: ours(made_up), lambda: inspect(made_up))
+    assert list(differences(mine, theirs)) == []
+    rows, expected = settled(made_up, lambda: listed(made_up), lambda: docker_ps(made_up))
+    assert published(rows) == published(expected)
 
 
 def leaves(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -145,7 +132,7 @@ def test_the_comparison_sees_every_key(demo_host: LabHost) -> None:
                 free[key] = right
 
 
-@pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)
+@on_every_demo
 def test_what_a_script_made_for_docker_inspect_asks_for(demo: LabHost) -> None:
     """Go templates of docker's documentation, and the same by path."""
     for template, path in (
@@ -184,9 +171,12 @@ def listed(host: LabHost, *arguments: str) -> list[Row]:
 def published(rows: list[Row]) -> list[Row]:
     """Without ports that are exposed only: Docker 28 lists none on internal networks, where they are exposed too.
 
-    And without those that one in the host's network listens on, which docker ps does not know.
+    And without those that one in the host's network listens on, which docker ps does not know, and those of a routed
+    network, which it shows as port 0 of the host.
     """
-    return [(*row[:5], frozenset(port for port in row[5] if "->" in port), row[6]) for row in rows]
+    return [
+        (*row[:5], frozenset(port for port in row[5] if "->" in port and ":0->" not in port), row[6]) for row in rows
+    ]
 
 
 def _row(id_: str, name: str, image: str, state: str, status: str, ports: str, networks: str) -> Row:
@@ -202,6 +192,9 @@ def _each_port(ports: str) -> Iterator[str]:
     """`0.0.0.0:8000->80/tcp` for every address and every port of a range; docker ps writes ranges in two ways."""
     for port in filter(None, ports.split(", ")):
         outside, arrow, inside = port.rpartition("->")
+        if not arrow and ":" in port:
+            yield port  # one in the host's network listens there
+            continue
         numbers, _, proto = inside.partition("/")
         address, _, host = outside.rpartition(":")
         for offset, number in enumerate(_numbers(numbers)):
@@ -217,7 +210,7 @@ def _numbers(ports: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-@pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)
+@on_every_demo
 def test_docker_ps_of_the_demo(demo: LabHost) -> None:
     mine, theirs = settled(demo, lambda: listed(demo), lambda: docker_ps(demo))
     assert mine == theirs
@@ -262,7 +255,7 @@ def without_health_log(containers: list[Any]) -> list[Any]:
 # --- every output ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)
+@on_every_demo
 @pytest.mark.parametrize("command", [("containers",), ("container",)])
 def test_json_and_yaml_are_what_the_schema_says(demo: LabHost, command: tuple[str, ...]) -> None:
     arguments = [*command, *(names(demo) if command == ("container",) else ())]

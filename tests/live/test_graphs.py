@@ -18,9 +18,7 @@ from hostinspect.render.graph import Edge, Graph, Group, Node, graph_of
 from hostinspect.render.mermaid import MAX_TEXT, exceeds_limits, write_mermaid
 from hostinspect.topology import Topology
 from tests.drawings import Drawing, Mermaid, MermaidError, draw_dot, drawing_of, mermaid, run_dot
-from tests.lab.host import LabHost, LabSpec
-from tests.live import randomlab
-from tests.live.observed import observe
+from tests.lab.host import LabHost
 from tests.live.report import hostinspect, report
 from tests.unit.sample import BRIDGE, demo, make_container, make_mount, make_topology
 
@@ -361,12 +359,7 @@ def test_what_an_ordinary_user_cannot_see_is_a_note(demo_host: LabHost, tool: To
     assert "0 containers seen" in drawing.title
 
 
-def test_a_random_host(mermaid_process: Mermaid) -> None:
-    with LabHost(LabSpec()) as host:
-        if not host.has_client():
-            host.client(["true"])  # gives eth0 a carrier
-        plan = randomlab.plan(11, observe(host).version)
-        randomlab.apply(host, plan)
-        for name, draw in (("dot", draw_dot), ("mermaid", mermaid_process.draw)):
-            tool = (name, write_dot, draw)
-            _check(*_drawn(host, tool))
+def test_a_random_host(random_host: LabHost, mermaid_process: Mermaid) -> None:
+    for name, draw in (("dot", draw_dot), ("mermaid", mermaid_process.draw)):
+        tool = (name, write_dot, draw)
+        _check(*_drawn(random_host, tool))

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.lab.host import LabHost, LabSpec
-from tests.live import layers_lab, randomlab
-from tests.live.layers_lab import make_layers, stop_what_restarts
-from tests.live.observed import observe
+from tests.live import layers_lab
+from tests.live.hosts import on_random_hosts
+from tests.live.layers_lab import make_layers
 from tests.live.report import hostinspect
 
 HOME = "/var/lib/docker/overlay2"
@@ -109,25 +109,19 @@ def assert_sizes(host: LabHost, answer: Any) -> None:
         assert (size["allocated"], size["inodes"]) == (allocated[directory["path"]], inodes[directory["path"]])
 
 
-@pytest.mark.parametrize("demo", ["demo_host", "demo_host_sid"])
-def test_the_demo_scenario(demo: str, request: pytest.FixtureRequest) -> None:
-    host: LabHost = request.getfixturevalue(demo)
-    answer = compare(host)
+@pytest.mark.parametrize("demo", ["demo_host", "demo_host_sid"], indirect=True)
+def test_the_demo_scenario(demo: LabHost) -> None:
+    answer = compare(demo)
     assert {directory["kind"] for directory in answer["directories"]} == {"container", "init", "image"}
     assert answer["stray_links"] == []
-    assert_sizes(host, answer)
+    assert_sizes(demo, answer)
 
 
-@pytest.mark.parametrize(("userland", "seed"), [("host", 11), ("sid", 12)])
-def test_a_random_host(userland: str, seed: int) -> None:
-    with LabHost(LabSpec(userland=userland)) as host:
-        host.client(["true"])  # gives eth0 a carrier
-        plan = randomlab.plan(seed, observe(host).version)
-        randomlab.apply(host, plan)
-        stop_what_restarts(host)
-        answer = compare(host)
-        assert not {"nothing", "no image", "unknown"} & {directory["kind"] for directory in answer["directories"]}
-        assert_sizes(host, answer)
+@on_random_hosts
+def test_a_random_host(made_up: LabHost) -> None:
+    answer = compare(made_up)
+    assert not {"nothing", "no image", "unknown"} & {directory["kind"] for directory in answer["directories"]}
+    assert_sizes(made_up, answer)
 
 
 # --- what belongs to nothing ----------------------------------------------------------------------------------------

@@ -8,23 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-
-from tests.lab.host import LabHost, LabSpec
-from tests.live import randomlab
+from tests.lab.host import LabHost
+from tests.live.hosts import on_every_demo, on_random_hosts
 from tests.live.observed import observe
 from tests.live.oracle import OneOf, expected_of
 from tests.live.report import hostinspect
 
-DEMO_HOSTS = ["demo_host", "demo_host_legacy", "demo_host_sid"]
 NATIVE = Path(__file__).parent / "rules" / "native.nft"
 _FAMILIES = {"ipv4": "iptables", "ipv6": "ip6tables"}
-
-
-@pytest.fixture
-def demo(request: pytest.FixtureRequest) -> LabHost:
-    host: LabHost = request.getfixturevalue(request.param)
-    return host
 
 
 def nat(host: LabHost, *arguments: str) -> list[Any]:
@@ -81,19 +72,14 @@ def assert_as_saved(host: LabHost) -> None:
     settled(wrong, list)
 
 
-@pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)
+@on_every_demo
 def test_every_chain_and_rule_as_iptables_save_has_it(demo: LabHost) -> None:
     assert_as_saved(demo)
 
 
-@pytest.mark.parametrize(("userland", "seed"), [("host", 51), ("sid", 52)])
-def test_a_random_host(userland: str, seed: int) -> None:
-    with LabHost(LabSpec(userland=userland)) as host:
-        if not host.has_client():
-            host.client(["true"])
-        plan = randomlab.plan(seed, observe(host).version)
-        randomlab.apply(host, plan)
-        assert_as_saved(host)
+@on_random_hosts
+def test_a_random_host(made_up: LabHost) -> None:
+    assert_as_saved(made_up)
 
 
 # --- iptables -L ---
@@ -140,7 +126,7 @@ def ours(namespace: Any, family: str, backend: str) -> dict[str, Listed]:
     return found
 
 
-@pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)
+@on_every_demo
 def test_numbers_counters_policies_and_references_as_iptables_lists_them(demo: LabHost) -> None:
     """After some connections, so that there is something to count; in the host's namespace and in a container's."""
     for _ in range(3):

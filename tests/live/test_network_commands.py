@@ -7,25 +7,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tests.lab.host import LabHost, LabSpec
-from tests.live import randomlab
+from tests.live.hosts import on_every_demo, on_random_hosts
 from tests.live.observed import Json, Observed, observe, parse_brctl
 from tests.live.oracle import expected_of, settled_differences
 from tests.live.report import hostinspect, report
 
-DEMO_HOSTS = ["demo_host", "demo_host_legacy", "demo_host_sid"]
 RUNS = ("running", "paused")
-
-
-@pytest.fixture
-def demo(request: pytest.FixtureRequest) -> LabHost:
-    host: LabHost = request.getfixturevalue(request.param)
-    return host
-
-
-on_every_demo = pytest.mark.parametrize("demo", DEMO_HOSTS, indirect=True)
 
 
 def ask(host: LabHost, *arguments: str) -> Any:
@@ -378,14 +366,9 @@ def test_the_same_bytes_while_the_daemon_hangs_and_from_a_snapshot(demo_host: La
 # --- random hosts ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("userland", "seed"), [("host", 21), ("sid", 23)])
-def test_a_random_host(userland: str, seed: int) -> None:
-    with LabHost(LabSpec(userland=userland)) as host:
-        if not host.has_client():
-            host.client(["true"])  # gives eth0 a carrier
-        plan = randomlab.plan(seed, observe(host).version)
-        randomlab.apply(host, plan)
-        found = settled_differences(host, lambda: _report_by_parts(host))
-        for differences in (network_differences, bridge_differences, link_differences):
-            found += settled(host, lambda observed, of=differences: of(host, observed))  # type: ignore[misc]
-    assert found == [], plan.script()
+@on_random_hosts
+def test_a_random_host(made_up: LabHost) -> None:
+    found = settled_differences(made_up, lambda: _report_by_parts(made_up))
+    for differences in (network_differences, bridge_differences, link_differences):
+        found += settled(made_up, lambda observed, of=differences: of(made_up, observed))  # type: ignore[misc]
+    assert found == []

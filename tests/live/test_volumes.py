@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.host import LabHost, LabSpec
-from tests.live import randomlab
-from tests.live.layers_lab import stop_what_restarts
-from tests.live.observed import observe
+from tests.lab.host import LabHost
+from tests.live.hosts import on_random_hosts
 from tests.live.report import COMMAND, hostinspect
 from tests.live.test_layers import api, du
 
@@ -75,12 +73,11 @@ def compare(host: LabHost) -> None:
             assert found[engine["Name"]]["size"]["apparent"] == usage["Size"]
 
 
-@pytest.mark.parametrize("demo", ["demo_host", "demo_host_sid"])
-def test_the_demo_scenario(demo: str, request: pytest.FixtureRequest) -> None:
-    host: LabHost = request.getfixturevalue(demo)
-    compare(host)
-    [scratch] = volumes(host, "scratch")
-    [mount] = json.loads(host.run(["findmnt", "--json", scratch["mountpoint"]]).stdout)["filesystems"]
+@pytest.mark.parametrize("demo", ["demo_host", "demo_host_sid"], indirect=True)
+def test_the_demo_scenario(demo: LabHost) -> None:
+    compare(demo)
+    [scratch] = volumes(demo, "scratch")
+    [mount] = json.loads(demo.run(["findmnt", "--json", scratch["mountpoint"]]).stdout)["filesystems"]
     assert (scratch["needs_mount"], scratch["mount"]["fstype"]) == (True, mount["fstype"])
     assert set(mount["options"].split(",")) == set(scratch["mount"]["options"])
     [user] = scratch["used_by"]
@@ -120,14 +117,9 @@ def test_no_password_of_a_share_is_told(demo_host: LabHost) -> None:
     assert "hunter2" not in facts
 
 
-@pytest.mark.parametrize(("userland", "seed"), [("host", 13), ("sid", 14)])
-def test_a_random_host(userland: str, seed: int) -> None:
-    with LabHost(LabSpec(userland=userland)) as host:
-        host.client(["true"])  # gives eth0 a carrier
-        plan = randomlab.plan(seed, observe(host).version)
-        randomlab.apply(host, plan)
-        stop_what_restarts(host)
-        compare(host)
+@on_random_hosts
+def test_a_random_host(made_up: LabHost) -> None:
+    compare(made_up)
 
 
 # --- one file system, and nobody waited for --------------------------------------------------------------------------

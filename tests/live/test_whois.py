@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from tests.lab.host import LabHost, LabSpec
-from tests.live import randomlab
+from tests.live.hosts import on_random_hosts
 from tests.live.observed import observe
 from tests.live.report import COMMAND, hostinspect
 from tests.live.whois_keys import Expected, expected_of, more_of
@@ -62,9 +62,9 @@ def strangers(every: list[Expected], answers: dict[str, Any]) -> Iterator[str]:
                 yield f"{key}: {match['kind']}: {match['summary']}"
 
 
-@pytest.mark.parametrize("demo", ["demo_host", "demo_host_sid"])
-def test_every_key_of_the_demo_scenario(demo: str, request: pytest.FixtureRequest) -> None:
-    failed, asked = unmet(request.getfixturevalue(demo))
+@pytest.mark.parametrize("demo", ["demo_host", "demo_host_sid"], indirect=True)
+def test_every_key_of_the_demo_scenario(demo: LabHost) -> None:
+    failed, asked = unmet(demo)
     assert not failed, "\n".join(failed)
     assert asked > 900
 
@@ -78,16 +78,11 @@ def test_every_key_with_containerds_image_store() -> None:
         assert asked > 700
 
 
-@pytest.mark.parametrize(("userland", "seed"), [("host", 11), ("sid", 12)])
-def test_every_key_of_a_random_host(userland: str, seed: int) -> None:
-    with LabHost(LabSpec(userland=userland)) as host:
-        if not host.has_client():
-            host.client(["true"])  # gives eth0 a carrier
-        plan = randomlab.plan(seed, observe(host).version)
-        randomlab.apply(host, plan)
-        failed, asked = unmet(host)
-        assert not failed, "\n".join([*failed, plan.script()])
-        assert asked > 900
+@on_random_hosts
+def test_every_key_of_a_random_host(made_up: LabHost) -> None:
+    failed, asked = unmet(made_up)
+    assert not failed, "\n".join(failed)
+    assert asked > 900
 
 
 def test_a_snapshot_answers_as_the_host_does(demo_host: LabHost) -> None:

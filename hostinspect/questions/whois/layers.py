@@ -78,7 +78,8 @@ def _of_images(images: Images, found: LayerDirectory, chain: Chain) -> tuple[str
         return "a layer of an image that is gone", chain.after(text)
     owner = images.ref(found.images[0])
     more = f" and {len(found.images) - 1} more" if len(found.images) > 1 else ""
-    text = Reason(text=f"{layer} of {listed(map(short, found.images))}", about=owner)
+    names = (short(image) if image.startswith("sha256:") else image for image in found.images)
+    text = Reason(text=f"{layer} of {listed(names)}", about=owner)
     return f"a layer of image {owner.name}{more}", chain._replace(owner=owner).after(text)
 
 

@@ -115,6 +115,7 @@ class Link(Record, frozen=True, kw_only=True):
     link: int | None = None  # IFLA_LINK: ifindex of peer or lower device
     link_netnsid: int | None = None  # IFLA_LINK_NETNSID: where `link` is, in `netns`'s words; -1: elsewhere, unnamed
     port_state: str | None = None  # IFLA_BRPORT_STATE: disabled, listening, learning, forwarding, blocking
+    hairpin: bool | None = None  # IFLA_BRPORT_MODE: the bridge sends back by a port what came in by it
     bridge_id: str | None = None  # "8000.0242a1b2c3d4" as brctl(8) spells it
     stp: bool | None = None  # IFLA_BR_STP_STATE
     mode: str | None = None  # macvlan: private, vepa, bridge, passthru, source; ipvlan: l2, l3, l3s

@@ -9,10 +9,10 @@ import click
 from hostinspect.cli.request import NO, Request, common_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from hostinspect.doctor.check import Doctor
-    from hostinspect.render.screen import Screen
+    from hostinspect.facts import Gap
 
 _SEVERITIES = ("critical", "error", "warning", "info")
 _NEVER = "never"
@@ -100,15 +100,24 @@ def doctor(
         return 0
     inspection = request.inspect(image_layers=True, health=True)
     answer = examine(inspection, only, skip)
-    code = NO if _has_failed(answer, fail_on) else 0
     if request.output in ("sarif", "junit"):
         request.show(_report(answer, request.output, fail_on))
-        return request.conclude(answer.gaps, code)
+    else:
+        request.show(request.document(answer) or render_doctor(answer, request.screen(), verbose=request.verbose))
+    return request.conclude(_by_reason(answer.gaps), NO if _has_failed(answer, fail_on) else 0)
 
-    def draw(screen: Screen) -> str:
-        return render_doctor(answer, screen, verbose=request.verbose)
 
-    return request.reply(answer, draw, code=code)
+def _by_reason(gaps: Sequence[Gap]) -> list[Gap]:
+    """The gaps as they are told on stderr: one for all checks with the same reason."""
+    from msgspec.structs import replace
+
+    by_reason: dict[tuple[str, str, bool], list[Gap]] = {}
+    for gap in gaps:
+        by_reason.setdefault((gap.why, gap.remedy, gap.minor), []).append(gap)
+    return [
+        replace(same[0], subject=f"{len(same)} checks" if len(same) > 3 else ", ".join(gap.subject for gap in same))
+        for same in by_reason.values()
+    ]
 
 
 def _report(answer: Doctor, output: str, fail_on: str) -> str:

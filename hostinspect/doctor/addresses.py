@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from hostinspect.doctor.check import Checked, Found, check
+from hostinspect.doctor.check import Checked, Found, check, word
 from hostinspect.doctor.patient import LINKS, RECORDS, Patient
 from hostinspect.topology import Link
 
@@ -74,3 +74,25 @@ def mac_used_twice(patient: Patient) -> Checked:
                     f"hostinspect whois {mac}",
                     tuple(_named(patient, link) for link in having),
                 )
+
+
+@check("address-differs", "error", needs=(*RECORDS, *LINKS, "processes"))
+def address_differs(patient: Patient) -> Checked:
+    """A container's interface does not have the address that the engine gave it.
+
+    Rules and names lead to the recorded one, where nobody answers. Somebody changed it in the container, which takes
+    NET_ADMIN or the host's root.
+    """
+    for place in patient.attachments:
+        for name in ("ip", "ip6"):
+            field = f"endpoints[{place.endpoint.network}].{name}"
+            for drift in place.container.drift:
+                if drift.field == field:
+                    yield Found(
+                        "container",
+                        place.container.name,
+                        f"{place.endpoint.interface} of {place.container.name} has "
+                        f"{drift.effective or 'no address'}, and {drift.recorded} by the record",
+                        f"docker restart {word(place.container.name)}",
+                        (f"on network {place.endpoint.network}",),
+                    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hostinspect.doctor.check import Checked, Found, check
+from hostinspect.doctor.check import Checked, Found, check, word
 from hostinspect.doctor.patient import LINKS, RECORDS, Patient
 
 PORT_LIMIT = 1023  # BR_MAX_PORTS - 1, net/bridge/br_private.h: port numbers have 10 bits and begin with 1
@@ -27,7 +27,7 @@ def bridge_without_network(patient: Patient) -> Checked:
             "bridge",
             bridge.name,
             f"{bridge.name} is a bridge of no network",
-            f"ip link delete {bridge.name}",
+            f"ip link delete {word(bridge.name)}",
             (
                 f"addresses: {', '.join(bridge.addresses) or 'none'}",
                 f"ports: {', '.join(port.link for port in bridge.ports) or 'none'}",
@@ -68,7 +68,7 @@ def bridge_down(patient: Patient) -> Checked:
                 "bridge",
                 link.ifname,
                 f"{link.ifname}, the bridge of {network.name}, is down",
-                f"ip link set {link.ifname} up",
+                f"ip link set {word(link.ifname)} up",
                 (f"containers on it: {len(network.containers)}",),
             )
 
@@ -89,7 +89,7 @@ def bridge_without_gateway(patient: Patient) -> Checked:
                     "bridge",
                     network.bridge or "",
                     f"{network.bridge} does not have {drift.recorded}, the gateway of {network.name}",
-                    f"ip address add {drift.recorded}/{length} dev {network.bridge}",
+                    f"ip address add {word(f'{drift.recorded}/{length}')} dev {word(network.bridge)}",
                     (f"it has: {drift.effective or 'no address'}",),
                 )
 

@@ -14,6 +14,7 @@ The docstring is the explanation that `doctor --explain ID` prints and docs/doct
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -121,6 +122,11 @@ class Check(NamedTuple):
 
 
 CHECKS: dict[str, Check] = {}
+
+
+def word(text: str | None) -> str:
+    """A name or path as one word of the shell: a remedy is pasted, and who runs in a container chooses names."""
+    return shlex.quote(text or "?")
 
 
 def check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 from hostinspect.correlate.runtime import recorded_state
-from hostinspect.doctor.check import Checked, Found, Kind, check
+from hostinspect.doctor.check import Checked, Found, Kind, check, word
 from hostinspect.doctor.patient import RECORDS, Patient
 from hostinspect.facts import ContainerRecord
 
@@ -31,7 +31,7 @@ def running_without_process(patient: Patient) -> Checked:
             "container",
             record.name,
             f"{record.name} runs by its record, and has no process",
-            f"docker restart {record.name}; if that fails: systemctl restart docker",
+            f"docker restart {word(record.name)}; if that fails: systemctl restart docker",
             (there if record.pid else "its record has no pid",),
         )
 
@@ -92,7 +92,7 @@ def restart_loop(patient: Patient) -> Checked:
             record.name,
             f"{record.name} was restarted {record.restart_count} times"
             + (", and is being restarted now" if record.restarting else f", the last time at {record.started_at}"),
-            f"docker logs --tail 50 {record.name}",
+            f"docker logs --tail 50 {word(record.name)}",
             (
                 f"restart policy: {record.restart_policy or 'none'}",
                 f"exit code of the last run: {record.exit_code}",
@@ -112,7 +112,7 @@ def unhealthy(patient: Patient) -> Checked:
                 "container",
                 container.name,
                 f"{container.name} is unhealthy by its own check",
-                f"docker inspect --format '{{{{json .State.Health}}}}' {container.name}",
+                f"docker inspect --format '{{{{json .State.Health}}}}' {word(container.name)}",
             )
 
 
@@ -128,7 +128,7 @@ def killed_for_memory(patient: Patient) -> Checked:
                 "container",
                 record.name,
                 f"{record.name} ran out of memory and was killed",
-                f"docker update --memory SIZE {record.name}; docker start {record.name}",
+                f"docker update --memory SIZE {word(record.name)}; docker start {word(record.name)}",
                 (f"exit code {record.exit_code}, at {record.finished_at}",),
             )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from hostinspect.correlate.ports import split_address
 from hostinspect.correlate.rules import leads_to
-from hostinspect.doctor.check import Checked, Doubt, Found, check
+from hostinspect.doctor.check import Checked, Doubt, Found, check, word
 from hostinspect.doctor.forwarding import Decision, Filters, Packet
 from hostinspect.doctor.patient import RECORDS, RULES, Patient
 from hostinspect.doctor.ports import PORTS
@@ -167,7 +167,7 @@ def _packets(patient: Patient) -> Iterable[tuple[Packet, str]]:
             packet = Packet("ipv4", uplink, bridge, None, to, port.proto, port.container_port)
             yield (
                 packet,
-                f"{port.proto} to {port.container_name} ({to}:{port.container_port})",
+                f"{spell(port)} to {port.container_name} ({to}:{port.container_port})",
             )
     told = set()
     for place in patient.attachments:
@@ -215,7 +215,7 @@ def not_masqueraded(patient: Patient) -> Checked:
                     "network",
                     network.name or network.id,
                     f"no rule masquerades what leaves {network.name} ({pool.subnet})",
-                    f"iptables -t nat -A POSTROUTING -s {pool.subnet} ! -o {network.bridge} -j MASQUERADE",
+                    f"iptables -t nat -A POSTROUTING -s {word(pool.subnet)} ! -o {word(network.bridge)} -j MASQUERADE",
                     (f"rules that masquerade or SNAT: {', '.join(sorted(filter(None, sources))) or 'none'}",),
                 )
 
@@ -281,7 +281,7 @@ def ip_forward_off(patient: Patient) -> Checked:
                 "sysctl",
                 sysctl,
                 f"{sysctl} is 0: what arrives by {name} is not forwarded",
-                f"sysctl -w {sysctl}=1",
+                f"sysctl -w {word(sysctl)}=1",
                 evidence,
                 "error",
             )
@@ -307,7 +307,7 @@ def rp_filter_strict(patient: Patient) -> Checked:
                 "sysctl",
                 sysctl,
                 f"rp_filter is strict on {name}, and there are default routes over {' and '.join(sorted(links))}",
-                f"sysctl -w {sysctl}=2",
+                f"sysctl -w {word(sysctl)}=2",
                 (f"net.ipv4.conf.all.rp_filter is {whole}, that of {name} is {own}",),
             )
 

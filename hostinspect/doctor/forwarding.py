@@ -6,7 +6,6 @@ is then passed by, for it is meant for some packets; what may accept it leaves a
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import defaultdict
 from typing import Literal, NamedTuple
@@ -213,10 +212,10 @@ def _within(address: str | None, prefix: str) -> bool | None:
     bare = prefix.removeprefix("!").strip()
     if address is None:
         return None
-    net = ip_network(bare)
-    if net is None:
+    own, net = ip_network(address), ip_network(bare)
+    if own is None or net is None:
         return None
-    return (ipaddress.ip_address(address) in net) != prefix.startswith("!")
+    return (own.network_address in net) != prefix.startswith("!")
 
 
 def _place(rule: Rule) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hostinspect.doctor.check import Checked, Found, check
+from hostinspect.doctor.check import Checked, Found, check, word
 from hostinspect.doctor.patient import LINKS, RECORDS, Patient
 from hostinspect.topology import Link
 
@@ -30,8 +30,8 @@ def endpoint_without_link(patient: Patient) -> Checked:
                 "container",
                 place.container.name,
                 f"{place.container.name} is on {name} by its record, and has no interface there",
-                f"docker network disconnect -f {name} {place.container.name}; "
-                f"docker network connect {name} {place.container.name}",
+                f"docker network disconnect -f {word(name)} {word(place.container.name)}; "
+                f"docker network connect {word(name)} {word(place.container.name)}",
                 (f"recorded: {recorded}",),
             )
 
@@ -59,7 +59,7 @@ def veth_orphaned(patient: Patient) -> Checked:
             "link",
             link.ifname,
             f"{link.ifname} leads to no container",
-            f"ip link delete {link.ifname}",
+            f"ip link delete {word(link.ifname)}",
             (where, f"a port of {link.master}" if link.master else "a port of no bridge"),
         )
 
@@ -92,7 +92,7 @@ def veth_not_in_bridge(patient: Patient) -> Checked:
                 outer.ifname,
                 f"{outer.ifname} of {place.container.name} is "
                 f"{f'a port of {outer.master}' if outer.master else 'no port of any bridge'}, not of {network.bridge}",
-                f"ip link set {outer.ifname} master {network.bridge}",
+                f"ip link set {word(outer.ifname)} master {word(network.bridge)}",
                 (f"{network.name} is on {network.bridge}", f"{outer.ifname} ↔ {place.endpoint.interface}"),
             )
 
@@ -113,7 +113,7 @@ def link_down(patient: Patient) -> Checked:
                 "link",
                 link.ifname if not inside else f"{place.container.name}:{link.ifname}",
                 f"{link.ifname} {where} is down, and with it {place.container.name} on {place.endpoint.network}",
-                f"{enter}ip link set {link.ifname} up",
+                f"{enter}ip link set {word(link.ifname)} up",
                 (f"flags: {', '.join(link.flags) or 'none'}", f"operstate: {link.operstate}"),
             )
 
@@ -133,5 +133,5 @@ def parent_down(patient: Patient) -> Checked:
                 "network",
                 network.name or network.id,
                 f"{network.parent}, which {network.name} is on, is {'down' if parent else 'not there'}",
-                f"ip link set {network.parent} up",
+                f"ip link set {word(network.parent)} up",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hostinspect.doctor.check import Checked, Found, check
+from hostinspect.doctor.check import Checked, Found, check, word
 from hostinspect.doctor.patient import LINKS, RECORDS, IPNetwork, Patient, ip_network
 from hostinspect.facts import Route
 from hostinspect.topology import Network
@@ -63,7 +63,7 @@ def _against_route(patient: Patient, pools: list[tuple[Network, IPNetwork]], rou
             "network",
             network.name or network.id,
             f"{network.name} ({pool}) overlaps the host's route to {there} {over}",
-            f"ip route get {there.network_address}; then give {network.name} another --subnet",
+            f"ip route get {there.network_address}; then give {word(network.name)} another --subnet",
             (f"{there} {over}" + (f" via {route.gateway}" if route.gateway else ""),),
             "info" if wider else None,
         )
@@ -95,3 +95,22 @@ def mtu_too_large(patient: Patient) -> Checked:
                 f"docker network create --opt com.docker.network.driver.mtu={out.mtu} …",
                 (f"containers with it: {', '.join(owners)}",),
             )
+
+
+@check("no-default-route", "error", needs=(*RECORDS, *LINKS, "routes", "processes"))
+def no_default_route(patient: Patient) -> Checked:
+    """A container has no default route over the gateway of any of its networks.
+
+    It answers its neighbours on the network, and nobody else: not even who comes by a published port from outside.
+    Somebody deleted or changed it in the container, or its interface was down for a moment.
+    """
+    for container in patient.running:
+        for drift in container.drift:
+            if drift.field.startswith("default route"):
+                yield Found(
+                    "container",
+                    container.name,
+                    f"{container.name} should have a {drift.field} over {drift.recorded}, "
+                    f"and has {f'one over {drift.effective}' if drift.effective else 'none'}",
+                    f"nsenter -t {container.pid} -n ip route replace default via {word(drift.recorded)}",
+                )

@@ -6,7 +6,7 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable
 
-from hostinspect.doctor.check import Checked, Found, check
+from hostinspect.doctor.check import Checked, Found, check, word
 from hostinspect.doctor.patient import LINKS, RECORDS, Patient
 from hostinspect.facts import ListeningSocket, RecordedPort
 from hostinspect.questions.dnat import port_ranges, reference, without_prefix
@@ -76,7 +76,7 @@ def without_rule(patient: Patient) -> Checked:
             "port",
             spell(port),
             f"{spell(port)} is published for {_to(port)}, and no rule leads there",
-            f"docker restart {port.container_name}",
+            f"docker restart {word(port.container_name)}",
             (f"{port.container_name} has it in its record", proxy),
             None if no_way or port.proxy is None else "warning",
         )
@@ -96,7 +96,7 @@ def without_proxy(patient: Patient) -> Checked:
                 "port",
                 spell(port),
                 f"{spell(port)} is published for {_to(port)}, and its docker-proxy is gone",
-                f"docker restart {port.container_name}",
+                f"docker restart {word(port.container_name)}",
                 _rule_lines(patient, port.rules) or ("no rule leads there either",),
             )
 
@@ -255,7 +255,7 @@ def _published(patient: Patient, problem: str, words: str) -> Checked:
         port = ports[0]
         evidence = [f"published as {', '.join(map(spell, ports))}"]
         evidence += [_listener(e.address, e.port, e.pid, e.comm) for e in port.elsewhere]
-        remedy = _REMEDIES[problem].format(name=port.container_name)
+        remedy = _REMEDIES[problem].format(name=word(port.container_name))
         yield Found(
             "port",
             spell(port),

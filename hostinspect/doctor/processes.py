@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hostinspect.correlate.runtime import recorded_state
-from hostinspect.doctor.check import Checked, Found, check
+from hostinspect.doctor.check import Checked, Found, check, word
 from hostinspect.doctor.containers import just_now
 from hostinspect.doctor.patient import RECORDS, Patient
 from hostinspect.facts import Process
@@ -104,13 +104,14 @@ def shim_missing(patient: Patient) -> Checked:
     for container in patient.running:
         main = patient.index.processes.get(container.pid or 0)
         parent = patient.index.processes.get(main.ppid) if main else None
-        if main is None or container.id in shims or (parent is not None and parent.comm in _PARENTS):
+        is_recorded = recorded_state(patient.record(container)) in ("running", "paused")
+        if main is None or not is_recorded or container.id in shims or (parent is not None and parent.comm in _PARENTS):
             continue
         yield Found(
             "container",
             container.name,
             f"{container.name} runs, and its containerd-shim is gone",
-            f"kill {container.pid}; docker start {container.name}",
+            f"kill {container.pid}; docker start {word(container.name)}",
             (f"pid {main.pid} is a child of {f'{parent.comm} ({parent.pid})' if parent else main.ppid}",),
         )
 

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 
 from hostinspect.correlate.runtime import recorded_state
-from hostinspect.doctor.check import Checked, Found, Severity, check
+from hostinspect.doctor.check import Checked, Found, Severity, check, word
 from hostinspect.doctor.containers import just_now
 from hostinspect.doctor.patient import LAYER_HOMES, RECORDS, Patient
 from hostinspect.facts import ContainerRecord, FileSystemSpace, HeldFile, MountPoint
@@ -64,7 +64,7 @@ def overlay_of_no_container(patient: Patient) -> Checked:
             "mount",
             mount.mount_point,
             f"{mount.mount_point} is mounted for {whose}",
-            f"umount {mount.mount_point}",
+            f"umount {word(mount.mount_point)}",
             (f"upper directory: {mount.upperdir}",),
         )
 
@@ -78,9 +78,10 @@ def _shim_of(patient: Patient, id_: str) -> bool:
 def mount_leaked(patient: Patient) -> Checked:
     """A container's root is still mounted in another mount namespace, though not on the host any more.
 
-    A service or container that was started meanwhile has a copy of the host's mounts, in which it stays: `docker rm`
-    fails with "device or resource busy". Restart who holds it; let services that need no mounts of their own do without
-    (PrivateMounts=, PrivateTmp=), and mount into containers with rslave.
+    A service or container that was started meanwhile has a copy of the host's mounts, or mounted it elsewhere, and
+    keeps it: "device or resource busy", when the container is removed (before Linux 3.18) or the disk unmounted.
+    Restart who holds it; let services that need no mounts of their own do without, and mount into containers with
+    rslave.
     """
     owners = _records_by_upper(patient)
     on_host = {m.upperdir for m in patient.index.mounts.get(patient.facts.host.mntns or 0, ()) if m.upperdir}
@@ -95,8 +96,6 @@ def mount_leaked(patient: Patient) -> Checked:
         record = owners.get(mount.upperdir or "")
         if _overlay_home(patient, mount.upperdir) is None or (record and (mount.mntns, record.id) in own):
             continue
-        if record is not None and just_now(patient, record.finished_at):
-            continue
         holders[mount.upperdir or ""].setdefault(mount.mntns or 0, mount)
     for upper, mounts in holders.items():
         record = owners.get(upper)
@@ -109,7 +108,7 @@ def mount_leaked(patient: Patient) -> Checked:
             f"the root of {whose} is held in {len(mounts)} mount namespace{'s' if len(mounts) > 1 else ''} "
             "besides the host's",
             "; ".join(
-                f"nsenter -t {pid} -m umount {m.mount_point}"
+                f"nsenter -t {pid} -m umount {word(m.mount_point)}"
                 for pid, m in zip(pids, mounts.values(), strict=True)
                 if pid
             ),
@@ -143,7 +142,7 @@ def layer_of_nothing(patient: Patient) -> Checked:
                 "directory",
                 directory.path,
                 f"{directory.path} belongs to nothing",
-                f"hostinspect layers --orphans --size; then, with the engine stopped: rm -r {directory.path}",
+                f"hostinspect layers --orphans --size; then, with the engine stopped: rm -r {word(directory.path)}",
                 tuple(filter(None, (directory.why, directory.modified and f"last changed {directory.modified}"))),
                 None if directory.kind == "nothing" else "info",
             )
@@ -162,7 +161,7 @@ def directory_of_nothing(patient: Patient) -> Checked:
                 "directory",
                 bare.path,
                 f"{bare.path} is the directory of no container",
-                f"rm -r {bare.path}",
+                f"rm -r {word(bare.path)}",
                 ("there is no config.v2.json in it",),
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostinspect.doctor.check import Checked, Found, check
+from hostinspect.doctor.check import Checked, Found, check, word
 from hostinspect.doctor.patient import RECORDS, Patient
 from hostinspect.topology import Container
 
@@ -23,7 +23,7 @@ def volume_dangling(patient: Patient) -> Checked:
                 "volume",
                 volume.name,
                 f"volume {volume.name} is used by no container",
-                f"docker volume rm {volume.name}",
+                f"docker volume rm {word(volume.name)}",
                 (f"created {volume.created}",) if volume.created else (),
             )
 
@@ -40,7 +40,7 @@ def volume_unused(patient: Patient) -> Checked:
                 "volume",
                 volume.name,
                 f"volume {volume.name} is used only by {', '.join(names)}, which {_do(names)} not run",
-                f"docker rm {' '.join(names)}; docker volume rm {volume.name}",
+                f"docker rm {' '.join(map(word, names))}; docker volume rm {word(volume.name)}",
             )
 
 
@@ -67,7 +67,7 @@ def volume_path_missing(patient: Patient) -> Checked:
                 "volume",
                 volume.name,
                 f"the directory of volume {volume.name} is not there",
-                f"mkdir -p {volume.mountpoint}; then restore what was in it",
+                f"mkdir -p {word(volume.mountpoint)}; then restore what was in it",
                 (f"{volume.mountpoint} does not exist", f"used by: {', '.join(users) or 'nobody'}"),
             )
 
@@ -87,7 +87,7 @@ def volume_source_gone(patient: Patient) -> Checked:
                 "volume",
                 volume.name,
                 f"{device}, which volume {volume.name} is made of, is not there",
-                f"mkdir -p {device}, or mount what should be there",
+                f"mkdir -p {word(device)}, or mount what should be there",
                 (f"options: {', '.join(f'{k}={v}' for k, v in sorted(volume.options.items()))}",),
             )
 
@@ -114,7 +114,7 @@ def bind_source_gone(patient: Patient) -> Checked:
                 "container",
                 container.name,
                 f"{mount.source}, which {container.name} has on {mount.destination}, {state}",
-                f"mkdir -p {mount.source}; docker restart {container.name}" if runs else f"mkdir -p {mount.source}",
+                f"mkdir -p {word(mount.source)}" + (f"; docker restart {word(container.name)}" if runs else ""),
                 (f"mounted: {deleted[mount.destination]}" if is_deleted else f"{mount.source} does not exist",),
                 None if runs else "warning",
             )

@@ -35,7 +35,9 @@ def render_doctor(answer: Doctor, screen: Screen, *, verbose: bool = False) -> s
         lines.append("")
     unjudged = [result.id for result in answer.checks if result.result == "not judged"]
     if unjudged:
-        lines += screen.draw(Branch(Line([item("not judged:", style="warn"), *_listed(unjudged)], hang=2)))
+        lines += screen.draw(
+            Branch(Line([item("not judged:", style="warn"), *_listed(unjudged)], hang=2, gap=Span(" ")))
+        )
         lines.append("")
     lines += screen.draw(Branch(Line([item(_summary(answer))])))
     return "".join(f"{line}\n" for line in lines)

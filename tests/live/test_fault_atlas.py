@@ -1,0 +1,91 @@
+"""Each fault is made, doctor names it and nothing else, trace breaks where it should, and undone it leaves no trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from hostinspect.cli.app import COMMANDS
+from tests.lab.host import LabHost
+from tests.live import faults
+from tests.live.faults import FAULTS, HEALTHY, Fault
+from tests.live.report import hostinspect
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[LabHost]:
+    """A host of its own: what is broken here is nobody else's."""
+    with LabHost() as fresh:
+        fresh.seed()
+        yield fresh
+
+
+def findings(host: LabHost, *arguments: str) -> set[tuple[str, str]]:
+    """What doctor reports: check and subject."""
+    done = hostinspect(host, "doctor", "-o", "json", "--fail-on", "never", *arguments)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert not [gap for gap in answer["gaps"] if not gap.get("minor")]
+    found = [(finding["id"], finding["subject"]) for finding in answer["findings"]]
+    assert len(found) == len(set(found)), "told twice"
+    return set(found)
+
+
+def shell(host: LabHost, fault: Fault, part: str) -> dict[str, str]:
+    """Run a part of a fault; returns what it says."""
+    said = host.run(["sh", "-e"], input=fault.script(part)).stdout  # not in its arguments: pgrep would find it
+    return dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_named_and_nothing_else(name: str, host: LabHost) -> None:
+    fault = FAULTS[name]
+    said: dict[str, str] = {}
+    try:
+        said = shell(host, fault, fault.make)
+        healthy = set() if fault.doctor else HEALTHY
+        assert findings(host, *fault.doctor) - healthy == {
+            (id_, subject.format(**said)) for id_, subject in fault.found
+        }
+        if fault.trace is not None and "trace" in COMMANDS:
+            assert hop(host, fault.trace[0].format(**said)) == fault.trace[1]
+    finally:
+        shell(host, fault, fault.undo)
+    assert findings(host) == HEALTHY
+
+
+def hop(host: LabHost, target: str) -> str:
+    """The first hop at which trace breaks from outside over IPv4; "" where it gets through."""
+    done = hostinspect(host, "trace", target, "-o", "json")
+    traces = [t for t in json.loads(done.stdout)["traces"] if t["family"] == "ipv4"]
+    assert traces, done.stderr
+    return next((step["subject"] for step in traces[0]["hops"] if step["state"] == "broken"), "")
+
+
+def test_a_daemon_that_is_killed(host: LabHost) -> None:
+    """Last, for its restart ends every container."""
+    port = host.docker("port", "web2", "80").splitlines()[0].rpartition(":")[2]
+    host.kill_dockerd()
+    found = findings(host) - HEALTHY
+    assert ("engine-stopped", "/var/lib/docker") in found
+    proxies = {("port-without-proxy", subject) for subject in ("8080/tcp", f"{port}/tcp", "127.0.0.1:8081/tcp")}
+    assert {f for f in found if "[::]" not in f[1]} == {("engine-stopped", "/var/lib/docker"), *proxies}
+
+
+@pytest.mark.parametrize("which", ["demo_host", "demo_host_legacy", "demo_host_sid"])
+def test_the_healthy_demo_gives_nothing_above_info(which: str, request: pytest.FixtureRequest) -> None:
+    assert findings(request.getfixturevalue(which)) == HEALTHY
+
+
+def test_every_check_is_in_the_atlas_or_says_why_not() -> None:
+    from hostinspect.doctor import CHECKS
+
+    made = {id_ for fault in FAULTS.values() for id_, _ in fault.found} | {"engine-stopped"}
+    # A memory limit needs a controller that not every machine hands on; the rest of the proof is in tests/unit.
+    assert {*CHECKS} - made == {"killed-for-memory"}
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert faults.PAGE.read_text(encoding="utf-8") == faults.page(), "python -m tests.live.faults"

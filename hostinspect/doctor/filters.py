@@ -10,7 +10,7 @@ from hostinspect.correlate.rules import leads_to
 from hostinspect.doctor.check import Checked, Doubt, Found, check, word
 from hostinspect.doctor.forwarding import Decision, Filters, Packet
 from hostinspect.doctor.patient import RECORDS, RULES, Patient
-from hostinspect.doctor.ports import PORTS
+from hostinspect.doctor.ports import PORTS, spell
 from hostinspect.facts import Chain
 
 _RESTART = "systemctl restart docker"

@@ -159,6 +159,7 @@ def pyroute2_link(link: Any, netns: int) -> Link:
     bridge_id = of(config, "IFLA_BR_BRIDGE_ID")
     stp = of(config, "IFLA_BR_STP_STATE")
     state = of(slave, "IFLA_BRPORT_STATE")
+    hairpin = of(slave, "IFLA_BRPORT_MODE")
     properties = link.get_attr("IFLA_PROP_LIST")
     ipv4 = link.get_nested("IFLA_AF_SPEC", "AF_INET")
     return Link(
@@ -178,6 +179,7 @@ def pyroute2_link(link: Any, netns: int) -> Link:
         link=link.get_attr("IFLA_LINK") or None,
         link_netnsid=link.get_attr("IFLA_LINK_NETNSID"),
         port_state=PORT_STATES[state] if state is not None else None,
+        hairpin=bool(hairpin) if hairpin is not None else None,
         bridge_id=bridge_id and f"{swapped(bridge_id['prio'])}.{bridge_id['addr'].replace(':', '')}",
         stp=bool(stp) if stp is not None else None,
         mode=of(config, "IFLA_MACVLAN_MODE"),

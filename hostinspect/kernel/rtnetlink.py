@@ -89,7 +89,7 @@ _LINK_WANTED = frozenset(
 _IFLA_ALT_IFNAME = 53  # in IFLA_PROP_LIST
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _IFLA_BR_STP_STATE, _IFLA_BR_BRIDGE_ID = 5, 11
-_IFLA_BRPORT_STATE = 1
+_IFLA_BRPORT_STATE, _IFLA_BRPORT_MODE = 1, 4
 _IFLA_INET_CONF = 1  # in AF_INET of IFLA_AF_SPEC: net.ipv4.conf.IFNAME.*, 32 bits each
 _FORWARDING, _RP_FILTER, _ROUTE_LOCALNET = 0, 7, 25  # IPV4_DEVCONF_* less 1, linux/ip.h
 _IFLA_MACVLAN_MODE = _IFLA_IPVLAN_MODE = _IFLA_VXLAN_ID = _IFLA_VLAN_ID = 1
@@ -202,11 +202,17 @@ def _vlan(config: bytes) -> dict[str, Any]:
 
 
 def _bridge_port(config: bytes) -> dict[str, Any]:
-    raw = attribute(config, _IFLA_BRPORT_STATE)
-    return {"port_state": _name(_PORT_STATES, raw[0])} if raw else {}
+    found = picked(config, _BRIDGE_PORT_WANTED)
+    fields: dict[str, Any] = {}
+    if raw := found.get(_IFLA_BRPORT_STATE):
+        fields["port_state"] = _name(_PORT_STATES, raw[0])
+    if raw := found.get(_IFLA_BRPORT_MODE):
+        fields["hairpin"] = raw[0] != 0
+    return fields
 
 
 _BRIDGE_WANTED = frozenset((_IFLA_BR_STP_STATE, _IFLA_BR_BRIDGE_ID))
+_BRIDGE_PORT_WANTED = frozenset((_IFLA_BRPORT_STATE, _IFLA_BRPORT_MODE))
 _Handler = Callable[[bytes], dict[str, Any]]
 
 # What a kind of device, or of master, says in its IFLA_INFO_DATA or IFLA_INFO_SLAVE_DATA: fields of `Link`.

@@ -64,6 +64,7 @@ def test_bridge_port_in_another_namespace_with_alias_and_names() -> None:
         link=2,
         link_netnsid=0,
         port_state="listening",
+        hairpin=False,
         **IPV4,
     )
 

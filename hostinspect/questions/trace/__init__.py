@@ -223,11 +223,12 @@ class _Tracer:
     def _publisher(self, address: Address, port: int, proto: str) -> Container | None:
         """The container whose port this should be, if there is one."""
         found = {}
+        is_own = self.world.is_local(self.world.host, address)
         for protocol, host_ip, first, _, container in self._published():
             if container is None or (protocol, first) != (proto, port) or not host_ip:
                 continue
             own = ip_address(host_ip)
-            if own == address or (own.is_unspecified and own.version == address.version):
+            if own == address or (is_own and own.is_unspecified and own.version == address.version):
                 found[container.id] = container
         return next(iter(found.values())) if len(found) == 1 else None
 
@@ -413,7 +414,7 @@ class _Tracer:
         who = reached.container_name or f"{reached.comm} (pid {reached.pid}) of the host"
         text = f"it is {who} that answers, and not {wanted.name}, whose port it should be"
         walk.hops.append(
-            Hop(state="broken", subject="socket", text=text, evidence=(), remedy=f"docker restart {wanted.name}")
+            Hop(state="broken", subject="owner", text=text, evidence=(), remedy=f"docker restart {wanted.name}")
         )
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hostinspect.correlate.ports import split_address
 from hostinspect.facts import Chain, Facts, Rule
-from hostinspect.questions.trace.rules import ANYTHING, Ground, Packet, compiled, matches
+from hostinspect.questions.trace.rules import ANYTHING, OPEN, Ground, Packet, compiled, matches
 
 # Of legacy tables, which do not say theirs: linux/netfilter_ipv4.h, enum nf_ip_hook_priorities.
 _PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
 _SRCNAT = 100  # nat at the hooks input and postrouting
+_CONNTRACK = -200
 
 _TRANSLATIONS = ("DNAT", "REDIRECT", "SNAT", "MASQUERADE")
 _ENDS = ("ACCEPT", "DROP", "REJECT", *_TRANSLATIONS)
@@ -59,10 +60,15 @@ class Passage(NamedTuple):
 
     packet: Packet  # as it leaves, if it does
     decisions: tuple[Decision, ...]  # of those base chains that do not let everything pass by an empty chain
-    stopped_by: Decision | None  # drops it, or may
-    is_open: bool  # it cannot be told whether it passes
-    translation: Rule | None  # that gives it another address or port
-    doubtful: tuple[Outcome, ...]  # translations that may come before that one
+    stopped_by: Decision | None = None  # drops it, or may
+    is_open: bool = False  # it cannot be told whether it passes
+
+
+class Translator(Protocol):
+    """What translates addresses at a hook: asked once, between the chains before and behind it."""
+
+    def __call__(self, packet: Packet, rule: Rule | None, doubtful: tuple[Outcome, ...]) -> Packet:
+        """The packet as it goes on; `doubtful` is what else its nat chains may do."""
 
 
 class Netfilter:
@@ -112,39 +118,71 @@ class Netfilter:
             if inode == netns and of in (family, "inet"):
                 yield from (rule for rule in rules if rule.verdict in ("DNAT", "REDIRECT"))
 
-    def passage(self, netns: int, hook: str, packet: Packet, ground: Ground, *, nat: bool = True) -> Passage:
-        """How the packet passes the hook. Without `nat`, its connection has been translated, or not, before."""
+    def passage(self, netns: int, hook: str, packet: Packet, ground: Ground, translate: Translator | None) -> Passage:
+        """How the packet passes the hook. Without `translate`, its connection was translated, or not, before."""
         decisions: list[Decision] = []
-        translation: Rule | None = None
-        doubtful: tuple[Outcome, ...] = ()
         stopped: Decision | None = None
+        before: list[Chain] = []
+        after: list[Chain] = []
         for chain in self.bases(netns, packet.family, hook):
-            is_nat = chain.type == "nat" if chain.type else chain.table == "nat"
-            if is_nat and (not nat or packet.state != "NEW"):
-                continue
-            walk = _Walk(self._rules, packet, ground, chain)
-            decision = Decision(chain, walk.outcomes())
-            if translation is not None and is_nat:
+            if not is_nat(chain):
+                (before if priority(chain) < _nat_priority(hook) else after).append(chain)
+        for chains in (before, after):
+            for chain in chains:
+                decision, packet = self._decide(chain, packet, ground)
+                if self._rules.get(key(chain)) or chain.policy == "DROP":
+                    decisions.append(decision)
+                verdicts = {outcome.verdict for outcome in decision.outcomes}
+                if verdicts <= {"DROP", "REJECT"}:
+                    return Passage(packet, tuple(decisions), decision)
+                if verdicts & {"DROP", "REJECT", ANYTHING}:
+                    stopped = stopped or decision
+            if chains is before and translate is not None:
+                rule, doubtful = self._translation(netns, hook, packet, ground)
+                packet = translate(packet, rule, doubtful)
+        return Passage(packet, tuple(decisions), stopped, stopped is not None)
+
+    def _decide(self, chain: Chain, packet: Packet, ground: Ground) -> tuple[Decision, Packet]:
+        """What a base chain does, and the packet with the marks that it leaves."""
+        known = packet.state
+        if priority(chain) < _CONNTRACK and packet.iif != "lo" and known not in ("UNTRACKED", OPEN):
+            packet = packet._replace(state="INVALID")  # nobody has looked at its connection yet
+        walk = _Walk(self._rules, packet, ground, chain)
+        decision = Decision(chain, walk.outcomes())
+        packet = walk.packet
+        return decision, packet._replace(state=known) if packet.state == "INVALID" else packet
+
+    def _translation(
+        self, netns: int, hook: str, packet: Packet, ground: Ground
+    ) -> tuple[Rule | None, tuple[Outcome, ...]]:
+        """The rule that translates a new connection, and what may come before it."""
+        found: Rule | None = None
+        doubtful: tuple[Outcome, ...] = ()
+        if packet.state != "NEW":
+            return None, ()
+        for chain in filter(is_nat, self.bases(netns, packet.family, hook)):
+            decision, _ = self._decide(chain, packet, ground)
+            if found is not None:
                 # Of two tables with one priority, the one that was made later is asked first: which that is, is not
                 # told by the kernel.
-                rivals = tuple(outcome for outcome in decision.outcomes if outcome.verdict in _TRANSLATIONS)
-                if decision.chain.backend != translation.backend:
-                    doubtful += rivals
+                if chain.backend != found.backend:
+                    doubtful += tuple(outcome for outcome in decision.outcomes if outcome.verdict in _TRANSLATIONS)
                 continue
-            packet = walk.packet
-            if self._rules.get(key(chain)) or chain.policy == "DROP":
-                decisions.append(decision)
-            verdicts = {outcome.verdict for outcome in decision.outcomes}
-            if verdicts <= {"DROP", "REJECT"}:
-                return Passage(packet, tuple(decisions), decision, is_open=False, translation=translation, doubtful=())
-            if verdicts & {"DROP", "REJECT", ANYTHING}:
-                stopped = stopped or decision
-            if verdicts & {*_TRANSLATIONS}:
+            if {outcome.verdict for outcome in decision.outcomes} & {*_TRANSLATIONS, ANYTHING}:
                 # The one that surely takes it if no other does: the last.
                 last = decision.outcomes[-1]
-                translation = last.rule if last.verdict in _TRANSLATIONS else None
-                doubtful = tuple(outcome for outcome in decision.outcomes if not outcome.is_sure)
-        return Passage(packet, tuple(decisions), stopped, stopped is not None, translation, doubtful)
+                found = last.rule if last.verdict in _TRANSLATIONS else None
+                doubtful += tuple(outcome for outcome in decision.outcomes if not outcome.is_sure)
+        return found, doubtful
+
+
+def is_nat(chain: Chain) -> bool:
+    """Whether it translates addresses; in nft's tables a chain of any name may."""
+    return chain.type == "nat" if chain.type else chain.table == "nat"
+
+
+def _nat_priority(hook: str) -> int:
+    return _SRCNAT if hook in ("input", "postrouting") else _PRIORITIES["nat"]
 
 
 def key(chain: Chain) -> Key:
@@ -156,8 +194,8 @@ def priority(chain: Chain) -> int:
     """Its place among those of its hook."""
     if chain.priority is not None:
         return chain.priority
-    if chain.table == "nat" and chain.hook in ("input", "postrouting"):
-        return _SRCNAT
+    if chain.table == "nat":
+        return _nat_priority(chain.hook or "")
     return _PRIORITIES.get(chain.table, 0)
 
 
@@ -238,7 +276,7 @@ class _Walk:
     def _leave_marks(self, target: str | None, words: tuple[str, ...], *, is_sure: bool) -> None:
         packet = self.packet
         if target in ("NOTRACK", "CT") and (target == "NOTRACK" or "--notrack" in words):
-            self.packet = packet._replace(state="UNTRACKED" if is_sure else packet.state)
+            self.packet = packet._replace(state="UNTRACKED" if is_sure else OPEN)
         elif target == "MARK":
             mark = _marked(packet.mark, words) if is_sure else None
             self.packet = packet._replace(mark=mark)

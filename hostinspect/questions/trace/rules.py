@@ -12,11 +12,12 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hostinspect.facts import Rule
 
 Address = IPv4Address | IPv6Address
+Stage = Literal["first", "answer", "further"]  # of a connection: its first packet, what answers, what follows
 Maybe = bool | None
 EPHEMERAL = (32768, 60999)  # net.ipv4.ip_local_port_range, as every kernel has it that was not told otherwise
 _CLIENTS = (1024, 65535)  # what a client's port may be in the end
@@ -35,14 +36,19 @@ class Packet(NamedTuple):
     oif: str = ""
     physin: str = ""  # the port of a bridge, where br_netfilter is asked
     physout: str = ""
-    state: str = "NEW"  # of its connection: NEW, ESTABLISHED, INVALID, UNTRACKED
+    state: str = "NEW"  # of its connection: NEW, ESTABLISHED, INVALID, UNTRACKED, OPEN
     mark: int | None = 0
     connmark: int | None = 0
     dnat: bool = False
     snat: bool = False
     original_dst: Address | None = None  # before DNAT
     original_dport: int | None = None
-    reply: bool = False
+    stage: Stage = "first"
+
+    @property
+    def reply(self) -> bool:
+        """Whether it goes from the server to who asked."""
+        return self.stage == "answer"
 
 
 class Ground(NamedTuple):
@@ -53,6 +59,7 @@ class Ground(NamedTuple):
 
 Test = Callable[[Packet, Ground], Maybe]
 ANYTHING = "?"  # the target of a rule that does what is not known
+OPEN = "?"  # the state of a connection that may be tracked or not
 
 
 class Compiled(NamedTuple):
@@ -243,6 +250,8 @@ def _states(names: str) -> Test:
     wanted = names.split(",")
 
     def test(packet: Packet, _: Ground) -> Maybe:
+        if packet.state == OPEN:
+            return None
         return packet.state in wanted or ("DNAT" in wanted and packet.dnat) or ("SNAT" in wanted and packet.snat)
 
     return test
@@ -269,11 +278,14 @@ def _tcp_flags(mask: str, wanted: str) -> Test:
     want = flags if wanted == "ALL" else set(wanted.split(",")) & flags
 
     def test(packet: Packet, _: Ground) -> Maybe:
-        # Of a connection there are a SYN and an answer with SYN and ACK; what follows has ACK.
         if packet.proto != "tcp":
             return False
-        first = {"SYN", "ACK"} if packet.reply else {"SYN"}
-        return bits & first == want
+        if packet.stage == "first":
+            return bits & {"SYN"} == want
+        if packet.stage == "further":
+            return bits & {"ACK"} == want
+        found = {bits & flags == want for flags in ({"SYN", "ACK"}, {"ACK"})}  # the first answer, and the next ones
+        return found.pop() if len(found) == 1 else None
 
     return test
 
@@ -331,7 +343,7 @@ _MODULES = {module for module, _ in _OPTIONS if module}
 
 def _of_first(test: Test) -> Test:
     """A match on the connection's first packet, whose values an answer does not carry."""
-    return lambda packet, ground: None if packet.reply else test(packet, ground)
+    return lambda packet, ground: test(packet, ground) if packet.stage == "first" else None
 
 
 # --- native nftables --------------------------------------------------------------------------------------------

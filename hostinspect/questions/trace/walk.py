@@ -7,7 +7,8 @@ cannot be told makes a hop `unknown`, and the way goes on as if that hop let the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import NamedTuple, NoReturn
 
@@ -15,7 +16,7 @@ from hostinspect.correlate.ports import Proxy
 from hostinspect.facts import ListeningSocket, Rule
 from hostinspect.questions.trace.answer import Evidence, Hop, Reached, State
 from hostinspect.questions.trace.netfilter import Decision, Outcome, Passage, target_of
-from hostinspect.questions.trace.rules import ANYTHING, Address, Packet, matches
+from hostinspect.questions.trace.rules import ANYTHING, OPEN, Address, Packet, Stage, matches
 from hostinspect.questions.trace.world import Landing, World
 from hostinspect.topology import Link
 
@@ -29,6 +30,16 @@ class Flow(NamedTuple):
 
     first: Packet  # as it came
     last: Packet  # as it left
+
+    def translated(self, packet: Packet, *, is_early: bool) -> Packet:
+        """A later packet, to other addresses: its destination before it is routed, its source after that."""
+        if packet.reply:
+            if is_early:
+                return packet._replace(dst=self.first.src, dport=self.first.sport)
+            return packet._replace(src=self.first.dst, sport=self.first.dport)
+        if is_early:
+            return packet._replace(dst=self.last.dst, dport=self.last.dport)
+        return packet._replace(src=self.last.src, sport=self.last.sport)
 
 
 class End(NamedTuple):
@@ -55,8 +66,9 @@ class Walk:
         self._flows: dict[int, list[Flow]] = {}
         self._origin: int | None = None  # namespace that it comes from; None: from outside
         self._entry: Link | None = None
-        self._is_answer = False
-        self._done = False
+        self._stage: Stage = "first"
+        self._asked: Packet | None = None
+        self.is_done = False  # True: the last packet that was sent has arrived
         self._steps = 0
 
     # --- beginnings ---
@@ -64,22 +76,26 @@ class Walk:
     def from_inside(self, netns: int, packet: Packet) -> None:
         """From a process in a namespace."""
         self._origin = netns
-        self._run(lambda: self._originate(netns, packet), packet)
+        self._run(lambda packet: self._originate(netns, packet), packet)
 
     def from_outside(self, link: Link, packet: Packet) -> None:
         """In by a link, from whoever is at its other end."""
         self._entry = link
-        self._run(lambda: self._come_in(link, packet), packet)
+        self._run(lambda packet: self._come_in(link, packet), packet)
 
-    def _run(self, go: object, packet: Packet) -> None:
+    def _run(self, begin: Callable[[Packet], End], packet: Packet) -> None:
+        """There, back, and what follows: a connection needs all three."""
+        self._asked = packet
         try:
-            end: End = go()  # type: ignore[operator]
+            end = begin(packet)
             proxy = self.world.proxies.get(end.pid or 0) if end.netns == self.world.host else None
             if proxy is not None:
                 self._through(proxy, end)
-            self._answer(end, packet)
         except EndedError:
-            pass
+            return
+        self._answer(end, packet)
+        if self.is_done and packet.proto == "tcp":
+            self._later("further", lambda: begin(packet._replace(stage="further", state="ESTABLISHED")), "what follows")
 
     def _come_in(self, link: Link, packet: Packet) -> End:
         world = self.world
@@ -101,13 +117,9 @@ class Walk:
         world = self.world
         self._step()
         first = packet
-        if self._is_answer:
-            packet, flow = self._tracked(netns, packet)
+        packet, flow = self._tracked(netns, packet)
         oif = self._out_of(netns, packet)
-        passage = self._hook(netns, "output", packet._replace(oif=oif.ifname, iif=""))
-        packet = self._translated(netns, passage, oif)
-        if self._is_answer and flow:
-            packet = packet._replace(dst=flow.first.src, dport=flow.first.sport)
+        packet = self._hook(netns, "output", packet._replace(oif=oif.ifname, iif=""), oif, flow)
         out = self._out_of(netns, packet)
         if "LOOPBACK" not in out.flags:
             return self._leave(netns, out, packet, first)
@@ -119,10 +131,9 @@ class Walk:
                 [_link(out)],
                 f"{self._in(netns)}ip link set lo up",
             )
-        passage = self._hook(netns, "postrouting", packet._replace(oif=out.ifname, iif=""))
-        packet = self._translated(netns, passage, out)
-        passage = self._hook(netns, "prerouting", packet._replace(iif=out.ifname, oif=""), nat=False)
-        return self._deliver(netns, out, passage.packet, first)
+        packet = self._hook(netns, "postrouting", packet._replace(oif=out.ifname, iif=""), out, flow)
+        packet = self._hook(netns, "prerouting", packet._replace(iif=out.ifname, oif=""), None)
+        return self._deliver(netns, out, packet, first)
 
     def _out_of(self, netns: int, packet: Packet) -> Link:
         """The link that a packet leaves by: lo for what the namespace has itself."""
@@ -174,43 +185,53 @@ class Walk:
         """A packet that comes in by a link: PREROUTING, then to a socket here or on to another link."""
         world = self.world
         self._step()
-        packet = first = packet._replace(iif=link.ifname, oif="", physin=physin, physout="", mark=0)
-        flow: Flow | None = None
-        if self._is_answer:
-            packet, flow = self._tracked(netns, packet)
-        passage = self._hook(netns, "prerouting", packet)
-        packet = self._translated(netns, passage, link)
-        if flow:
-            packet = packet._replace(dst=flow.first.src, dport=flow.first.sport)
+        packet = first = _fresh(packet)._replace(iif=link.ifname, physin=physin)
+        packet, flow = self._tracked(netns, packet)
+        came = packet.dst
+        packet = self._hook(netns, "prerouting", packet, link, flow)
         self._check_source(netns, link, packet)
         if world.is_local(netns, packet.dst):
             return self._deliver(netns, link, packet, first)
+        if physin and packet.dst != came and world.filters_bridges(netns, packet.dst.version):
+            found = world.route(netns, packet.dst)
+            if found.link == link and found.next_hop is not None:
+                return self._bridged(link, found.next_hop, packet, first)
         self._check_forwarding(netns, link, packet)
         out, _ = self._route(netns, packet)
-        passage = self._hook(netns, "forward", packet._replace(oif=out.ifname))
-        return self._leave(netns, out, passage.packet, first)
+        packet = self._hook(netns, "forward", packet._replace(oif=out.ifname), None)
+        return self._leave(netns, out, packet, first)
 
     def _leave(self, netns: int, out: Link, packet: Packet, first: Packet) -> End:
         """POSTROUTING, and over the wire."""
-        passage = self._hook(netns, "postrouting", packet._replace(oif=out.ifname))
-        packet = self._translated(netns, passage, out)
-        if self._is_answer:
-            _, flow = self._tracked(netns, first)
-            if flow:
-                packet = packet._replace(src=flow.first.dst, sport=flow.first.dport)
-        else:
+        flow = self._tracked(netns, first)[1] if packet.state == "ESTABLISHED" else None
+        packet = self._hook(netns, "postrouting", packet._replace(oif=out.ifname), out, flow)
+        if self._stage == "first":
             self._flows.setdefault(netns, []).append(Flow(first, packet))
-        if self._is_answer and self._entry is not None and netns == self._entry.netns:
+        if self._stage == "answer" and self._entry is not None and netns == self._entry.netns:
             self._has_left(out, self._entry, packet)
         link, next_hop = self._route(netns, packet)
         return self._send(link, next_hop, packet)
+
+    def _bridged(self, bridge: Link, next_hop: Address, packet: Packet, first: Packet) -> End:
+        """br_netfilter: what has got another destination on the bridge that it came in by stays on it."""
+        world = self.world
+        landing = world.send(bridge, next_hop)
+        port_in = world.link(bridge.netns, packet.physin)
+        if landing.state == "there" and port_in is not None and landing.port_out == port_in:
+            conf = world.conf.get((port_in.netns, port_in.ifindex))
+            if conf is None or not conf.hairpin:
+                text = f"it would leave {bridge.ifname} as it came, by {port_in.ifname}, whose hairpin mode is off"
+                remedy = f"bridge link set dev {port_in.ifname} hairpin on"
+                self._end("broken", "link", text, [_link(bridge), _link(port_in)], remedy)
+        return self._land(bridge, next_hop, landing._replace(port_in=port_in), packet, first)
 
     def _has_left(self, out: Link, entry: Link, packet: Packet) -> NoReturn:
         """The answer is on its way to who asked from outside."""
         world = self.world
         if (problem := world.send(out, packet.dst)).state == "blocked":
             self._end("broken", "link", problem.text, [_link(problem.at)] if problem.at else [], problem.remedy)
-        self._done = True
+        self._check_who_answers(packet)
+        self.is_done = True
         if out == entry:
             self._end("ok", "answer", f"it leaves by {world.named(out)} to {packet.dst}", [_link(out)])
         text = f"it leaves by {world.named(out)}, while {packet.dst} came in by {world.named(entry)}"
@@ -218,20 +239,22 @@ class Walk:
 
     def _send(self, link: Link, next_hop: Address, packet: Packet) -> End:
         """Over the wire to who has the address of the next hop."""
-        world = self.world
-        landing = world.send(link, next_hop)
+        return self._land(link, next_hop, self.world.send(link, next_hop, packet.dst), packet, None)
+
+    def _land(self, link: Link, next_hop: Address, landing: Landing, packet: Packet, first: Packet | None) -> End:
+        """Where the wire leads; `first` is the packet as it came in by the bridge, where it has been looked at."""
         involved = (landing.bridge, landing.port_in, landing.port_out, landing.at)
         evidence = [_link(part) for part in involved if part]
         if landing.state == "out":
-            self._done = self._is_answer and landing.link is not None and landing.link == self._entry
-            text = f"{landing.text} to {next_hop}" + ("" if self._done else ": what is beyond was not seen")
-            self._end("ok" if self._done else "unknown", "link", text, evidence or [_link(link)])
+            self.is_done = self._stage == "answer" and landing.link is not None and landing.link == self._entry
+            text = f"{landing.text} to {next_hop}" + ("" if self.is_done else ": what is beyond was not seen")
+            self._end("ok" if self.is_done else "unknown", "link", text, evidence or [_link(link)])
         if landing.state in ("nobody", "blocked", "unknown") or landing.netns is None or landing.link is None:
             state: State = "unknown" if landing.state == "unknown" else "broken"
             subject = "address" if landing.state == "nobody" else "link"
             self._end(state, subject, landing.text, evidence, landing.remedy)
         if landing.bridge is not None:
-            packet = self._through_bridge(landing, packet)
+            packet = self._through_bridge(landing, landing.bridge, packet, first)
         self._hop("ok", "link", self._way(link, landing), evidence or [_link(link), _link(landing.link)])
         physin = landing.port_in.ifname if landing.port_in and landing.link == landing.bridge else ""
         return self._receive(landing.netns, landing.link, packet, physin)
@@ -243,16 +266,15 @@ class Walk:
         if landing.bridge is None:
             return f"{world.named(link)} is up, at its other end is {world.named(landing.link)}"
         if landing.link == landing.bridge:
-            port = f"{landing.port_in.ifname} forwards" if landing.port_in else ""
-            return f"{world.named(link)} is up, {port}, {world.named(landing.bridge)} takes it"
+            by = f"{landing.port_in.ifname} forwards, " if landing.port_in else ""
+            return f"{world.named(link)} is up, {by}{world.named(landing.bridge)} takes it"
         port = landing.port_out
         into = f"{port.ifname} forwards to " if port is not None and port != landing.bridge else "it goes to "
         return f"{world.named(landing.bridge)} is up, {into}{world.named(landing.link)}"
 
-    def _through_bridge(self, landing: Landing, packet: Packet) -> Packet:
+    def _through_bridge(self, landing: Landing, bridge: Link, packet: Packet, first: Packet | None) -> Packet:
         """The frame passes a bridge from port to port: what iptables and the bridge's own tables say to that."""
-        world, bridge = self.world, landing.bridge
-        assert bridge is not None
+        world = self.world
         if chains := world.netfilter.of_bridge(bridge.netns):
             names = ", ".join(f"{chain.table} {chain.name}" for chain in chains)
             self._hop("unknown", "filter", f"rules of the bridge family see it, and are not walked: {names}", [])
@@ -265,26 +287,23 @@ class Walk:
             text = f"whether iptables sees what goes through {world.named(bridge)} is not known"
             self._hop("unknown", "filter", text, [_link(bridge)])
             return packet
-        first = packet._replace(iif=bridge.ifname, oif="", physin=landing.port_in.ifname, mark=0)
-        seen = first
-        if self._is_answer:
-            seen, _ = self._tracked(bridge.netns, first)
-        passage = self._hook(bridge.netns, "prerouting", seen)
-        if passage.translation is not None or any(outcome.rule for outcome in passage.doubtful):
-            self._fork()
-            rule = passage.translation or passage.doubtful[0].rule
-            assert rule is not None
-            text = f"{rule_name(rule)} gives it another destination inside of the bridge"
-            self._end("unknown", "nat", text, [rule_evidence(rule)])
-        seen = passage.packet._replace(oif=bridge.ifname, physout=landing.port_out.ifname)
-        passage = self._hook(bridge.netns, "forward", seen)
-        passage = self._hook(bridge.netns, "postrouting", passage.packet)
-        after = self._translated(bridge.netns, passage, bridge)
-        if not self._is_answer:
-            self._flows.setdefault(bridge.netns, []).append(Flow(first, after))
-        elif (flow := self._tracked(bridge.netns, first)[1]) is not None:
-            after = after._replace(dst=flow.first.src, src=flow.first.dst)
-        return after
+        is_new = first is None
+        first = first or _fresh(packet)._replace(iif=bridge.ifname, physin=landing.port_in.ifname)
+        seen, flow = self._tracked(bridge.netns, first)
+        if is_new:
+            seen = self._hook(bridge.netns, "prerouting", seen, bridge, flow)
+            if self._stage == "first" and (seen.dst, seen.dport) != (first.dst, first.dport):
+                self._fork()
+                text = f"what it does on {bridge.ifname} with another destination is not known"
+                self._end("unknown", "link", text, [_link(bridge)])
+        else:
+            seen = packet
+        seen = seen._replace(oif=bridge.ifname, physout=landing.port_out.ifname)
+        seen = self._hook(bridge.netns, "forward", seen, None)
+        seen = self._hook(bridge.netns, "postrouting", seen, bridge, flow)
+        if self._stage == "first":
+            self._flows.setdefault(bridge.netns, []).append(Flow(first, seen))
+        return seen
 
     # --- what may stop it ---
 
@@ -334,28 +353,51 @@ class Walk:
             remedy = f"{self._in(link.netns)}ip link set {link.ifname} up"
             self._end("broken", "link", f"{self.world.named(link)} is down", [_link(link)], remedy)
 
-    def _hook(self, netns: int, hook: str, packet: Packet, *, nat: bool = True) -> Passage:
-        """What the filter says at a hook."""
+    def _hook(self, netns: int, hook: str, packet: Packet, link: Link | None, flow: Flow | None = None) -> Packet:
+        """The packet as it passes a hook, translated where it has a `link` to be translated for.
+
+        An answer is translated back, as its connection (`flow`) says.
+        """
         world = self.world
-        passage = world.netfilter.passage(netns, hook, packet, world.ground(netns), nat=nat and not self._is_answer)
-        by = passage.stopped_by
-        if by is not None:
-            rules = [rule_evidence(rule) for rule in by.rules[:_TOLD]]
-            if not passage.is_open:
-                self._end("broken", "filter", self._stopped(netns, hook, by), rules, self._let_through(netns, by))
-            if any(outcome.verdict == ANYTHING for outcome in by.outcomes):
-                self._fork()
-            self._hop("unknown", "filter", self._may_stop(netns, hook, by), rules)
-        elif hook in ("forward", "input", "output") and passage.decisions:
-            deciding = [decision for decision in passage.decisions if not _is_nat(decision)]
-            if deciding and (hook != "output" or any(decision.rules for decision in deciding)):
-                both = len({decision.chain.backend for decision in passage.decisions}) > 1
-                said = [self._accepts(decision, both=both) for decision in deciding if decision.chain.table != "mangle"]
-                if said:
-                    evidence = [rule_evidence(rule) for decision in deciding for rule in decision.rules]
-                    text = f"{self._where(netns)}{hook.upper()}: {'; '.join(said)}"
-                    self._hop("ok", "filter", text, evidence)
-        return passage
+
+        def translate(packet: Packet, rule: Rule | None, doubtful: tuple[Outcome, ...]) -> Packet:
+            if self._stage == "first" and link is not None:
+                return self._translated(netns, packet, rule, doubtful, link)
+            if flow is None or packet.state != "ESTABLISHED":
+                return packet
+            return flow.translated(packet, is_early=hook in ("prerouting", "output"))
+
+        passage = world.netfilter.passage(
+            netns, hook, packet, world.ground(netns), translate if link is not None or flow is not None else None
+        )
+        if passage.stopped_by is not None:
+            self._obstacle(netns, hook, passage, passage.stopped_by)
+        elif hook in ("forward", "input", "output"):
+            self._passed(netns, hook, passage)
+        if passage.packet.state == OPEN:
+            self._fork()
+            self._hop("unknown", "nat", f"{self._where(netns)}whether its connection is tracked cannot be told", [])
+            return passage.packet._replace(state="NEW" if self._stage == "first" else "ESTABLISHED")
+        return passage.packet
+
+    def _obstacle(self, netns: int, hook: str, passage: Passage, by: Decision) -> None:
+        """A chain drops the packet, or may."""
+        rules = [rule_evidence(rule) for rule in by.rules[:_TOLD]]
+        if not passage.is_open:
+            self._end("broken", "filter", self._stopped(netns, by), rules, self._let_through(netns, by))
+        if any(outcome.verdict == ANYTHING for outcome in by.outcomes):
+            self._fork()
+        self._hop("unknown", "filter", self._may_stop(netns, by), rules)
+
+    def _passed(self, netns: int, hook: str, passage: Passage) -> None:
+        """What lets the packet pass: a rule, or nobody's objection where there are rules."""
+        deciding = [decision for decision in passage.decisions if decision.chain.table not in ("mangle", "raw")]
+        if not deciding or (hook == "output" and not any(decision.rules for decision in deciding)):
+            return
+        both = len({decision.chain.backend for decision in deciding}) > 1
+        said = "; ".join(self._accepts(decision, both=both) for decision in deciding)
+        evidence = [rule_evidence(rule) for decision in deciding for rule in decision.rules]
+        self._hop("ok", "filter", f"{self._where(netns)}{hook.upper()}: {said}", evidence)
 
     def _where(self, netns: int) -> str:
         return "" if netns == self.world.host else f"{self.world.place(netns)}, "
@@ -368,7 +410,7 @@ class Walk:
             return f"{of}{rules[-1].chain} rule {rules[-1].position} accepts"
         return f"{of}{'policy ACCEPT' if chain.policy else 'no rule drops it'}"
 
-    def _stopped(self, netns: int, hook: str, decision: Decision) -> str:
+    def _stopped(self, netns: int, decision: Decision) -> str:
         chain = decision.chain
         rule = next(iter(decision.rules), None)
         where = self._where(netns)
@@ -378,7 +420,7 @@ class Walk:
         at = "" if rule.chain == chain.name else f" (on the way from {chain.name})"
         return f"{where}{rule_name(rule)} {verdict}{at}: {rule.text}"
 
-    def _may_stop(self, netns: int, hook: str, decision: Decision) -> str:
+    def _may_stop(self, netns: int, decision: Decision) -> str:
         unsure = next((o.rule for o in decision.outcomes if o.rule and not o.is_sure), None)
         rule = unsure or next((o.rule for o in decision.outcomes if o.rule), None)
         if rule is None:
@@ -411,11 +453,11 @@ class Walk:
             for rule in self.world.facts.rules
         )
 
-    def _translated(self, netns: int, passage: Passage, link: Link) -> Packet:
+    def _translated(
+        self, netns: int, packet: Packet, rule: Rule | None, doubtful: tuple[Outcome, ...], link: Link
+    ) -> Packet:
         """The packet with what a rule of the nat table gives it."""
-        packet = passage.packet
-        rule = passage.translation
-        doubts = [o for o in passage.doubtful if _effect(o) != (rule and _effect(Outcome("", rule)))]
+        doubts = [o for o in doubtful if _effect(o) != (rule and _effect(Outcome("", rule)))]
         if doubts:
             rules = [rule_evidence(o.rule) for o in doubts if o.rule]
             name = next((rule_name(o.rule) for o in doubts if o.rule), "a rule")
@@ -484,13 +526,18 @@ class Walk:
     def _deliver(self, netns: int, link: Link, packet: Packet, first: Packet) -> End:
         """INPUT, and a socket."""
         world = self.world
-        passage = self._hook(netns, "input", packet._replace(iif=link.ifname, oif=""))
-        packet = passage.packet
+        flow = self._tracked(netns, first)[1] if packet.state == "ESTABLISHED" else None
+        packet = self._hook(netns, "input", packet._replace(iif=link.ifname, oif=""), link, flow)
         place = world.place(netns)
-        if self._is_answer:
-            self._done = netns == self._origin
-            text = f"it comes to {place}" if self._done else f"it ends in {place}, which did not ask"
-            self._end("ok" if self._done else "broken", "answer", text, [_link(link)])
+        if self._stage == "answer":
+            # Somebody outside may have a namespace of this host for a home.
+            self._check_who_answers(packet)
+            self.is_done = netns == self._origin or self._origin is None
+            text = f"it comes to {place}" if self.is_done else f"it ends in {place}, which did not ask"
+            self._end("ok" if self.is_done else "broken", "answer", text, [_link(link)])
+        if self._stage == "further":
+            self.is_done = True
+            raise EndedError
         self._flows.setdefault(netns, []).append(Flow(first, packet))
         namespace = world.places.namespaces.get(netns)
         if namespace is not None and namespace.role in ("ingress", "load-balancer"):
@@ -591,16 +638,14 @@ class Walk:
             self.first_fork = len(self.hops) + second.first_fork
         self.hops += (hop for hop in second.hops if (hop.state, hop.subject) != ("ok", "answer"))
         self.reached = second.reached
-        if not second._done:
+        if not second.is_done:
             raise EndedError
 
     # --- the answer ---
 
     def _answer(self, end: End, asked: Packet) -> None:
-        """The way back, in one hop: its own hops are told where one of them is not ok."""
+        """The way back."""
         got = end.packet
-        forth, self.hops = self.hops, []
-        self._is_answer = True
         packet = Packet(
             family=got.family,
             proto=got.proto,
@@ -609,30 +654,38 @@ class Walk:
             sport=got.dport,
             dport=got.sport,
             state="ESTABLISHED",
-            dnat=got.dnat,
-            snat=got.snat,
-            reply=True,
+            stage="answer",
         )
-        try:
+
+        def begin() -> None:
             self._check_answer_source(end)
             self._originate(end.netns, packet)
-        except EndedError:
-            pass
-        back, self.hops = self.hops, forth
-        wrong = [hop for hop in back if hop.state != "ok"]
+
+        evidence = self._later("answer", begin, "the answer")
+        if evidence is not None:
+            self._hop("ok", "answer", f"the answer: {self._back(end, asked)}", evidence)
+
+    def _later(self, stage: Stage, begin: Callable[[], object], called: str) -> list[Evidence] | None:
+        """Send a later packet of the connection. Its hops are told where one of them is not ok.
+
+        Returns the evidence of its way where all is ok.
+        """
+        told, self.hops = self.hops, []
+        self._stage, self.is_done = stage, False
+        with suppress(EndedError):
+            begin()
+        later, self.hops = self.hops, told
+        wrong = [hop for hop in later if hop.state != "ok"]
         for hop in wrong:
-            self.hops.append(
-                Hop(
-                    state=hop.state,
-                    subject="answer",
-                    text=f"the answer: {hop.text}",
-                    evidence=hop.evidence,
-                    remedy=hop.remedy,
-                )
-            )
-        if not wrong:
-            evidence = {(e.kind, e.id): e for hop in back for e in hop.evidence}
-            self._hop("ok", "answer", f"the answer: {self._back(end, asked)}", evidence.values())
+            self._hop(hop.state, "answer", f"{called}: {hop.text}", hop.evidence, hop.remedy)
+        return None if wrong else [evidence for hop in later for evidence in hop.evidence]
+
+    def _check_who_answers(self, packet: Packet) -> None:
+        """An answer from another address than was asked belongs to no connection."""
+        asked = self._asked
+        if asked is not None and (packet.src, packet.sport) != (asked.dst, asked.dport):
+            text = f"it comes from {_spelled(packet.src, packet.sport or 0)}: it was not translated back"
+            self._end("broken", "nat", text, [])
 
     def _back(self, end: End, asked: Packet) -> str:
         """How the answer goes, in few words."""
@@ -655,16 +708,31 @@ class Walk:
             self._hop("unknown", "answer", text, [self._socket_evidence(end.socket)])
 
     def _tracked(self, netns: int, packet: Packet) -> tuple[Packet, Flow | None]:
-        """The answer as the connection tracking of the namespace knows it."""
+        """A later packet as the connection tracking of the namespace knows it; the first is new to it."""
+        if self._stage == "first":
+            return packet, None
         for flow in self._flows.get(netns, ()):
-            last = flow.last
-            if (last.src, last.dst, last.dport) == (packet.dst, packet.src, packet.sport):
+            if packet.reply:
+                known = (flow.last.dst, flow.last.dport, flow.last.src)
+            else:
+                known = (flow.first.src, flow.first.sport, flow.first.dst)
+            if known == (packet.src, packet.sport, packet.dst):
+                last = flow.last
                 if last.state == "UNTRACKED":
                     break
-                return packet._replace(
-                    state="ESTABLISHED", dnat=last.dnat, snat=last.snat, connmark=last.connmark
-                ), flow
+                packet = packet._replace(state="ESTABLISHED", dnat=last.dnat, snat=last.snat, connmark=last.connmark)
+                return packet, flow
+        if self._translates(netns, packet.family):
+            text = f"{self.world.place(netns)} does not track its connection, and may translate it as a new one"
+            self._hop("unknown", "nat", text, [])
         return packet._replace(state="INVALID" if packet.proto == "tcp" else "NEW"), None
+
+    def _translates(self, netns: int, family: str) -> bool:
+        """Whether the namespace has rules that translate."""
+        return any(
+            rule.netns == netns and rule.table == "nat" and rule.family == family and rule.chain != "DOCKER_OUTPUT"
+            for rule in self.world.facts.rules
+        )
 
     # --- hops ---
 
@@ -699,8 +767,21 @@ class Walk:
         raise EndedError
 
 
-def _is_nat(decision: Decision) -> bool:
-    return decision.chain.table == "nat" or decision.chain.type == "nat"
+def _fresh(packet: Packet) -> Packet:
+    """A packet in a namespace that has not looked at it yet."""
+    return packet._replace(
+        iif="",
+        oif="",
+        physin="",
+        physout="",
+        state="NEW",
+        mark=0,
+        connmark=0,
+        dnat=False,
+        snat=False,
+        original_dst=None,
+        original_dport=None,
+    )
 
 
 def _effect(outcome: Outcome) -> tuple[str | None, str | None] | None:

@@ -277,10 +277,18 @@ class World:
     def place(self, netns: int) -> str:
         return self.places.namespace_name(netns)
 
-    def send(self, link: Link, to: Address) -> Landing:
-        """A frame sent by a link to who has the address `to`: where it lands."""
+    def send(self, link: Link, to: Address, destination: Address | None = None) -> Landing:
+        """A frame sent by a link to who has the address `to`: where it lands. `destination` is what the packet says."""
         if (problem := self._not_up(link)) is not None:
             return problem
+        upper = self._children(link, destination or to)
+        if upper:
+            text = (
+                f"{destination or to} is on {self.named(upper[0])}, a {upper[0].kind} of {link.ifname}, "
+                f"which the host itself and what it forwards cannot reach by {link.ifname}"
+            )
+            remedy = "give the host a macvlan interface of its own on the same parent"
+            return Landing("blocked", text, at=link, remedy=remedy)
         if link.kind == "bridge":
             return self._switch(link, to, None)
         if link.kind == "veth":
@@ -291,15 +299,6 @@ class World:
             return self._arrive(peer, to)
         if link.kind in ("macvlan", "ipvlan"):
             return self._from_upper(link, to)
-        upper = self._children(link, to)
-        if upper:
-            text = (
-                f"{to} is on {self.named(upper[0])}, a {upper[0].kind} of {link.ifname}, "
-                f"which the host itself and what it forwards cannot reach by {link.ifname}"
-            )
-            return Landing(
-                "blocked", text, at=link, remedy="give the host a macvlan interface of its own on the same parent"
-            )
         return Landing("out", f"it leaves by {self.named(link)}", link.netns, link)
 
     def named(self, link: Link) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+from typing import Any
 
 from hostinspect.correlate.ports import split_address
 from hostinspect.correlate.rules import leads_to
-from hostinspect.doctor.check import Checked, Doubt, Found, check, word
-from hostinspect.doctor.forwarding import Decision, Filters, Packet
-from hostinspect.doctor.patient import RECORDS, RULES, Patient
-from hostinspect.doctor.ports import PORTS, spell
+from hostinspect.doctor.check import Checked, Doubt, Found, Kind, check, word
+from hostinspect.doctor.patient import RECORDS, RULES, Attachment, Patient, ip_network
+from hostinspect.doctor.ports import PORTS, delete_command, place, spell
 from hostinspect.facts import Chain
+from hostinspect.questions.trace.netfilter import Decision, Outcome
+from hostinspect.questions.trace.rules import ANYTHING, Packet
 
 _RESTART = "systemctl restart docker"
 _TABLES = ("nat", "filter")  # that the engine has a chain DOCKER in
@@ -133,50 +136,113 @@ def forward_drops(patient: Patient) -> Checked:
     or come too late. Containers do not get out, or nobody gets in: "works from the host, not from outside", since what
     the host itself sends is not forwarded.
     """
-    filters = Filters(patient)
-    dropped: dict[tuple[str, str], tuple[Decision, list[str]]] = {}
+    dropped: dict[tuple[Kind, str], tuple[Outcome, list[str]]] = {}
+    doubts: dict[str, list[str]] = {}
     for packet, words in _packets(patient):
-        decision = filters.forward(packet)
-        if decision.verdict is None:
-            yield Doubt(words, f"{decision.by} may or may not take it", "iptables -vL FORWARD; hostinspect trace")
-        elif decision.verdict == "DROP":
-            _, what = dropped.setdefault((decision.kind, decision.by), (decision, []))
+        passage = patient.world.netfilter.passage(
+            patient.host_netns, "forward", packet, patient.world.ground(patient.host_netns), None
+        )
+        if passage.stopped_by is None:
+            continue
+        decisive = next(o for o in passage.stopped_by.outcomes if o.verdict in ("DROP", "REJECT", ANYTHING))
+        by = _called(passage.stopped_by, decisive)
+        if passage.is_open:
+            doubts.setdefault(by[1], []).append(words)
+        else:
+            _, what = dropped.setdefault(by, (decisive, []))
             what.append(words)
-    for decision, what in dropped.values():
+    for by_whom, what in doubts.items():
+        yield Doubt(what[0] + _more(what), f"{by_whom} may or may not drop it", "hostinspect trace PORT")
+    for (kind, subject), (outcome, what) in dropped.items():
         yield Found(
-            decision.kind,
-            decision.by,
-            f"{decision.by} drops {what[0]}" + (f" and {len(what) - 1} more" if len(what) > 1 else ""),
-            decision.remedy or _RESTART,
-            (*([decision.text] if decision.text else []), *(f"dropped: {words}" for words in what)),
+            kind,
+            subject,
+            f"{subject} drops {what[0]}{_more(what)}",
+            delete_command(outcome.rule) if outcome.rule else _RESTART,
+            (*([outcome.rule.text] if outcome.rule else []), *(f"dropped: {words}" for words in what)),
         )
 
 
-def _packets(patient: Patient) -> Iterable[tuple[Packet, str]]:
-    """What must be forwarded: to each published port, from an uplink; from one container of each network, to it."""
-    uplink = next((link.ifname for link in patient.uplinks if link.ifname), "")
-    bridges = {a.endpoint.ip: a.network.bridge for a in patient.attachments if a.network and a.network.bridge}
-    seen = set()
+def _more(what: list[str]) -> str:
+    return f" and {len(what) - 1} more" if len(what) > 1 else ""
+
+
+def _called(decision: Decision, outcome: Outcome) -> tuple[Kind, str]:
+    """The rule that drops, or the chain whose policy does."""
+    if outcome.rule is not None:
+        return "rule", place(outcome.rule)
+    chain = decision.chain
+    return "chain", f"the policy of {chain.table} {chain.name} ({chain.backend})"
+
+
+def _packets(patient: Patient) -> Iterator[tuple[Packet, str]]:
+    """What must be forwarded: to each published port, and from one container of each network and back to it."""
+    uplink = next((link.ifname for link in patient.uplinks), "")
+    outsiders = [_outsider(patient, ipv6=ipv6) for ipv6 in (False, True)]
+    places = {
+        a: p for p in patient.attachments if _is_forwarded(patient, p) for a in (p.endpoint.ip, p.endpoint.ip6) if a
+    }
+    seen: set[tuple[str, str, int]] = set()
     for port in patient.ports:
-        if "dnat" not in port.via or not port.container or port.host_ip == "127.0.0.1":
+        to = next((split_address(rule.to)[0] for rule in port.rules if rule.to), port.container_ip) or ""
+        if "dnat" not in port.via or to not in places or not port.container_port or _is_loopback(port.host_ip):
             continue
-        to = next((split_address(rule.to)[0] for rule in port.rules if rule.to), port.container_ip)
-        bridge = bridges.get(to)
-        if bridge and port.container_port and (to, port.proto, port.container_port) not in seen:
+        if (to, port.proto, port.container_port) not in seen:
             seen.add((to, port.proto, port.container_port))
-            packet = Packet("ipv4", uplink, bridge, None, to, port.proto, port.container_port)
-            yield (
-                packet,
-                f"{spell(port)} to {port.container_name} ({to}:{port.container_port})",
-            )
+            bridge = (places[to].network or places[to].endpoint).bridge or ""
+            packet = _packet(port.proto, outsiders[":" in to], to, uplink, bridge, dport=port.container_port, dnat=True)
+            yield packet, f"{spell(port)} to {port.container_name} ({to}:{port.container_port})"
     told = set()
-    for place in patient.attachments:
-        network, address = place.network, place.endpoint.ip
-        if network is None or network.internal or network.driver != "bridge" or not address or not network.bridge:
+    for address, attachment in places.items():
+        network = attachment.network
+        if network is None or network.internal or (network.id, ":" in address) in told or not uplink:
             continue
-        if network.id not in told and network.bridge in patient.index.host_links and _goes_out(network.options):
-            told.add(network.id)
-            yield Packet("ipv4", network.bridge, uplink, address, None, None, None), f"what {network.name} sends out"
+        told.add((network.id, ":" in address))
+        version = " (IPv6)" if ":" in address else ""
+        outsider, bridge = outsiders[":" in address], network.bridge or ""
+        yield _packet("tcp", address, outsider, bridge, uplink, dport=443), f"what {network.name} sends out{version}"
+        answer = _packet("tcp", outsider, address, uplink, bridge, sport=443, state="ESTABLISHED", stage="answer")
+        yield answer, f"answers to {network.name}{version}"
+
+
+_OUTSIDERS = ("77.", "5.", "23.", "46.", "62.", "91.", "151."), ("2a00:", "2600:", "2400:", "2800:")
+
+
+def _outsider(patient: Patient, *, ipv6: bool) -> str:
+    """An address of the Internet that no rule of the host means, so that what is for somebody is not taken for all."""
+    rules = [rule for rule in patient.facts.rules if rule.netns == patient.host_netns]
+    named = {prefix.lstrip("! ") for rule in rules for prefix in (rule.src, rule.dst) if prefix}
+    networks = [network for prefix in named if (network := ip_network(prefix)) and network.prefixlen]
+    addresses = [f"{start}{'77::77' if ipv6 else '77.77.77'}" for start in _OUTSIDERS[ipv6]]
+    return next((a for a in addresses if not any(ip_address(a) in network for network in networks)), addresses[0])
+
+
+def _packet(proto: str, src: str, dst: str, iif: str, oif: str, **more: Any) -> Packet:
+    return Packet(
+        family="ipv6" if ":" in dst else "ipv4",
+        proto=proto,
+        src=ip_address(src),
+        dst=ip_address(dst),
+        iif=iif,
+        oif=oif,
+        **{"sport": None, "dport": None, **more},
+    )
+
+
+def _is_forwarded(patient: Patient, attachment: Attachment) -> bool:
+    """Whether it is reached by way of a bridge of the host, by an address that is its own now."""
+    network, endpoint = attachment.network, attachment.endpoint
+    return (
+        network is not None
+        and network.driver == "bridge"
+        and network.bridge in patient.index.host_links
+        and endpoint.interface is not None
+        and _goes_out(network.options)
+    )
+
+
+def _is_loopback(address: str | None) -> bool:
+    return address is not None and (address.startswith("127.") or address == "::1")
 
 
 def _goes_out(options: dict[str, str]) -> bool:

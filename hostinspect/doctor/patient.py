@@ -14,6 +14,7 @@ from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.layers import Layers, list_layers
 from hostinspect.questions.places import Places
 from hostinspect.questions.ports import HostPort, list_ports
+from hostinspect.questions.trace.world import World
 from hostinspect.topology import Container, Endpoint, Link, Network, Topology
 
 # Families of facts, as gaps name them.
@@ -67,6 +68,11 @@ class Patient:
     @cached_property
     def layers(self) -> Layers:
         return list_layers(self._inspection)
+
+    @cached_property
+    def world(self) -> World:
+        """What `trace` walks in."""
+        return World(self._inspection)
 
     @property
     def health(self) -> Health:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from hostinspect.doctor.check import Checked, Found, check, word
 from hostinspect.doctor.patient import LINKS, RECORDS, Patient
-from hostinspect.facts import ListeningSocket, RecordedPort
+from hostinspect.facts import ListeningSocket, RecordedPort, Rule
 from hostinspect.questions.dnat import port_ranges, reference, without_prefix
 from hostinspect.questions.ports import HostPort, PortRule
 from hostinspect.topology import NatRule, RuleRef
@@ -34,16 +34,20 @@ def _to(port: HostPort) -> str:
     return f"{port.container_name or _bracketed(port.container_ip or '?')}:{port.container_port}{end}"
 
 
-def place(rule: RuleRef | NatRule | PortRule) -> str:
+def place(rule: RuleRef | NatRule | PortRule | Rule) -> str:
     """`nat DOCKER rule 3 (nft)`."""
     family = "" if rule.family in ("ipv4", "inet") else f"{rule.family} "
     return f"{family}{rule.table} {rule.chain} rule {rule.position} ({rule.backend})"
 
 
-def delete_command(rule: NatRule | RuleRef) -> str:
+_IPTABLES = ("filter", "mangle", "nat", "raw", "security")
+
+
+def delete_command(rule: NatRule | RuleRef | Rule) -> str:
     """What deletes a rule, as its backend has it."""
-    if rule.backend == "nft" and rule.table == "docker-bridges":
-        return f"nft -a list chain {rule.family.replace('ipv4', 'ip').replace('ipv6', 'ip6')} {rule.table} {rule.chain}"
+    if rule.backend == "nft" and (rule.table not in _IPTABLES or rule.family not in ("ipv4", "ipv6")):
+        family = {"ipv4": "ip", "ipv6": "ip6"}.get(rule.family, rule.family)
+        return f"nft -a list chain {family} {word(rule.table)} {word(rule.chain)}; nft delete rule … handle N"
     program = ("ip6tables" if rule.family == "ipv6" else "iptables") + ("-legacy" if rule.backend == "legacy" else "")
     return f"{program} -t {rule.table} -D {rule.chain} {rule.position}"
 

@@ -283,6 +283,7 @@ BROKEN: list[tuple[str, str, Facts]] = [
     ("docker-chain-unreachable", "ipv4 filter DOCKER-USER", healthy(rules=without(RULES, FORWARD[0]))),
     ("forward-drops", "the policy of filter FORWARD (nft)", healthy(rules=without(RULES, TO_WEB))),
     ("forward-drops", "the policy of filter FORWARD (nft)", healthy(rules=without(RULES, FORWARD[3]))),
+    ("forward-drops", "the policy of filter FORWARD (nft)", healthy(rules=without(RULES, FORWARD[1]))),
     (
         "forward-drops",
         "filter DOCKER-USER rule 1 (nft)",

@@ -258,7 +258,7 @@ class _Walk:
         if target == "RETURN":
             return [_RETURN]
         where = (rule.netns, rule.family, rule.backend, rule.table, target)
-        if where not in self._rules and not self._is_chain(rule, target):
+        if target == ANYTHING or (where not in self._rules and not self._is_chain(rule, target)):
             return [Outcome(ANYTHING, rule, is_sure=False)]
         before = self.packet
         below = self._chain(target, above)

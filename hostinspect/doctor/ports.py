@@ -266,7 +266,15 @@ def _published(patient: Patient, problem: str, words: str) -> Checked:
             f"{spell(port)} leads to {_to(port)}, and {words}",
             remedy,
             tuple(evidence),
+            None if _was_asked_for(patient, port) else "warning",
         )
+
+
+def _was_asked_for(patient: Patient, port: HostPort) -> bool:
+    """Whether a port was published by number: `docker run -P` publishes whatever the image says it may listen on."""
+    record = patient.index.records.get(port.container or "")
+    bindings = record.port_bindings if record else ()
+    return any((b.proto, b.container_port) == (port.proto, port.container_port) for b in bindings)
 
 
 @check("port-taken", "warning", needs=(*RECORDS, "sockets", "processes", "links"))

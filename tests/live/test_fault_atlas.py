@@ -74,11 +74,6 @@ def test_a_daemon_that_is_killed(host: LabHost) -> None:
     assert {f for f in found if "[::]" not in f[1]} == {("engine-stopped", "/var/lib/docker"), *proxies}
 
 
-@pytest.mark.parametrize("which", ["demo_host", "demo_host_legacy", "demo_host_sid"])
-def test_the_healthy_demo_gives_nothing_above_info(which: str, request: pytest.FixtureRequest) -> None:
-    assert findings(request.getfixturevalue(which)) == HEALTHY
-
-
 def test_every_check_is_in_the_atlas_or_says_why_not() -> None:
     from hostinspect.doctor import CHECKS
 

@@ -615,6 +615,12 @@ def test_what_is_not_wrong(name: str) -> None:
         (with_health(file_systems=(replace(SPACE, free=0, available=0),)), "disk-nearly-full", "critical"),
         (with_health(file_systems=(replace(SPACE, free=9 * GB, available=8 * GB),)), "disk-nearly-full", "warning"),
         (with_other(mounts=(BIND,)), "bind-source-gone", None),
+        (healthy(listening_sockets=()), "port-nobody-listens", "warning"),  # by docker run -P
+        (
+            healthy(listening_sockets=(), containers=(record(ports=(PORT,), port_bindings=(PORT,)),)),
+            "port-nobody-listens",
+            "error",
+        ),
     ],
 )  # fmt: skip
 def test_severities(facts: Facts, id_: str, severity: str | None) -> None:

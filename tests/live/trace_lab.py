@@ -42,50 +42,15 @@ docker network create --driver macvlan --opt parent=eth0 --subnet 192.0.2.0/24 -
 # name: network, further options, where it listens
 CONTAINERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "web": ("bridge", ("-p", "8080:80", "-p", "5300:53/udp"), ("tcp:[::]:80", "udp:[::]:53")),
-    "local": (
-        "bridge",
-        (
-            "-p",
-            "8081:80",
-        ),
-        ("tcp:127.0.0.1:80",),
-    ),
+    "local": ("bridge", ("-p", "8081:80"), ("tcp:127.0.0.1:80",)),
     "silent": ("bridge", ("-p", "8082:80", "-p", "5301:53/udp"), ("tcp:0.0.0.0:81",)),
     "one": ("net1", ("-p", "192.0.2.10:8083:80", "-p", "5302:53/udp"), ("tcp:[::]:80", "udp:[::]:53")),
-    "two": (
-        "net1",
-        (
-            "-p",
-            "127.0.0.1:8084:80",
-        ),
-        ("tcp:0.0.0.0:80", "tcp:0.0.0.0:8080"),
-    ),
-    "three": (
-        "net2",
-        (
-            "-p",
-            "8085:8000",
-        ),
-        ("tcp:0.0.0.0:8000", "udp:0.0.0.0:8000"),
-    ),
-    "both": (
-        "net2",
-        (
-            "-p",
-            "8086:80",
-        ),
-        ("tcp:0.0.0.0:80",),
-    ),
+    "two": ("net1", ("-p", "127.0.0.1:8084:80"), ("tcp:0.0.0.0:80", "tcp:0.0.0.0:8080")),
+    "three": ("net2", ("-p", "8085:8000"), ("tcp:0.0.0.0:8000", "udp:0.0.0.0:8000")),
+    "both": ("net2", ("-p", "8086:80"), ("tcp:[::]:80",)),
     "inner": ("net3", (), ("tcp:0.0.0.0:80",)),
     "inner2": ("net3", (), ("tcp:0.0.0.0:80",)),
-    "alone": (
-        "net4",
-        (
-            "-p",
-            "8087:80",
-        ),
-        ("tcp:0.0.0.0:80",),
-    ),
+    "alone": ("net4", ("-p", "8087:80"), ("tcp:0.0.0.0:80",)),
     "alone2": ("net4", (), ("tcp:0.0.0.0:80",)),
     "mac1": ("mac", (), ("tcp:0.0.0.0:80",)),
     "mac2": ("mac", (), ("tcp:0.0.0.0:80",)),
@@ -223,8 +188,8 @@ class Labyrinth:
 
     def cases(self, questions: list[Question]) -> list[Case]:
         """What trace says of each question, and what became of a connection; where they differ, asked again."""
-        cases = self._once(questions, 1.0)
-        for patience in (2.0, 4.0):
+        cases = self._once(questions, 0.6)
+        for patience in (1.5, 4.0):
             again = [case.question for case in cases if differs(case)]
             if not again:
                 break
@@ -249,13 +214,13 @@ class Labyrinth:
         try:
             for fault in faults:
                 self.host.run(["sh", "-c", fault.do])
-            self._settle()
+            self.settle()
             yield
         finally:
             self.host.run(["sh", "-c", "\n".join([fault.undo for fault in reversed(faults)] + [_RESTORE])])
-            self._settle()
+            self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Until the kernel has followed up: a link that comes up is a port that forwards some time later."""
         before = ""
         deadline = time.monotonic() + 5
@@ -265,6 +230,11 @@ class Labyrinth:
                 return
             before = now
             time.sleep(0.15)
+
+    def fault(self, name: str) -> Fault:
+        """The fault of that name, in which {web} stands for web's link."""
+        wanted = name.format(**self.links)
+        return next(fault for fault in self._faults() if fault.name == wanted)
 
     def scenario(self, seed: int) -> list[Fault]:
         """What to break; nothing at all for seed 0."""
@@ -463,7 +433,8 @@ def random_rule(random: Random) -> str:
             return f"iptables -I {where} {match(where)} -j {target}"
         case "six":
             chain = random.choice(("FORWARD", "INPUT", "OUTPUT"))
-            proto = random.choice(("", "-p tcp", "-p tcp --dport 80", "-p udp", "-i eth0", "-o n1", "-s fd00:da::/64"))
+            links = {"FORWARD": ("-i eth0", "-o n1"), "INPUT": ("-i eth0",), "OUTPUT": ("-o n1",)}[chain]
+            proto = random.choice(("", "-p tcp", "-p tcp --dport 80", "-p udp", "-s fd00:da::/64", *links))
             return f"ip6tables -I {chain} {proto} -j {target}"
         case "chain":
             jump = random.choice(("-j", "-g"))

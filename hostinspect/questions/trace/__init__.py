@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
-from hostinspect.facts import Gap
 from hostinspect.questions.answer import gaps_about
 from hostinspect.questions.dnat import port_ranges, without_prefix
 from hostinspect.questions.inspection import Inspection
@@ -60,8 +60,7 @@ def trace(inspection: Inspection, targets: Sequence[str], source: str = OUTSIDE)
     """The way to each target. Raises `TargetError`, and those of `Inspection.container`."""
     tracer = _Tracer(inspection, source)
     traces = [found for target in targets for found in tracer.trace(target)]
-    gaps = gaps_about(inspection.topology, "engines", "containers", *FAMILIES)
-    return Traces(traces=tuple(traces), gaps=tuple(dict.fromkeys((*gaps, *tracer.gaps))))
+    return Traces(traces=tuple(traces), gaps=gaps_about(inspection.topology, "engines", "containers", *FAMILIES))
 
 
 class _Tracer:
@@ -69,7 +68,6 @@ class _Tracer:
         self.inspection = inspection
         self.world = World(inspection)
         self.source = source
-        self.gaps: list[Gap] = []
         self.from_address: Address | None = None
         self.from_container: Container | None = None
         if source not in (HOST, OUTSIDE):
@@ -77,6 +75,10 @@ class _Tracer:
                 self.from_address = ip_address(source)
             except ValueError:
                 self.from_container = inspection.container(source)
+            else:
+                held = [c for netns in self.world.holders(self.from_address) for c in self.world.places.members(netns)]
+                if held and held[0].netns != self.world.host:
+                    self.from_container = held[0]
 
     def trace(self, target: str) -> Iterator[Trace]:
         for question in self._questions(target):
@@ -221,21 +223,23 @@ class _Tracer:
             yield from _of_rule(rule.proto, rule.dst, rule.dport, "::")
 
     def _publisher(self, address: Address, port: int, proto: str) -> Container | None:
-        """The container whose port this should be, if there is one."""
+        """The container that the engine published this port for; None where nobody has it, or several."""
         found = {}
         is_own = self.world.is_local(self.world.host, address)
-        for protocol, host_ip, first, _, container in self._published():
-            if container is None or (protocol, first) != (proto, port) or not host_ip:
-                continue
-            own = ip_address(host_ip)
-            if own == address or (is_own and own.is_unspecified and own.version == address.version):
-                found[container.id] = container
+        for container in self.world.topology.containers:
+            record = self.world.index.records.get(container.id)
+            for recorded in record.ports if record and container.pid is not None else ():
+                own = _address(recorded.host_ip)
+                takes_all = is_own and own is not None and own.is_unspecified and own.version == address.version
+                if (recorded.proto, recorded.host_port) == (proto, port) and (own == address or takes_all):
+                    found[container.id] = container
         return next(iter(found.values())) if len(found) == 1 else None
 
     def _versions(self, port: int, proto: str) -> list[int]:
         """IPv4, and IPv6 where somebody publishes or listens and the host has an address; or the one asked for."""
         if self.from_address is not None:
             return [self.from_address.version]
+        own = self.world.addresses.get(self._home(self.from_container).netns or 0, ()) if self.from_container else ()
         hosts = [host_ip for p, host_ip, first, last, _ in self._published() if p == proto and first <= port <= last]
         hosts += [s.address for s in self.world.sockets(self.world.host, proto, port)]
         has6 = any(":" in (host_ip or "") for host_ip in hosts)
@@ -243,6 +247,8 @@ class _Tracer:
         if has6 and not has4:
             dual = any(s.address == "::" and not s.v6only for s in self.world.sockets(self.world.host, proto, port))
             has4 = dual
+        if self.from_container and not any(a.version == 6 and r.scope == "global" for a, r in own):
+            has6 = False
         return [version for version, has in ((4, has4), (6, has6)) if has and self._facing(version)] or [4]
 
     def _host_address(self, version: int, port: int, proto: str) -> Address | None:
@@ -313,7 +319,7 @@ class _Tracer:
         link, source = self._entry(question, source)
         if link is None:
             text = f"by which link {source} comes in cannot be told: the host has no route to it"
-            state: State = "unknown" if self.gaps or not self.world.facts.routes else "broken"
+            state: State = "broken" if self.world.facts.routes else "unknown"
             remedy = "ip route add default via GATEWAY"
             walk.hops.append(Hop(state=state, subject="source", text=text, evidence=(), remedy=remedy))
             return self._made(question, walk, source)
@@ -355,8 +361,17 @@ class _Tracer:
                 lower = world.places.link(link.lower)
                 if lower is not None and world.answers(link, question.address):
                     return lower, self.from_address or self._neighbour(link, question.address)
-        found = world.route(world.host, source)
-        return found.link, source
+        for netns in world.holders(source):  # somebody outside may have a namespace of this host for a home
+            for link in world.places.links_in.get(netns, ()):
+                outer = world.peer(link)
+                if (
+                    netns != world.host
+                    and outer is not None
+                    and outer.netns == world.host
+                    and world.answers(link, source)
+                ):
+                    return world.link(world.host, outer.master) if outer.master else outer, source
+        return world.route(world.host, source).link, source
 
     def _neighbour(self, link: Link, address: Address) -> Address:
         """An address of the same subnet that nobody here has: the last one that is free."""
@@ -375,6 +390,8 @@ class _Tracer:
         self._check_whose(question, walk)
         hops = tuple(walk.hops)
         state, hop = _verdict(hops, forked=walk.first_fork)
+        if self._unseen is not None and question.problem is None:  # nothing can be said to be, or not to be, there
+            hops, state, hop = (*hops, self._unseen), "unknown", self._unseen
         container = question.container.id if question.container else walk.reached.container if walk.reached else None
         return Trace(
             target=question.target,
@@ -392,6 +409,16 @@ class _Tracer:
             reached=walk.reached,
             probe=None,
         )
+
+    @cached_property
+    def _unseen(self) -> Hop | None:
+        """A hop for the gravest of what could not be seen: then all other hops are only what seems to be."""
+        gaps = [gap for gap in self.world.topology.gaps if gap.collector in FAMILIES and not gap.minor]
+        if not gaps:
+            return None
+        more = f", and {len(gaps) - 1} more" if len(gaps) > 1 else ""
+        text = f"not all of the way could be seen: {gaps[0].subject}: {gaps[0].why}{more}"
+        return Hop(state="unknown", subject="gap", text=text, evidence=(), remedy=gaps[0].remedy)
 
     def _reached(self, walk: Walk) -> str:
         reached = walk.reached
@@ -438,6 +465,13 @@ def _verdict(hops: Iterable[Hop], *, forked: int | None) -> tuple[State, Hop | N
         if hop.state == "unknown":
             unknown = unknown or hop
     return ("unknown", unknown) if unknown else ("ok", None)
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def _text(address: Address | None) -> str | None:

@@ -97,6 +97,18 @@ class Netfilter:
             found.sort(key=priority)
         return dict(bases)
 
+    @cached_property
+    def _backends(self) -> dict[int, set[str]]:
+        found: dict[int, set[str]] = defaultdict(set)
+        for chain in self._facts.chains:
+            if self._rules.get(key(chain)) or chain.policy == "DROP":
+                found[chain.netns].add(chain.backend)
+        return dict(found)
+
+    def backends(self, netns: int) -> set[str]:
+        """The backends, legacy and nft, that have something to say in a namespace."""
+        return self._backends.get(netns, set())
+
     def bases(self, netns: int, family: str, hook: str) -> list[Chain]:
         """The base chains that a packet of the family meets."""
         found = [*self._bases.get((netns, family, hook), ()), *self._bases.get((netns, "inet", hook), ())]

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import NamedTuple, NoReturn
 
 from hostinspect.correlate.ports import Proxy
-from hostinspect.facts import ListeningSocket, Rule
+from hostinspect.facts import Chain, ListeningSocket, Rule
 from hostinspect.questions.trace.answer import Evidence, Hop, Reached, State
 from hostinspect.questions.trace.netfilter import Decision, Outcome, Passage, target_of
 from hostinspect.questions.trace.rules import ANYTHING, OPEN, Address, Packet, Stage, matches
@@ -122,6 +122,7 @@ class Walk:
         packet = self._hook(netns, "output", packet._replace(oif=oif.ifname, iif=""), oif, flow)
         out = self._out_of(netns, packet)
         if "LOOPBACK" not in out.flags:
+            self._check_way(*self._route(netns, packet), packet)
             return self._leave(netns, out, packet, first)
         if "UP" not in out.flags:
             self._end(
@@ -157,7 +158,7 @@ class Walk:
             self._fork()
             self._hop("unknown", "route", f"{place}: {found.doubt}", [])
         if found.route is None:
-            remedy = f"{self._in(netns)}ip route add default via GATEWAY"
+            remedy = f"{self._in(netns)}ip route add default via {self._gateway(netns, packet.dst.version)}"
             self._end("unknown" if found.doubt else "broken", "route", f"{place} has no route {to}", [], remedy)
         route = found.route
         text = f"{route.dst or 'default'}{' via ' + route.gateway if route.gateway else ''}"
@@ -181,6 +182,15 @@ class Walk:
                 )
         return link, found.next_hop
 
+    def _gateway(self, netns: int, version: int) -> str:
+        """The gateway that the engine gave a container; the word where there is none."""
+        for container in self.world.places.members(netns):
+            for endpoint in container.endpoints:
+                gateway = endpoint.gateway if version == 4 else endpoint.gateway6
+                if gateway:
+                    return gateway
+        return "GATEWAY"
+
     def _receive(self, netns: int, link: Link, packet: Packet, physin: str = "") -> End:
         """A packet that comes in by a link: PREROUTING, then to a socket here or on to another link."""
         world = self.world
@@ -197,7 +207,8 @@ class Walk:
             if found.link == link and found.next_hop is not None:
                 return self._bridged(link, found.next_hop, packet, first)
         self._check_forwarding(netns, link, packet)
-        out, _ = self._route(netns, packet)
+        out, next_hop = self._route(netns, packet)
+        self._check_way(out, next_hop, packet)
         packet = self._hook(netns, "forward", packet._replace(oif=out.ifname), None)
         return self._leave(netns, out, packet, first)
 
@@ -348,6 +359,28 @@ class Walk:
             remedy = f"{self._in(netns)}sysctl -w {name}=1"
             self._end("broken", "forwarding", f"{name}{place} is 0: nothing is forwarded", [_sysctl(name, "0")], remedy)
 
+    def _check_way(self, out: Link, next_hop: Address, packet: Packet) -> None:
+        """Whether the route leads to the bridge that the container is on to which the packet goes."""
+        world = self.world
+        if self._stage != "first" or world.send(out, next_hop, packet.dst).state in ("there", "unknown"):
+            return
+        bridge = world.bridge_to(out.netns, packet.dst)
+        if bridge is None or bridge == out:
+            return
+        found = world.route(out.netns, packet.dst)
+        route = found.route.dst or "default" if found.route else "?"
+        place = world.place(world.holders(packet.dst)[0])
+        text = (
+            f"the route to {packet.dst} of {place} leads by {out.ifname}, not by {bridge.ifname}, which {place} is on"
+        )
+        remedy = f"ip route delete {route} dev {out.ifname}"
+        if "UP" not in bridge.flags:
+            text, remedy = f"{bridge.ifname} is down: {text}", f"ip link set {bridge.ifname} up"
+        elif gateway := world.lost_gateway(bridge):
+            text = f"{bridge.ifname} has lost its address {gateway}: {text}"
+            remedy = f"ip address add {gateway} dev {bridge.ifname}"
+        self._end("broken", "route", text, [_link(out), _link(bridge)], f"{self._in(out.netns)}{remedy}")
+
     def _check_up(self, link: Link) -> None:
         if "UP" not in link.flags:
             remedy = f"{self._in(link.netns)}ip link set {link.ifname} up"
@@ -394,17 +427,26 @@ class Walk:
         deciding = [decision for decision in passage.decisions if decision.chain.table not in ("mangle", "raw")]
         if not deciding or (hook == "output" and not any(decision.rules for decision in deciding)):
             return
-        both = len({decision.chain.backend for decision in deciding}) > 1
-        said = "; ".join(self._accepts(decision, both=both) for decision in deciding)
+        said = "; ".join(self._accepts(decision) for decision in deciding)
         evidence = [rule_evidence(rule) for decision in deciding for rule in decision.rules]
         self._hop("ok", "filter", f"{self._where(netns)}{hook.upper()}: {said}", evidence)
+
+    def _named(self, rule: Rule) -> str:
+        """`nat DOCKER rule 3`."""
+        return f"{self._table(rule)} {rule.chain} rule {rule.position}"
+
+    def _table(self, of: Rule | Chain) -> str:
+        """`nat`, `ip6 nat`; `legacy nat` where nft has rules too."""
+        both = len(self.world.netfilter.backends(of.netns)) > 1
+        return f"{of.backend + ' ' if both else ''}{'ip6 ' if of.family == 'ipv6' else ''}{of.table}"
 
     def _where(self, netns: int) -> str:
         return "" if netns == self.world.host else f"{self.world.place(netns)}, "
 
-    def _accepts(self, decision: Decision, *, both: bool) -> str:
+    def _accepts(self, decision: Decision) -> str:
         chain = decision.chain
-        of = f"{chain.backend} {chain.table}: " if both else "" if chain.table == "filter" else f"{chain.table}: "
+        table = self._table(chain)
+        of = "" if table == "filter" else f"{table}: "
         rules = decision.rules
         if rules and decision.outcomes[-1].rule is rules[-1]:
             return f"{of}{rules[-1].chain} rule {rules[-1].position} accepts"
@@ -415,17 +457,17 @@ class Walk:
         rule = next(iter(decision.rules), None)
         where = self._where(netns)
         if rule is None or all(outcome.rule is None for outcome in decision.outcomes):
-            return f"{where}{chain.table} {chain.name}: no rule accepts it, and its policy is DROP"
+            return f"{where}{self._table(chain)} {chain.name}: no rule accepts it, and its policy is DROP"
         verdict = "rejects it" if rule.verdict == "REJECT" else "drops it"
         at = "" if rule.chain == chain.name else f" (on the way from {chain.name})"
-        return f"{where}{rule_name(rule)} {verdict}{at}: {rule.text}"
+        return f"{where}{self._named(rule)} {verdict}{at}: {rule.text}"
 
     def _may_stop(self, netns: int, decision: Decision) -> str:
         unsure = next((o.rule for o in decision.outcomes if o.rule and not o.is_sure), None)
         rule = unsure or next((o.rule for o in decision.outcomes if o.rule), None)
         if rule is None:
             return f"{self._where(netns)}{decision.chain.name}: what it does cannot be told"
-        return f"{self._where(netns)}{rule_name(rule)}: whether it takes the packet cannot be told: {rule.text}"
+        return f"{self._where(netns)}{self._named(rule)}: whether it takes the packet cannot be told: {rule.text}"
 
     def _let_through(self, netns: int, decision: Decision) -> str:
         """A command that takes the obstacle away."""
@@ -440,15 +482,15 @@ class Walk:
             return f"{inside}nft -a list chain {rule.family} {rule.table} {rule.chain}"
         if chain.type is not None and chain.table not in ("filter", "mangle", "raw", "nat", "security"):
             return f"{inside}nft list chain {chain.family} {chain.table} {chain.name}"
-        if netns == self.world.host and chain.name == "FORWARD" and not self._has_dockers(chain.backend, chain.family):
+        if netns == self.world.host and chain.name == "FORWARD" and not self._has_dockers(chain.family):
             return "systemctl restart docker, which makes its rules anew"
         return f"{inside}{_program(chain)} -t {chain.table} -P {chain.name} ACCEPT"
 
-    def _has_dockers(self, backend: str, family: str) -> bool:
+    def _has_dockers(self, family: str) -> bool:
         """Whether docker's chains are there and are jumped to."""
         return any(
             rule.netns == self.world.host
-            and (rule.backend, rule.family, rule.chain) == (backend, family, "FORWARD")
+            and (rule.family, rule.chain) == (family, "FORWARD")
             and (rule.verdict or "").startswith("DOCKER")
             for rule in self.world.facts.rules
         )
@@ -460,7 +502,7 @@ class Walk:
         doubts = [o for o in doubtful if _effect(o) != (rule and _effect(Outcome("", rule)))]
         if doubts:
             rules = [rule_evidence(o.rule) for o in doubts if o.rule]
-            name = next((rule_name(o.rule) for o in doubts if o.rule), "a rule")
+            name = next((self._named(o.rule) for o in doubts if o.rule), "a rule")
             self._fork()
             self._hop(
                 "unknown", "nat", f"{self._where(netns)}{name}: whether it takes the packet first cannot be told", rules
@@ -479,17 +521,17 @@ class Walk:
         if source is None:
             self._fork()
             self._hop(
-                "unknown", "nat", f"{rule_name(rule)} gives it a source that cannot be told", [rule_evidence(rule)]
+                "unknown", "nat", f"{self._named(rule)} gives it a source that cannot be told", [rule_evidence(rule)]
             )
             return packet
-        self._hop("ok", "nat", f"{self._where(netns)}{rule_name(rule)}: from {source} now", [rule_evidence(rule)])
+        self._hop("ok", "nat", f"{self._where(netns)}{self._named(rule)}: from {source} now", [rule_evidence(rule)])
         return packet._replace(src=source, snat=True)
 
     def _other_destination(self, netns: int, packet: Packet, rule: Rule, link: Link) -> Packet:
         target = target_of(rule)
         if target is None:
             self._fork()
-            text = f"{rule_name(rule)} sends it to one of several: {rule.to}"
+            text = f"{self._named(rule)} sends it to one of several: {rule.to}"
             self._end("unknown", "nat", text, [rule_evidence(rule)])
         address, port = target
         if rule.verdict == "REDIRECT":
@@ -498,17 +540,17 @@ class Walk:
         else:
             destination = ip_address(address) if address else packet.dst
         if destination is None:
-            self._end("unknown", "nat", f"{rule_name(rule)}: {link.ifname} has no address", [rule_evidence(rule)])
+            self._end("unknown", "nat", f"{self._named(rule)}: {link.ifname} has no address", [rule_evidence(rule)])
         others = [
             other
             for other in self.world.netfilter.translations(netns, packet.family)
             if other is not rule and other != rule and matches(other, packet, self.world.ground(netns))
         ]
-        counted = "" if rule.packets is None else f", {rule.packets} packet{'' if rule.packets == 1 else 's'} so far"
+        counted = "" if rule.packets is None else f" (packets so far: {rule.packets})"
         to = _spelled(destination, port or packet.dport or 0)
-        text = f"{self._where(netns)}{rule_name(rule)}: {packet.proto} {packet.dport} → {to}{counted}"
+        text = f"{self._where(netns)}{self._named(rule)}: {packet.proto} {packet.dport} → {to}{counted}"
         if others:
-            text += "; it comes before " + " and ".join(f"{rule_name(other)} → {other.to}" for other in others[:3])
+            text += "; it comes before " + " and ".join(f"{self._named(other)} → {other.to}" for other in others[:3])
         self._hop("ok", "nat", text, [rule_evidence(rule), *map(rule_evidence, others)])
         return packet._replace(
             dst=destination,
@@ -694,6 +736,8 @@ class Walk:
         if end.netns == self._origin or world.is_local(end.netns, end.packet.src):
             return f"to {origin}, without leaving {world.place(end.netns)}"
         found = world.route(end.netns, end.packet.src)
+        if self._entry is not None and self._entry.netns == end.netns:
+            return f"by {world.named(self._entry)} to {origin}"
         by = f"via {found.route.gateway}" if found.route and found.route.gateway else "on the same link"
         out = f", by {world.named(self._entry)}" if self._entry is not None and self._entry.netns != end.netns else ""
         return f"{by}{out} to {origin}"
@@ -788,12 +832,6 @@ def _effect(outcome: Outcome) -> tuple[str | None, str | None] | None:
     """What a translation does to the packet; None of one that leaves it."""
     rule = outcome.rule
     return (rule.verdict, rule.to) if rule and rule.verdict in ("DNAT", "REDIRECT", "SNAT", "MASQUERADE") else None
-
-
-def rule_name(rule: Rule) -> str:
-    """`nat DOCKER rule 3`."""
-    family = "ip6 " if rule.family == "ipv6" else ""
-    return f"{family}{rule.table} {rule.chain} rule {rule.position}"
 
 
 def rule_evidence(rule: Rule) -> Evidence:

@@ -14,7 +14,7 @@ from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.places import Places
 from hostinspect.questions.trace.netfilter import Netfilter
 from hostinspect.questions.trace.rules import Address, Ground
-from hostinspect.topology import Container, Link
+from hostinspect.topology import Link
 
 _MAIN, _DEFAULT = 254, 253  # routing tables that the rules of every host name
 _LIMITED_BROADCAST = ip_address("255.255.255.255")
@@ -386,7 +386,7 @@ class World:
         return [upper for upper in self._upper.get((link.netns, link.ifindex), ()) if self.answers(upper, to)]
 
     def _nobody(self, link: Link, to: Address) -> Landing:
-        """Nobody is there with the address; who has it elsewhere?"""
+        """Nobody is there with the address; who has it elsewhere, and who should have it?"""
         where = self.named(link)
         for netns in self.holders(to):
             if netns == link.netns:
@@ -395,21 +395,47 @@ class World:
                 own = self.places.links.get((netns, record.ifindex))
                 if other == to and own is not None:
                     return self._misplaced(where, link, own, to)
-        return Landing("nobody", f"nobody on {where} has {to}", link.netns, link, at=link)
+        text, remedy = f"nobody on {where} has {to}", None
+        if link.kind == "bridge" and (gateway := self.lost_gateway(link)) and gateway.startswith(f"{to}/"):
+            text += ", the gateway of its containers"
+            remedy = f"ip address add {gateway} dev {link.ifname}"
+        for container in self.facts.containers:
+            if container.running and any(str(to) in (endpoint.ip, endpoint.ip6) for endpoint in container.endpoints):
+                text += f", which was given to {container.name}"
+                remedy = f"docker restart {container.name}"
+        return Landing("nobody", text, link.netns, link, at=link, remedy=remedy)
+
+    def bridge_to(self, netns: int, address: Address) -> Link | None:
+        """The bridge, in a namespace, of the network that a container has an address on."""
+        for container in self.topology.containers:
+            for end in container.endpoints:
+                network = self.places.networks.get(end.network_id or "")
+                if str(address) in (end.ip, end.ip6) and network is not None and network.bridge:
+                    return self.link(netns, network.bridge)
+        return None
+
+    def lost_gateway(self, bridge: Link) -> str | None:
+        """The gateway, with its length, of the containers on a bridge, where the bridge does not have it."""
+        for container in self.topology.containers:
+            for end in container.endpoints:
+                if (end.bridge, end.host_link_netns) == (bridge.ifname, bridge.netns):
+                    gateway, length = end.gateway, end.prefix_len
+                    if gateway and length is not None and gateway not in bridge.addresses:
+                        return f"{gateway}/{length}"
+        return None
 
     def _misplaced(self, where: str, link: Link, own: Link, to: Address) -> Landing:
+        """The address is on a link that is not connected to where it is looked for."""
         outer = self.peer(own)
         holder = self.place(own.netns)
         if outer is None:
             text = f"nobody on {where} has {to}: it is on {self.named(own)}, which is not connected to it"
             return Landing("nobody", text, link.netns, link, at=own)
-        end = f"{outer.ifname}, the host's end of {holder}'s {own.ifname}"
-        if outer.master is None:
-            text = f"{end}, is not a port of {where}, nor of any bridge"
-        else:
-            text = f"{end}, is a port of {outer.master}, not of {where}"
+        end = f"{outer.ifname}, the host's end of {own.ifname} of {holder},"
+        of_none = f"{end} is not a port of {where}, nor of any bridge"
+        text = of_none if outer.master is None else f"{end} is a port of {outer.master}, not of {where}"
         remedy = f"ip link set {outer.ifname} master {link.ifname}" if link.kind == "bridge" else None
-        return Landing("nobody", text, link.netns, link, at=outer, remedy=remedy)
+        return Landing("blocked", text, link.netns, link, at=outer, remedy=remedy)
 
     def _from_upper(self, link: Link, to: Address) -> Landing:
         """A frame sent by a macvlan or ipvlan link: to its siblings, or out of the device below."""
@@ -435,8 +461,3 @@ class World:
             landing = self._switch(lower, to, None)
             return landing._replace(state="out") if landing.state == "nobody" else landing
         return Landing("out", f"it leaves by {lower.ifname}", lower.netns, lower)
-
-    # --- whose ---
-
-    def containers_in(self, netns: int) -> list[Container]:
-        return self.places.members(netns)

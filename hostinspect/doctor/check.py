@@ -34,6 +34,7 @@ Kind = Literal[
     "chain",
     "container",
     "directory",
+    "endpoint",
     "engine",
     "file system",
     "link",

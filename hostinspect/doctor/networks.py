@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from hostinspect.doctor.check import Checked, Found, check, word
@@ -9,6 +10,7 @@ from hostinspect.doctor.patient import LINKS, RECORDS, IPNetwork, Patient, ip_ne
 from hostinspect.facts import Route
 from hostinspect.topology import Network
 
+_ID = re.compile(r"[0-9a-f]{64}")
 _ON_HOST = ("bridge", "macvlan", "ipvlan")
 
 
@@ -114,3 +116,38 @@ def no_default_route(patient: Patient) -> Checked:
                     f"and has {f'one over {drift.effective}' if drift.effective else 'none'}",
                     f"nsenter -t {container.pid} -n ip route replace default via {word(drift.recorded)}",
                 )
+
+
+@check("endpoint-of-no-container", "warning", needs=RECORDS)
+def endpoint_of_no_container(patient: Patient) -> Checked:
+    """The engine's network database holds an endpoint whose container is not there.
+
+    It keeps the container's name on that network, its address, and its published ports: "endpoint with name … already
+    exists", "port is already allocated" though nobody listens. A container was removed while the engine was being
+    killed.
+    """
+    networks = {network.id: network for network in patient.facts.networks if network.scope == "local"}
+    recorded = {endpoint.endpoint_id for record in patient.facts.containers for endpoint in record.endpoints}
+    on_network = {(record.name, e.network_id) for record in patient.facts.containers for e in record.endpoints}
+    names = {record.name for record in patient.facts.containers}
+    for endpoint in patient.facts.endpoints:
+        network = networks.get(endpoint.network_id)
+        if network is None or endpoint.id in recorded:
+            continue
+        sandbox = patient.index.sandboxes.get(endpoint.sandbox_id or "")
+        if sandbox is not None and (
+            sandbox.container_id in patient.index.records or not _ID.fullmatch(sandbox.container_id)
+        ):
+            continue  # the second are swarm's own
+        if endpoint.name in names and (endpoint.name, endpoint.network_id) not in on_network:
+            continue  # being started: its record is on the way
+        name = endpoint.name or endpoint.id[:12]
+        ports = [f"{port.host_port}/{port.proto}" for port in endpoint.port_map if port.host_port]
+        yield Found(
+            "endpoint",
+            name,
+            f"{name} is on {network.name} by the network database, and no container is it",
+            f"docker network disconnect --force {word(network.name)} {word(name)}",
+            (f"endpoint {endpoint.id}", f"address {endpoint.address or 'none'}, ports {', '.join(ports) or 'none'}"),
+            "error" if ports else None,
+        )

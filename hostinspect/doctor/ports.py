@@ -282,9 +282,11 @@ def port_taken(patient: Patient) -> Checked:
     """A port that a container asks for is held by somebody else.
 
     The container cannot be started: "port is already allocated", "address already in use". Where that somebody is
-    another container's docker-proxy, the two can never run together, which may be meant so.
+    another container's docker-proxy, the two can never run together, which may be meant so. Of a container that runs,
+    rules take what comes from outside, and the other process gets what comes from the host itself.
     """
     proxies = {port.proxy.pid: port for port in patient.ports if port.proxy is not None}
+    yield from _taken_meanwhile(patient, {*proxies, *(engine.pid for engine in patient.facts.engines)})
     for container in patient.topology.containers:
         if container.pid is not None:
             continue
@@ -306,6 +308,29 @@ def port_taken(patient: Patient) -> Checked:
                     "info" if other else None,
                 )
                 break
+
+
+def _taken_meanwhile(patient: Patient, own: set[int | None]) -> Checked:
+    """Published ports of running containers on which a process of the host listens that is not the engine's."""
+    for port in patient.ports:
+        if port.container is None or port.host_port is None or "host" in port.via or "not recorded" in port.problems:
+            continue
+        for socket in patient.index.listening.get((patient.host_netns, port.proto, port.host_port), ()):
+            pids = patient.index.holders.get(socket.inode, ())
+            if not pids or not own.isdisjoint(pids) or not _overlap(socket, port.host_ip or ""):
+                continue
+            process = patient.index.processes.get(pids[0])
+            if process is None or process.comm in ("docker-proxy", "rootlessport", "rootlesskit"):
+                continue
+            yield Found(
+                "port",
+                spell(port),
+                f"{spell(port)} is published for {_to(port)}, and {process.comm} ({process.pid}) listens on it",
+                f"ss -lnp 'sport = :{port.host_port}'",
+                (_listener(socket.address, socket.port, process.pid, process.comm),),
+                "error",
+            )
+            break
 
 
 def _holders(patient: Patient, binding: RecordedPort) -> list[ListeningSocket]:

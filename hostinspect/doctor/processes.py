@@ -65,9 +65,9 @@ def shim_without_container(patient: Patient) -> Checked:
     """
     for process in patient.facts.processes:
         id_ = _container_of_shim(process)
-        if id_ is None or id_ in patient.index.processes_by_container:
+        record = patient.index.records.get(id_ or "")
+        if id_ is None or (record is not None and id_ in patient.index.processes_by_container):
             continue
-        record = patient.index.records.get(id_)
         if record is not None and (
             recorded_state(record) not in ("exited", "dead", "created") or just_now(patient, record.finished_at)
         ):

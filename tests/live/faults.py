@@ -148,6 +148,14 @@ FAULTS: dict[str, Fault] = {
         "pkill -f 'nc -ll -p 8082'",
         (("port-taken", "8082/tcp"),),
     ),
+    "port-stolen": Fault(
+        "the docker-proxy of a published port is killed, and another process takes its place",
+        """kill -KILL $(pgrep -f 'docker-proxy.*-host-port 8081 '); sleep 0.2
+        background busybox nc -ll -p 8081 -e cat
+        until ss -ltn 'sport = :8081' | grep -q LISTEN; do sleep 0.05; done""",
+        "pkill -f 'nc -ll -p 8081'; docker restart --time 0 wp_app",
+        (("port-taken", "127.0.0.1:8081/tcp"), ("port-without-proxy", "127.0.0.1:8081/tcp")),
+    ),
     # --- the packet filter ---
     "nat-flushed": Fault(
         "the chain DOCKER of the nat table is flushed",
@@ -395,6 +403,19 @@ FAULTS: dict[str, Fault] = {
         """pkill -f 'sleep 1234567'; sleep 0.1
         cgroup=/sys/fs/cgroup; [ ! -d $cgroup/pids ] || cgroup=$cgroup/pids; rmdir $cgroup/docker/$(cid old)""",
         (("stopped-with-process", "old"),),
+    ),
+    "record-lost": Fault(
+        "the directory of a running container is moved away",
+        "say overlay $(overlay changed); say pid $(shim changed); "
+        "cid changed >/tmp/id; mv /var/lib/docker/containers/$(cid changed) /srv/",
+        "mv /srv/$(cat /tmp/id) /var/lib/docker/containers/",
+        (
+            ("endpoint-of-no-container", "changed"),
+            ("shim-without-container", "containerd-shim {pid}"),
+            ("overlay-of-no-container", "{overlay}/merged"),
+            ("layer-directory-of-nothing", "{overlay}"),
+            ("layer-directory-of-nothing", "{overlay}-init"),
+        ),
     ),
     "zombie": Fault(
         "a container's main process is killed, and its shim does not take note",

@@ -19,6 +19,7 @@ from hostinspect.facts import (
     Chain,
     ContainerRecord,
     DaemonSettings,
+    EndpointRecord,
     Facts,
     FileSystemSpace,
     Gap,
@@ -35,6 +36,7 @@ from hostinspect.facts import (
     RecordedMount,
     Route,
     Rule,
+    SandboxRecord,
     SocketHolder,
     StuckProcess,
     Subnet,
@@ -268,6 +270,11 @@ BROKEN: list[tuple[str, str, Facts]] = [
         "port-taken",
         "8082/tcp",
         replace(with_other(port_bindings=(replace(PORT, host_port=8082),)), listening_sockets=(LISTENS, TAKEN)),
+    ),
+    (
+        "endpoint-of-no-container",
+        "gone",
+        healthy(endpoints=(EndpointRecord(id="5" * 64, network_id=BRIDGE_NETWORK.id, name="gone", port_map=(PORT,)),)),
     ),
     ("port-not-recorded", "9998/tcp", healthy(rules=(*RULES, dnat(2, dport="9998")))),
     (
@@ -585,6 +592,15 @@ FINE: dict[str, Facts] = {
     "stopped-this-moment": replace(
         with_other(finished_at="2025-12-31T23:59:58Z"),
         processes=(*PIPES, replace(SHIM, pid=401, cmdline=("s", "-namespace", "moby", "-id", OTHER_ID)))),
+    "endpoints-of-containers-and-of-swarm": healthy(
+        networks=(BRIDGE_NETWORK, network("10.0.0.0/24", driver="overlay", scope="swarm")),
+        sandboxes=(SandboxRecord(id="8" * 64, container_id=WEB_ID, endpoints=()),
+                   SandboxRecord(id="ingress_sbox", container_id="ingress-sbox", endpoints=())),
+        endpoints=(
+            EndpointRecord(id="f" * 64, network_id=BRIDGE_NETWORK.id, name="web"),
+            EndpointRecord(id="1" * 64, network_id=BRIDGE_NETWORK.id, name="x", sandbox_id="8" * 64),
+            EndpointRecord(id="2" * 64, network_id=BRIDGE_NETWORK.id, name="y", sandbox_id="ingress_sbox"),
+            EndpointRecord(id="3" * 64, network_id="7" * 64), EndpointRecord(id="4" * 64, network_id="9" * 64))),
     "an-api-with-certificates": replace(
         with_health(settings=(DaemonSettings(data_root=ROOT, hosts=("tcp://0.0.0.0:2376",), tlsverify=True),)),
         listening_sockets=(LISTENS, replace(API, port=2376)), socket_holders=(HELD, SocketHolder(inode=99, pid=300))),
@@ -626,6 +642,17 @@ def test_what_is_not_wrong(name: str) -> None:
 def test_severities(facts: Facts, id_: str, severity: str | None) -> None:
     severities = [f.severity for f in examine(Inspection(facts)).findings if f.id == id_]
     assert severities == ([severity] if severity else [])
+
+
+def test_port_taken_from_a_container_that_runs() -> None:
+    thief = host_process(900, comm="nc")
+    held = ListeningSocket(netns=HOST_NETNS, proto="tcp", family="ipv4", address="0.0.0.0", port=8080, inode=66)
+    facts = healthy(
+        processes=(*PROCESSES, SHIM, thief),
+        listening_sockets=(LISTENS, held),
+        socket_holders=(HELD, SocketHolder(inode=66, pid=900)),
+    )
+    assert found(facts) == [("port-taken", "8080/tcp"), ("port-without-proxy", "8080/tcp")]
 
 
 def test_port_taken_by_another_container_may_be_meant_so() -> None:

@@ -87,7 +87,8 @@ def test_a_path_is_walked_name_by_name(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "sock"))
     kinds = {
         "d": "directory", "link": "directory", "absolute/file": "file", "up": "file", "d/.": "directory",
-        "sock": "socket", "d//file": "file", "dangling": "missing", "d/nothing": "missing", "d/file/below": "missing", "": "directory",
+        "sock": "socket", "d//file": "file", "dangling": "missing", "d/nothing": "missing",
+        "d/file/below": "missing", "": "directory",
     }  # fmt: skip
     binds = tuple(replace(BIND, source=f"{tmp_path}/{name}") for name in (*kinds, "loop", "a\0b"))
     found, gaps = collected(this_host(containers=(record(mounts=binds),)))

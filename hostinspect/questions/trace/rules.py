@@ -348,7 +348,7 @@ def _of_first(test: Test) -> Test:
 
 # --- native nftables --------------------------------------------------------------------------------------------
 
-_SET = r'(?:\{ [^}]*\}|"[^"]*"|\S+)'
+_SET = r'(?!v?map )(?:\{ [^}]*\}|"[^"]*"|\S+)'
 _EXPRESSIONS: tuple[tuple[re.Pattern[str], Callable[..., Test]], ...] = (
     (
         re.compile(rf"(iif|oif)(?:name)? (!= )?({_SET})"),
@@ -363,7 +363,7 @@ _EXPRESSIONS: tuple[tuple[re.Pattern[str], Callable[..., Test]], ...] = (
         lambda *found: _native_ports(*found),  # noqa: PLW0108
     ),
     (
-        re.compile(r"ct state (!= )?(\{ [^}]*\}|\S+)"),
+        re.compile(rf"ct state (!= )?({_SET})"),
         lambda inverted, names: _inverted(inverted, _states(names.upper().strip("{} ").replace(" ", ""))),
     ),
     (
@@ -371,11 +371,11 @@ _EXPRESSIONS: tuple[tuple[re.Pattern[str], Callable[..., Test]], ...] = (
         lambda inverted, names: _inverted(inverted, _one_of(names, lambda packet: packet.proto)),
     ),
     (
-        re.compile(r"meta nfproto (!= )?(\S+)"),
+        re.compile(rf"meta nfproto (!= )?({_SET})"),
         lambda inverted, name: _inverted(inverted, _one_of(name, lambda packet: packet.family)),
     ),
     (
-        re.compile(r"fib (daddr|saddr) type (!= )?(\S+)"),
+        re.compile(rf"fib (daddr|saddr) type (!= )?({_SET})"),
         lambda which, inverted, kind: _inverted(
             inverted, _address_type(kind.upper(), _DST if which == "daddr" else _SRC)
         ),

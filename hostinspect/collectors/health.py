@@ -123,11 +123,12 @@ class _Collector:
         self.data_roots = [engine.data_root for engine in facts.engines]
 
     def run(self) -> Health:
+        is_home = self._is_at_home()
         bare = tuple(self._bare_directories())
         stuck = self._stuck()
         return Health(
-            file_systems=tuple(self._file_systems()),
-            paths=tuple(self._paths()),
+            file_systems=tuple(self._file_systems()) if is_home else (),
+            paths=tuple(self._paths()) if is_home else (),
             held_files=tuple(self._held_files()),
             other_mounts=tuple(self._other_mounts()),
             sockets=tuple(_sockets(self.gaps)),
@@ -135,6 +136,22 @@ class _Collector:
             stuck=stuck,
             bare_directories=bare,
         )
+
+    def _is_at_home(self) -> bool:
+        """Whether we see the host's files: else a path would be another one, on a file system that is not known."""
+        why: str | OSError = "hostinspect is in another mount namespace than the host"
+        try:
+            process = os.open("self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+            try:
+                if self.facts.host.mntns in (None, procfs.namespace(process, "mnt")):
+                    return True
+            finally:
+                os.close(process)
+        except OSError as error:
+            why = error
+        for family in (SPACE, PATHS):
+            self.gaps.add(family, "paths of the host", why, "enter it too: nsenter -t 1 -m")
+        return False
 
     # --- the disk ---
 

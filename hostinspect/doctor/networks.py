@@ -16,7 +16,7 @@ _ON_HOST = ("bridge", "macvlan", "ipvlan")
 
 def _pools(patient: Patient) -> Iterator[tuple[Network, IPNetwork]]:
     for network in patient.topology.networks:
-        if network.driver in _ON_HOST and not network.config_only:
+        if network.driver in _ON_HOST and not network.config_only and not patient.is_elsewhere(network):
             for subnet in network.subnets:
                 pool = ip_network(subnet.subnet)
                 if pool is not None:

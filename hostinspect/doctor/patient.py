@@ -109,8 +109,20 @@ class Patient:
 
     @cached_property
     def bridge_networks(self) -> list[Network]:
-        """Those of the bridge driver that are on the host."""
-        return [n for n in self.topology.networks if n.driver == "bridge" and not n.config_only]
+        """Those of the bridge driver whose bridges are to be on the host."""
+        every = self.topology.networks
+        return [n for n in every if n.driver == "bridge" and not n.config_only and not self.is_elsewhere(n)]
+
+    def is_elsewhere(self, network: Network) -> bool:
+        """Whether its engine has a network namespace of its own, as a rootless one has."""
+        record = self.index.network_records.get(network.id)
+        return record is not None and record.data_root in self._elsewhere
+
+    @cached_property
+    def _elsewhere(self) -> frozenset[str]:
+        """Data roots of engines that are not in the host's network namespace."""
+        daemons = ((engine.data_root, self.index.processes.get(engine.pid or 0)) for engine in self.facts.engines)
+        return frozenset(root for root, p in daemons if p and p.netns not in (None, self.index.host_netns))
 
     @property
     def uses_bridges(self) -> bool:
@@ -131,10 +143,11 @@ class Patient:
                 continue
             for endpoint in container.endpoints:
                 inner = self.places.links_by_name.get((container.netns or 0, endpoint.interface or ""))
+                network = self.places.networks.get(endpoint.network_id or "")
                 yield Attachment(
                     container,
                     endpoint,
-                    self.places.networks.get(endpoint.network_id or ""),
+                    None if network is None or self.is_elsewhere(network) else network,
                     inner,
                     self.places.link(inner.peer or inner.lower) if inner else None,
                 )

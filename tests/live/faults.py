@@ -286,7 +286,7 @@ FAULTS: dict[str, Fault] = {
         "say veth $(veth web2 eth0); say port $(port web2 80); ip link set $(veth web2 eth0) nomaster",
         "ip link set $(veth web2 eth0) master docker0",
         (("veth-not-in-bridge", "{veth}"),),
-        ("{port}", "address"),
+        ("{port}", "link"),
     ),
     "veth-on-host": Fault(
         "both ends of a veth are on the host",
@@ -329,7 +329,7 @@ FAULTS: dict[str, Fault] = {
         "ip link set docker0 down",
         "ip link set docker0 up",
         (("bridge-down", "docker0"),),
-        ("8080", "filter"),
+        ("8080", "route"),
     ),
     "gateway-gone": Fault(
         "a bridge loses its address",
@@ -406,7 +406,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "record-lost": Fault(
         "the directory of a running container is moved away",
-        "say overlay $(overlay changed); say pid $(shim changed); "
+        "say overlay $(overlay changed); say pid $(shim changed); touch --date 2020-01-01 $(overlay changed); "
         "cid changed >/tmp/id; mv /var/lib/docker/containers/$(cid changed) /srv/",
         "mv /srv/$(cat /tmp/id) /var/lib/docker/containers/",
         (

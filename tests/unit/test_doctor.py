@@ -601,6 +601,9 @@ FINE: dict[str, Facts] = {
             EndpointRecord(id="1" * 64, network_id=BRIDGE_NETWORK.id, name="x", sandbox_id="8" * 64),
             EndpointRecord(id="2" * 64, network_id=BRIDGE_NETWORK.id, name="y", sandbox_id="ingress_sbox"),
             EndpointRecord(id="3" * 64, network_id="7" * 64), EndpointRecord(id="4" * 64, network_id="9" * 64))),
+    "a-rootless-engine": healthy(
+        sysctls=sysctl("net.ipv4.ip_forward", "0"), links=(ETH0, replace(LINKS[3], link=None)), rules=(), chains=(),
+        containers=(record(),), processes=(host_process(), replace(PROCESSES[1], netns=55), web_process(), SHIM)),
     "an-api-with-certificates": replace(
         with_health(settings=(DaemonSettings(data_root=ROOT, hosts=("tcp://0.0.0.0:2376",), tlsverify=True),)),
         listening_sockets=(LISTENS, replace(API, port=2376)), socket_holders=(HELD, SocketHolder(inode=99, pid=300))),

@@ -308,3 +308,10 @@ def test_without_proc() -> None:
 def test_a_container_record_is_needed_for_nothing() -> None:
     found, _ = collected(this_host(containers=(), engines=()))
     assert isinstance(found, Health) and found.paths == () and found.file_systems == ()
+
+
+def test_in_another_mount_namespace_no_path_is_the_hosts(tmp_path: Path) -> None:
+    facts = this_host(data_root=str(tmp_path), containers=(record(mounts=(BIND,)),))
+    found, gaps = collected(replace(facts, host=replace(facts.host, mntns=1)))
+    assert (found.file_systems, found.paths) == ((), ())
+    assert {gap.collector for gap in gaps.as_tuple()} >= {"space", "paths"}

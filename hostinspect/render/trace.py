@@ -44,5 +44,5 @@ def _heading(trace: Trace) -> str:
 
 def _line(state: str, text: str, style: Style = "") -> Line:
     return Line(
-        [item(Span(state, _STYLES.get(state, ""))), item(Span(text, style))], columns=(_WIDTH,), hang=_WIDTH + 2
+        [item(Span(state, _STYLES.get(state, ""))), item(Span(text, style))], columns=(_WIDTH,), hang=_WIDTH - 1
     )

@@ -32,6 +32,7 @@ QUESTIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     # Whether the daemon answers is what the tests change.
     ("doctor", "--skip", "engine-not-answering"): ("text", "json", "yaml", "sarif", "junit"),
     ("whois", "web1", "172.17.0.5", "8080"): ("text", "json", "yaml"),
+    ("trace", "8080", "web2"): ("text", "json", "yaml"),
 }
 
 # Those whose answer is read from the disk when they are asked, and is in no snapshot.

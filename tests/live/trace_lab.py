@@ -481,7 +481,7 @@ def random_rule(random: Random) -> str:
             )  # fmt: skip
             policy = random.choice(("accept", "accept", "drop")) if hook == "forward" else "accept"
             base = f"type filter hook {hook} priority -5; policy {policy};"
-            return f"nft 'table inet extra {{ chain c {{ {base} {body}; }}; }}'"
+            return f"nft 'table inet extra {{ chain {hook}{random.randrange(1000)} {{ {base} {body}; }}; }}'"
 
 
 def _match(random: Random):  # type: ignore[no-untyped-def]  # a closure over the source of chance
@@ -526,13 +526,17 @@ def describe(case: Case, faults: list[Fault]) -> str:
 __all__ = ["CONTAINERS", "DOCKERD", "Case", "Fault", "Labyrinth", "Question", "describe", "differs", "said"]
 
 
-def _by_hand(seeds: list[int]) -> None:
-    """Run scenarios, and print where trace and truth differ: `python -m tests.live.trace_lab FIRST LAST`."""
+def _by_hand(seeds: list[int], userland: str = "host", firewall: str = "nft", *dockerd: str) -> None:
+    """Run scenarios, and print where trace and truth differ.
+
+    python -m tests.live.trace_lab FIRST LAST [USERLAND [FIREWALL [DOCKERD-ARGUMENT…]]]
+    """
     from collections import Counter
 
     from tests.lab.host import LabSpec
 
-    with LabHost(LabSpec(dockerd=DOCKERD)) as host:
+    spec = LabSpec(userland=userland, firewall=firewall, dockerd=(*DOCKERD, *dockerd))  # type: ignore[arg-type]
+    with LabHost(spec) as host:
         labyrinth = Labyrinth(host)
         counted: Counter[str] = Counter()
         for seed in seeds:
@@ -555,4 +559,4 @@ def _by_hand(seeds: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    _by_hand([*range(int(sys.argv[1]), int(sys.argv[2]))])
+    _by_hand([*range(int(sys.argv[1]), int(sys.argv[2]))], *sys.argv[3:])

@@ -53,7 +53,7 @@ class Fault:
     make: str
     undo: str
     found: tuple[tuple[str, str], ...]  # check and subject: all that doctor reports, the fault's own name first
-    trace: tuple[str, str] | None = None  # what is traced meanwhile, and the hop at which it breaks; "": at none
+    trace: tuple[str, str] | None = None  # what is traced meanwhile, in words of the shell; the hop that breaks, or ""
     doctor: tuple[str, ...] = ()  # further arguments
 
     def script(self, part: str) -> str:
@@ -98,6 +98,7 @@ FAULTS: dict[str, Fault] = {
         _SAVE + 'iptables -t nat -I DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to "$(ip_of web2):80"',
         _RESTORE,
         (("port-with-two-rules", "8080/tcp"),),
+        ("8080", "owner"),
     ),
     "rule-of-ones-own": Fault(
         "somebody's own rule leads to a container",
@@ -113,12 +114,14 @@ FAULTS: dict[str, Fault] = {
         say pid "$!"; until ss -ltn 'sport = :9997' | grep -q LISTEN; do sleep 0.05; done""",
         "pkill -f 'host-port 9997'",
         (("proxy-without-container", "docker-proxy {pid}"),),
+        ("9997", "address"),
     ),
     "proxy-killed": Fault(
         "the docker-proxy of a published port is killed",
         "kill -KILL $(pgrep -f 'docker-proxy.*-host-port 8081 ')",
         "docker restart --time 0 wp_app",
         (("port-without-proxy", "127.0.0.1:8081/tcp"),),
+        ("127.0.0.1:8081 --source host", "socket"),
     ),
     "nobody-listens": Fault(
         "a port is published, and no server runs",
@@ -155,6 +158,7 @@ FAULTS: dict[str, Fault] = {
         until ss -ltn 'sport = :8081' | grep -q LISTEN; do sleep 0.05; done""",
         "pkill -f 'nc -ll -p 8081'; docker restart --time 0 wp_app",
         (("port-taken", "127.0.0.1:8081/tcp"), ("port-without-proxy", "127.0.0.1:8081/tcp")),
+        ("127.0.0.1:8081 --source host", "owner"),
     ),
     # --- the packet filter ---
     "nat-flushed": Fault(
@@ -175,12 +179,14 @@ FAULTS: dict[str, Fault] = {
             ("network-not-masqueraded", "my_net"),
             ("network-not-masqueraded", "docker_gwbridge"),
         ),
+        ("8080", ""),
     ),
     "jump-deleted": Fault(
         "the jump from PREROUTING to DOCKER is deleted",
         _SAVE + "iptables -t nat -D PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
         _RESTORE,
         (("docker-chain-unreachable", "ipv4 nat DOCKER"),),
+        ("8080", ""),
     ),
     "filter-flushed": Fault(
         "the chain DOCKER of the filter table is flushed",
@@ -240,6 +246,7 @@ FAULTS: dict[str, Fault] = {
         "sysctl -q -w net.ipv4.conf.docker0.forwarding=0",
         "sysctl -q -w net.ipv4.conf.docker0.forwarding=1",
         (("ip-forward-off", "net.ipv4.conf.docker0.forwarding"),),
+        ("8080", "answer"),
     ),
     "rp-filter": Fault(
         "rp_filter is strict, and there are two ways out",
@@ -323,6 +330,7 @@ FAULTS: dict[str, Fault] = {
         ip address add $(docker network inspect --format '{{(index .IPAM.Config 0).Gateway}}' my_net)/16 dev $bridge
         ip link set $bridge up; while read -r link; do ip link set $link master $bridge; done </tmp/ports""",
         (("network-without-bridge", "my_net"),),
+        ("127.0.0.1:8081 --source host", "address"),
     ),
     "bridge-down": Fault(
         "a network's bridge is set down",
@@ -337,6 +345,7 @@ FAULTS: dict[str, Fault] = {
         "ip address add $(docker network inspect --format '{{(index .IPAM.Config 0).Gateway}}' my_net)/16 "
         "brd + dev $(bridge my_net)",
         (("bridge-without-gateway", "{bridge}"),),
+        ("127.0.0.1:8081 --source host", "route"),
     ),
     "bridge-nearly-full": Fault(
         "a bridge has nearly 1,023 ports",

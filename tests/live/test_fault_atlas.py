@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostinspect.cli.app import COMMANDS
-from tests.lab.host import LabHost
+from tests.lab.host import ADDRESS, LabHost
 from tests.live import faults
 from tests.live.faults import FAULTS, HEALTHY, Fault
 from tests.live.report import hostinspect
@@ -19,6 +18,7 @@ def host() -> Iterator[LabHost]:
     """A host of its own: what is broken here is nobody else's."""
     with LabHost() as fresh:
         fresh.seed()
+        fresh.client(["true"])
         yield fresh
 
 
@@ -49,19 +49,29 @@ def test_a_fault_is_named_and_nothing_else(name: str, host: LabHost) -> None:
         assert findings(host, *fault.doctor) - healthy == {
             (id_, subject.format(**said)) for id_, subject in fault.found
         }
-        if fault.trace is not None and "trace" in COMMANDS:
-            assert hop(host, fault.trace[0].format(**said)) == fault.trace[1]
+        if fault.trace is not None:
+            target = fault.trace[0].format(**said)
+            broken = hop(host, target)
+            assert broken == fault.trace[1]
+            if target.isdecimal():
+                assert connects(host, target) == (broken in ("", "owner"))
     finally:
         shell(host, fault, fault.undo)
     assert findings(host) == HEALTHY
 
 
 def hop(host: LabHost, target: str) -> str:
-    """The first hop at which trace breaks from outside over IPv4; "" where it gets through."""
-    done = hostinspect(host, "trace", target, "-o", "json")
+    """The first hop at which trace breaks over IPv4, from outside unless told; "" where it gets through."""
+    done = hostinspect(host, "trace", *target.split(), "-o", "json")
     traces = [t for t in json.loads(done.stdout)["traces"] if t["family"] == "ipv4"]
     assert traces, done.stderr
     return next((step["subject"] for step in traces[0]["hops"] if step["state"] == "broken"), "")
+
+
+def connects(host: LabHost, port: str) -> bool:
+    """Whether somebody outside gets an answer."""
+    url = f"http://{ADDRESS}:{port}/"
+    return host.client(["curl", "-s", "-o", "/dev/null", "-m", "1", url], check=False).returncode == 0
 
 
 def test_a_daemon_that_is_killed(host: LabHost) -> None:

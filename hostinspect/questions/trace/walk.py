@@ -107,6 +107,7 @@ class Walk:
                 lower = world.places.link(upper.lower)
                 if lower == link and upper.kind in ("macvlan", "ipvlan") and world.answers(upper, packet.dst):
                     self._check_up(upper)
+                    self._into_bridge(link, packet)
                     return self._receive(netns, upper, packet)
         return self._receive(link.netns, link, packet)
 
@@ -169,7 +170,10 @@ class Walk:
         if found.link is None or found.next_hop is None:
             self._end("unknown", "route", f"{place}: the route {to} leads to a link that was not seen", evidence)
         link = found.link
-        if packet.src.is_loopback and packet.src.version == 4 and "LOOPBACK" not in link.flags:
+        if packet.src.is_loopback and "LOOPBACK" not in link.flags:
+            if packet.src.version == 6:
+                text = f"{packet.src} may not go out by {link.ifname}: IPv6 has no route_localnet"
+                self._end("broken", "route", text, [_link(link)])
             conf = world.conf.get((link.netns, link.ifindex))
             if conf is not None and conf.route_localnet is False:
                 name = f"net.ipv4.conf.{link.ifname}.route_localnet"
@@ -289,6 +293,8 @@ class Walk:
         if chains := world.netfilter.of_bridge(bridge.netns):
             names = ", ".join(f"{chain.table} {chain.name}" for chain in chains)
             self._hop("unknown", "filter", f"rules of the bridge family see it, and are not walked: {names}", [])
+        if landing.port_in is not None and landing.port_out == bridge:
+            self._into_bridge(bridge, packet, landing.port_in.ifname)
         if landing.port_in is None or landing.port_out is None or landing.port_out == bridge:
             return packet
         filters = world.filters_bridges(bridge.netns, packet.dst.version)
@@ -315,6 +321,18 @@ class Walk:
         if self._stage == "first":
             self._flows.setdefault(bridge.netns, []).append(Flow(first, seen))
         return seen
+
+    def _into_bridge(self, bridge: Link, packet: Packet, physin: str = "?") -> None:
+        """A frame for a macvlan above a bridge: br_netfilter shows it to PREROUTING, and to nothing else."""
+        if bridge.kind != "bridge" or not self.world.filters_bridges(bridge.netns, packet.dst.version):
+            return
+        first = _fresh(packet)._replace(iif=bridge.ifname, physin=physin)
+        seen, flow = self._tracked(bridge.netns, first)
+        seen = self._hook(bridge.netns, "prerouting", seen, bridge, flow)
+        if self._stage == "first" and (seen.dst, seen.dport) != (first.dst, first.dport):
+            self._fork()
+            text = f"what it does on {bridge.ifname} with another destination is not known"
+            self._end("unknown", "link", text, [_link(bridge)])
 
     # --- what may stop it ---
 
@@ -634,6 +652,12 @@ class Walk:
                 evidence,
                 f"kill -CONT {pid}",
             )
+        if netns == world.host and pid in world.daemons and (packet.proto, port) in world.published:
+            text = (
+                f"no DNAT rule takes it, and {who} holds {_bound(socket)} only so that nobody else does: "
+                "there is no docker-proxy"
+            )
+            self._end("broken", "socket", text, evidence, "systemctl restart docker, which makes its rules anew")
         if pid in world.proxies:
             return End(netns, packet, socket, pid)
         self._hop("ok", "socket", f"{place}: {who} listens on {_bound(socket)}", evidence)

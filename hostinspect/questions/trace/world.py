@@ -248,6 +248,16 @@ class World:
         """docker-proxies by pid."""
         return {proxy.pid: proxy for found in Forwarding(self.index).proxies.values() for proxy in found}
 
+    @cached_property
+    def daemons(self) -> frozenset[int | None]:
+        """The engines' pids. Without a userland proxy dockerd binds the ports that it publishes, and never answers."""
+        return frozenset(engine.pid for engine in self.topology.host.engines if engine.pid)
+
+    @cached_property
+    def published(self) -> frozenset[tuple[str, int | None]]:
+        """Protocol and number of every port of the host that a container was given."""
+        return frozenset((port.proto, port.host_port) for record in self.facts.containers for port in record.ports)
+
     # --- wires ---
 
     @cached_property

@@ -19,7 +19,7 @@ from hostinspect.questions.answer import gaps_about
 from hostinspect.questions.dnat import port_ranges, without_prefix
 from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.trace.answer import Hop, State, Trace, Traces
-from hostinspect.questions.trace.rules import Address, Packet
+from hostinspect.questions.trace.rules import Address, Packet, address_of
 from hostinspect.questions.trace.walk import Walk
 from hostinspect.questions.trace.world import World
 from hostinspect.topology import Container, Link, Network
@@ -36,7 +36,7 @@ OUTSIDE_ADDRESSES = {4: ip_address("203.0.113.1"), 6: ip_address("2001:db8:ffff:
 Proto = Literal["tcp", "udp", "sctp"]
 _PORT = r"(?P<port>\d{1,5})(?:/(?P<proto>tcp|udp|sctp))?"
 _HOST_PORT = re.compile(rf"(?:(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+)):)?{_PORT}")
-_CONTAINER = re.compile(rf"(?P<name>[^:]+?)(?::{_PORT})?")
+_CONTAINER = re.compile(rf"(?P<name>/?[^:/]+)(?::{_PORT})?")
 _LAST_PORT = 65535
 
 
@@ -71,9 +71,8 @@ class _Tracer:
         self.from_address: Address | None = None
         self.from_container: Container | None = None
         if source not in (HOST, OUTSIDE):
-            try:
-                self.from_address = ip_address(source)
-            except ValueError:
+            self.from_address = address_of(source)
+            if self.from_address is None:
                 self.from_container = inspection.container(source)
             else:
                 held = [c for netns in self.world.holders(self.from_address) for c in self.world.places.members(netns)]
@@ -101,10 +100,9 @@ class _Tracer:
     def _of_host_port(self, target: str, found: re.Match[str]) -> list[_Question]:
         port = _port(found["port"], target)
         if written := found["six"] or found["four"]:
-            try:
-                address = ip_address(written)
-            except ValueError:
-                raise TargetError(f"{written} is no address.") from None
+            address = address_of(written)
+            if address is None:
+                raise TargetError(f"{written} is no address.")
             protos = [found["proto"]] if found["proto"] else self._protos(port) or ["tcp"]
             return [_Question(target, address, port, p, self._publisher(address, port, p)) for p in protos]
         questions = []
@@ -137,7 +135,7 @@ class _Tracer:
             return direct
         questions: dict[tuple[object, ...], _Question] = {}
         for published in wanted:
-            host_ip = ip_address(published.host_ip)
+            host_ip = address_of(published.host_ip) or ip_address("0.0.0.0")
             address = self._facing(host_ip.version) if host_ip.is_unspecified else host_ip
             if address is not None:
                 question = _Question(target, address, published.host_port, published.proto, container)
@@ -181,7 +179,7 @@ class _Tracer:
         found = []
         for number, protocol in ports:
             for written in places[0] if places else ():
-                address = ip_address(written) if written else None
+                address = address_of(written)
                 if address is None or (wanted and address.version != wanted):
                     continue
                 if address.version == 6 and places[0][0] and not self._listens6(container, number, protocol):
@@ -229,7 +227,7 @@ class _Tracer:
         for container in self.world.topology.containers:
             record = self.world.index.records.get(container.id)
             for recorded in record.ports if record and container.pid is not None else ():
-                own = _address(recorded.host_ip)
+                own = address_of(recorded.host_ip)
                 takes_all = is_own and own is not None and own.is_unspecified and own.version == address.version
                 if (recorded.proto, recorded.host_port) == (proto, port) and (own == address or takes_all):
                     found[container.id] = container
@@ -254,12 +252,12 @@ class _Tracer:
     def _host_address(self, version: int, port: int, proto: str) -> Address | None:
         """The address of the host that is asked: the one published on, else the one that faces who asks."""
         bound = {
-            ip_address(host_ip)
+            address_of(host_ip)
             for p, host_ip, first, last, _ in self._published()
             if p == proto and first <= port <= last and host_ip
         }
-        bound |= {ip_address(s.address) for s in self.world.sockets(self.world.host, proto, port)}
-        own = sorted(a for a in bound if a.version == version)
+        bound |= {address_of(s.address) for s in self.world.sockets(self.world.host, proto, port)}
+        own = sorted((a for a in bound if a and a.version == version), key=int)
         if not own or any(address.is_unspecified for address in own):
             return self._facing(version)
         return next((address for address in own if not address.is_loopback), own[0])
@@ -465,13 +463,6 @@ def _verdict(hops: Iterable[Hop], *, forked: int | None) -> tuple[State, Hop | N
         if hop.state == "unknown":
             unknown = unknown or hop
     return ("unknown", unknown) if unknown else ("ok", None)
-
-
-def _address(text: str) -> Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
 
 
 def _text(address: Address | None) -> str | None:

@@ -71,6 +71,14 @@ class Compiled(NamedTuple):
     words: tuple[str, ...]  # the target's own options
 
 
+def address_of(text: str | None) -> Address | None:
+    """The address that a text is, or None: what an engine wrote down, or a rule leads to, may be anything."""
+    try:
+        return ip_address(text or "")
+    except ValueError:
+        return None
+
+
 def negated(value: Maybe) -> Maybe:
     return None if value is None else not value
 

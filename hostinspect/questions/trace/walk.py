@@ -16,7 +16,7 @@ from hostinspect.correlate.ports import Proxy
 from hostinspect.facts import Chain, ListeningSocket, Rule
 from hostinspect.questions.trace.answer import Evidence, Hop, Reached, State
 from hostinspect.questions.trace.netfilter import Decision, Outcome, Passage, target_of
-from hostinspect.questions.trace.rules import ANYTHING, OPEN, Address, Packet, Stage, matches
+from hostinspect.questions.trace.rules import ANYTHING, OPEN, Address, Packet, Stage, address_of, matches
 from hostinspect.questions.trace.world import Landing, World
 from hostinspect.topology import Link
 
@@ -382,7 +382,7 @@ class Walk:
         world = self.world
         if self._stage != "first" or world.send(out, next_hop, packet.dst).state in ("there", "unknown"):
             return
-        bridge = world.bridge_to(out.netns, packet.dst)
+        bridge, place = world.bridge_to(out.netns, packet.dst)
         if bridge is None or bridge == out:
             return
         found = world.route(out.netns, packet.dst)
@@ -535,7 +535,7 @@ class Walk:
             source = self.world.address_on(link, found.next_hop or packet.dst)
         else:
             target = target_of(rule)
-            source = ip_address(target[0]) if target and target[0] else None
+            source = address_of(target[0]) if target else None
         if source is None:
             self._fork()
             self._hop(
@@ -556,9 +556,9 @@ class Walk:
             own = ip_address("127.0.0.1" if packet.family == "ipv4" else "::1")
             destination = own if "LOOPBACK" in link.flags or not packet.iif else self._primary(link, own.version)
         else:
-            destination = ip_address(address) if address else packet.dst
+            destination = address_of(address) if address else packet.dst
         if destination is None:
-            self._end("unknown", "nat", f"{self._named(rule)}: {link.ifname} has no address", [rule_evidence(rule)])
+            self._end("unknown", "nat", f"{self._named(rule)} sends it to where cannot be told", [rule_evidence(rule)])
         others = [
             other
             for other in self.world.netfilter.translations(netns, packet.family)
@@ -679,8 +679,10 @@ class Walk:
         """docker-proxy takes the connection, and makes one of its own to the container."""
         world = self.world
         target = proxy.target
-        to = ip_address(target.address)
+        to = address_of(target.address)
         evidence = [Evidence(kind="process", id=str(proxy.pid), text=f"docker-proxy to {target.address}:{target.port}")]
+        if to is None:
+            self._end("unknown", "proxy", f"docker-proxy (pid {proxy.pid}) leads to {target.address}", evidence)
         text = (
             f"no DNAT rule takes it; docker-proxy (pid {proxy.pid}) listens on {_bound(end.socket)} and leads to "
             f"{_spelled(to, target.port)}"

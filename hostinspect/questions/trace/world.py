@@ -415,14 +415,14 @@ class World:
                 remedy = f"docker restart {container.name}"
         return Landing("nobody", text, link.netns, link, at=link, remedy=remedy)
 
-    def bridge_to(self, netns: int, address: Address) -> Link | None:
-        """The bridge, in a namespace, of the network that a container has an address on."""
+    def bridge_to(self, netns: int, address: Address) -> tuple[Link | None, str]:
+        """The bridge, in a namespace, of the network that a container has an address on; and the container's name."""
         for container in self.topology.containers:
             for end in container.endpoints:
                 network = self.places.networks.get(end.network_id or "")
                 if str(address) in (end.ip, end.ip6) and network is not None and network.bridge:
-                    return self.link(netns, network.bridge)
-        return None
+                    return self.link(netns, network.bridge), container.name
+        return None, ""
 
     def lost_gateway(self, bridge: Link) -> str | None:
         """The gateway, with its length, of the containers on a bridge, where the bridge does not have it."""

@@ -387,7 +387,6 @@ class Walk:
             return
         found = world.route(out.netns, packet.dst)
         route = found.route.dst or "default" if found.route else "?"
-        place = world.place(world.holders(packet.dst)[0])
         text = (
             f"the route to {packet.dst} of {place} leads by {out.ifname}, not by {bridge.ifname}, which {place} is on"
         )

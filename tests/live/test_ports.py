@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -274,13 +276,24 @@ CASES = [(host, fault) for host in HOSTS for fault in FAULTS if host[1] == "nft"
 
 
 @pytest.fixture(scope="module")
-def broken(request: pytest.FixtureRequest) -> Iterator[LabHost]:
-    """A host of its own for the faults."""
+def own_hosts() -> Iterator[Callable[[LabSpec], LabHost]]:
+    """Hosts of their own for the faults, each made once."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def own_host(spec: LabSpec) -> LabHost:
+            host = stack.enter_context(LabHost(spec))
+            host.seed()
+            host.client(["true"])
+            return host
+
+        yield own_host
+
+
+@pytest.fixture
+def broken(request: pytest.FixtureRequest, own_hosts: Callable[[LabSpec], LabHost]) -> LabHost:
     userland, firewall = request.param
-    with LabHost(LabSpec(userland=userland, firewall=firewall)) as host:
-        host.seed()
-        host.client(["true"])
-        yield host
+    return own_hosts(LabSpec(userland=userland, firewall=firewall))
 
 
 def told(host: LabHost) -> dict[Key, Any]:

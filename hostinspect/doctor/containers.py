@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 from hostinspect.correlate.runtime import recorded_state
-from hostinspect.doctor.check import Checked, Found, Kind, check, word
+from hostinspect.doctor.check import Checked, Doubt, Found, Kind, check, word
 from hostinspect.doctor.patient import RECORDS, Patient
 from hostinspect.facts import ContainerRecord
 
 _MANY_RESTARTS = 3
 _RECENTLY = timedelta(minutes=10)
 _CLOCK_SLACK = timedelta(seconds=60)
+_FIRST_CHECK = timedelta(minutes=2)  # after which a check has usually said something
 
 
 @check("running-without-process", "error", needs=(*RECORDS, "processes"))
@@ -104,15 +105,24 @@ def restart_loop(patient: Patient) -> Checked:
 def unhealthy(patient: Patient) -> Checked:
     """A container's own health check fails.
 
-    As the engine recorded it last.
+    As the engine wrote it down last: since Docker 28 that is when the container was started, so there it cannot be
+    judged from the host.
     """
+    now = _time(patient.facts.host.collected_at)
     for container in patient.running:
+        started = _time(container.started_at)
         if container.health == "unhealthy":
             yield Found(
                 "container",
                 container.name,
                 f"{container.name} is unhealthy by its own check",
                 f"docker inspect --format '{{{{json .State.Health}}}}' {word(container.name)}",
+            )
+        elif container.health == "starting" and started and now and now - started > _FIRST_CHECK:
+            yield Doubt(
+                container.name,
+                "its record says “starting” since it was started: the engine does not write its health down",
+                f"docker inspect --format '{{{{.State.Health.Status}}}}' {word(container.name)}",
             )
 
 

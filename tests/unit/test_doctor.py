@@ -710,6 +710,14 @@ def test_a_rule_that_is_not_known_leaves_a_doubt() -> None:
     assert [(g.subject.partition(",")[0], g.minor) for g in answer.gaps] == [("forward-drops", True)]
 
 
+def test_health_that_the_engine_does_not_write_down() -> None:
+    starting = record(ports=(PORT,), health="starting", started_at="2025-12-31T00:00:00Z")
+    answer = examine(Inspection(healthy(containers=(starting,))))
+    assert [(g.subject, g.minor) for g in answer.gaps] == [("container-unhealthy, web", True)]
+    just_now = replace(starting, started_at="2025-12-31T23:59:00Z")
+    assert examine(Inspection(healthy(containers=(just_now,)))).gaps == ()
+
+
 def test_every_remedy_is_one_word_for_each_name() -> None:
     hostile = "/srv/$(reboot); x'y"
     facts = replace(

@@ -160,6 +160,7 @@ class ListeningSocket(Record, frozen=True, kw_only=True):
     address: str  # "0.0.0.0" and "::" for any
     port: int
     inode: int
+    ifindex: int | None = None  # SO_BINDTODEVICE: takes only what comes in by this link
     v6only: bool = False  # IPv6 socket that takes no IPv4: IPV6_V6ONLY; with "::" and False it serves both
 
 

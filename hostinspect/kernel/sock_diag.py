@@ -56,7 +56,7 @@ def listening_sockets(netns: int, proc: str = "/proc") -> list[ListeningSocket]:
     that no process holds.
 
     No module is loaded for it: where inet_diag, tcp_diag or udp_diag are not there, /proc/thread-self/net is read,
-    which does not tell `v6only`. Raises NetlinkError, OSError, ValueError.
+    which does not tell `v6only` and `ifindex`. Raises NetlinkError, OSError, ValueError.
     """
     found: list[ListeningSocket] = []
     tcp, udp, sctp = (is_present("inet_diag") and is_present(f"{proto}_diag") for proto in ("tcp", "udp", "sctp"))
@@ -86,7 +86,7 @@ def parse_sockets(messages: Iterable[Message], proto: str, netns: int) -> Iterat
     for _, body in messages:
         if len(body) < _INET_DIAG_MSG_SIZE:
             raise ValueError(f"a struct inet_diag_msg of {len(body)} bytes")
-        number, _, _, _, port, _, source, *_, inode = _inet_diag_msg(body)
+        number, _, _, _, port, _, source, _, ifindex, *_, inode = _inet_diag_msg(body)
         family = _FAMILIES.get(number)
         if family is None:
             continue
@@ -100,6 +100,7 @@ def parse_sockets(messages: Iterable[Message], proto: str, netns: int) -> Iterat
                 address=inet_ntop(number, address),
                 port=int.from_bytes(port, "big"),
                 inode=inode,
+                ifindex=ifindex or None,
                 # The kernel tells it of every IPv6 socket that does not connect, asked for or not.
                 v6only=found.get(_INET_DIAG_SKV6ONLY, b"\0") != b"\0",
             )

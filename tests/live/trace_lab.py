@@ -54,7 +54,7 @@ CONTAINERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "alone2": ("net4", (), ("tcp:0.0.0.0:80",)),
     "mac1": ("mac", (), ("tcp:0.0.0.0:80",)),
     "mac2": ("mac", (), ("tcp:0.0.0.0:80",)),
-    "onhost": ("host", (), ("tcp:0.0.0.0:8090", "udp:192.0.2.10:5390", "tcp:[::1]:8091")),
+    "onhost": ("host", (), ("tcp:0.0.0.0:8090", "tcp:%eth0:8093", "udp:192.0.2.10:5390", "tcp:[::1]:8091")),
     "joined": ("container:web", (), ("tcp:0.0.0.0:8092",)),
 }
 
@@ -136,7 +136,8 @@ class Labyrinth:
 
     def _questions(self) -> Iterator[Question]:
         ports = [
-            ("tcp", port) for port in (8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8090, 8092, 9000, 9001, 9003)
+            ("tcp", port)
+            for port in (8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8090, 8092, 8093, 9000, 9001, 9003)
         ]
         ports += [("udp", port) for port in (5300, 5301, 5302, 5390, 9002)]
         for proto, port in ports:
@@ -209,15 +210,21 @@ class Labyrinth:
 
     # --- faults ---
 
+    def _run(self, command: str) -> None:
+        """A command for a host whose docker has the nft backend: the one that it has not is the other one."""
+        if self.host.spec.firewall == "legacy":
+            command = command.replace("iptables-legacy", "iptables-nft")
+        self.host.run(["sh", "-c", command])
+
     @contextmanager
     def broken(self, faults: list[Fault]) -> Iterator[None]:
         try:
             for fault in faults:
-                self.host.run(["sh", "-c", fault.do])
+                self._run(fault.do)
             self.settle()
             yield
         finally:
-            self.host.run(["sh", "-c", "\n".join([fault.undo for fault in reversed(faults)] + [_RESTORE])])
+            self._run("\n".join([fault.undo for fault in reversed(faults)] + [_RESTORE]))
             self.settle()
 
     def settle(self) -> None:

@@ -1,6 +1,7 @@
 """The two ends of real connections: servers that say who they are, and a prober that asks many at once.
 
-    trace_peers.py serve NAME tcp:0.0.0.0:80 udp:[::]:53 …    answers NAME to whoever asks, until it is killed
+    trace_peers.py serve NAME tcp:0.0.0.0:80 udp:[::]:53 …    answers NAME to whoever asks, until it is killed;
+                                                              tcp:%eth0:80 is bound to a link
     trace_peers.py probe SECONDS                              probes on stdin, what became of each on stdout, as JSON
 
 Standard library only: it runs in containers too, whose root has nothing else.
@@ -45,6 +46,9 @@ def _bound(proto: str, address: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address != "::"))
+    if address.startswith("%"):
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, address[1:].encode())
+        address = ""
     listening.bind((address, port))
     if proto == "tcp":
         listening.listen(128)

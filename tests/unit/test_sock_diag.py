@@ -33,6 +33,15 @@ def test_socket(name: str, proto: str, family: str, address: str, port: int, ino
     assert (socket.port, socket.inode, socket.v6only) == (port, inode, v6only)
 
 
+def test_a_socket_bound_to_a_link() -> None:
+    body = bytearray(recorded("tcp-0.0.0.0-False"))
+    body[40:44] = struct.pack("=I", 7)
+    (socket,) = parse_sockets([(20, bytes(body))], "tcp", 1)
+    assert socket.ifindex == 7
+    (socket,) = parse_sockets([(20, recorded("tcp-0.0.0.0-False"))], "tcp", 1)
+    assert socket.ifindex is None
+
+
 def test_an_sctp_socket_has_several_addresses() -> None:
     """Built as linux/inet_diag.h says: this kernel has no SCTP."""
     head = bytearray(recorded("tcp-0.0.0.0-False")[:72])

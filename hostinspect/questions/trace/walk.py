@@ -603,12 +603,12 @@ class Walk:
             self._fork()
             text = f"{place}: which task of the service answers is decided by IPVS, which is not read"
             self._end("unknown", "socket", text, [])
-        return self._socket(netns, packet)
+        return self._socket(netns, link, packet)
 
-    def _socket(self, netns: int, packet: Packet) -> End:
+    def _socket(self, netns: int, link: Link, packet: Packet) -> End:
         world = self.world
         port = packet.dport or 0
-        socket = world.socket_for(netns, packet.proto, packet.dst, port)
+        socket = world.socket_for(netns, packet.proto, packet.dst, port, world.in_link(link, packet.dst))
         place = world.place(netns)
         at = _spelled(packet.dst, port)
         if socket is None:
@@ -620,7 +620,7 @@ class Walk:
             remedy = f"start the server in {place}" if netns != world.host else f"start what is to answer at {at}"
             if others:
                 who = self._who(others[0])
-                text += f" ({who} listens on {_bound(others[0])} only)"
+                text += f" ({who} listens on {self._bound_to(others[0])} only)"
                 wildcard = "[::]" if packet.dst.version == 6 else "0.0.0.0"
                 remedy = f"let the server in {place} listen on {wildcard}:{port}"
             self._end("broken", "socket", text, evidence, remedy)
@@ -661,6 +661,11 @@ class Walk:
             return End(netns, packet, socket, pid)
         self._hop("ok", "socket", f"{place}: {who} listens on {_bound(socket)}", evidence)
         return End(netns, packet, socket, pid)
+
+    def _bound_to(self, socket: ListeningSocket) -> str:
+        """Its address and, where it is bound to one, its link."""
+        link = self.world.places.links.get((socket.netns, socket.ifindex or 0))
+        return f"{_bound(socket)}, {link.ifname}" if link else _bound(socket)
 
     def _who(self, socket: ListeningSocket) -> str:
         pids = self.world.holders_of(socket)

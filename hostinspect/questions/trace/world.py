@@ -218,10 +218,12 @@ class World:
     def sockets(self, netns: int, proto: str, port: int) -> list[ListeningSocket]:
         return self.index.listening.get((netns, proto, port), [])
 
-    def socket_for(self, netns: int, proto: str, address: Address, port: int) -> ListeningSocket | None:
+    def socket_for(self, netns: int, proto: str, address: Address, port: int, ifindex: int) -> ListeningSocket | None:
         """The socket that takes a packet: one bound to its address comes before one for any."""
         wildcard = None
         for socket in self.sockets(netns, proto, port):
+            if socket.ifindex not in (None, ifindex):
+                continue
             bound = ip_address(socket.address)
             if isinstance(bound, IPv6Address) and bound.ipv4_mapped:
                 bound = bound.ipv4_mapped
@@ -233,6 +235,13 @@ class World:
                 # One of IPv4 alone comes before one that takes both.
                 wildcard = socket if wildcard is None or bound.version == address.version else wildcard
         return wildcard
+
+    def in_link(self, link: Link, address: Address) -> int:
+        """The ifindex that a packet is said to come in by: over lo it is that of the link that has the address."""
+        if "LOOPBACK" in link.flags:
+            own = (r.ifindex for a, r in self.addresses.get(link.netns, ()) if a == address)
+            return next(own, link.ifindex)
+        return link.ifindex
 
     def sockets_seen(self, netns: int, proto: str) -> bool:
         """Whether a socket that was not found is not there."""

@@ -309,10 +309,7 @@ class Walk:
         seen, flow = self._tracked(bridge.netns, first)
         if is_new:
             seen = self._hook(bridge.netns, "prerouting", seen, bridge, flow)
-            if self._stage == "first" and (seen.dst, seen.dport) != (first.dst, first.dport):
-                self._fork()
-                text = f"what it does on {bridge.ifname} with another destination is not known"
-                self._end("unknown", "link", text, [_link(bridge)])
+            self._check_bridged(bridge, first, seen)
         else:
             seen = packet
         seen = seen._replace(oif=bridge.ifname, physout=landing.port_out.ifname)
@@ -326,10 +323,14 @@ class Walk:
         """A frame for a macvlan above a bridge: br_netfilter shows it to PREROUTING, and to nothing else."""
         if bridge.kind != "bridge" or not self.world.filters_bridges(bridge.netns, packet.dst.version):
             return
-        first = _fresh(packet)._replace(iif=bridge.ifname, physin=physin)
-        seen, flow = self._tracked(bridge.netns, first)
-        seen = self._hook(bridge.netns, "prerouting", seen, bridge, flow)
-        if self._stage == "first" and (seen.dst, seen.dport) != (first.dst, first.dport):
+        # Since it goes no further, its connection is remembered by nobody, and each packet is the first.
+        state = "INVALID" if packet.reply and packet.proto == "tcp" else "NEW"
+        first = _fresh(packet)._replace(iif=bridge.ifname, physin=physin, state=state)
+        seen = self._hook(bridge.netns, "prerouting", first, bridge if self._stage == "first" else None)
+        self._check_bridged(bridge, first, seen)
+
+    def _check_bridged(self, bridge: Link, before: Packet, after: Packet) -> None:
+        if self._stage == "first" and (before.dst, before.dport) != (after.dst, after.dport):
             self._fork()
             text = f"what it does on {bridge.ifname} with another destination is not known"
             self._end("unknown", "link", text, [_link(bridge)])

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from ipaddress import ip_address
+from shlex import quote
 from typing import Literal, NamedTuple
 
 from hostinspect.questions.answer import gaps_about
@@ -122,7 +123,7 @@ class _Tracer:
         home = self._home(container)
         name = container.name
         if container.pid is None:
-            problem = (f"{name} does not run ({container.state})", f"docker start {name}")
+            problem = (f"{name} does not run ({container.state})", f"docker start {quote(name)}")
             return [_Question(target, ip_address("0.0.0.0"), port or 0, proto or "tcp", container, problem=problem)]
         wanted = [
             published
@@ -439,7 +440,7 @@ class _Tracer:
         who = reached.container_name or f"{reached.comm} (pid {reached.pid}) of the host"
         text = f"it is {who} that answers, and not {wanted.name}, whose port it should be"
         walk.hops.append(
-            Hop(state="broken", subject="owner", text=text, evidence=(), remedy=f"docker restart {wanted.name}")
+            Hop(state="broken", subject="owner", text=text, evidence=(), remedy=f"docker restart {quote(wanted.name)}")
         )
 
 

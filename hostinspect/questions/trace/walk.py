@@ -10,13 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import ip_address
+from shlex import quote
 from typing import NamedTuple, NoReturn
 
 from hostinspect.correlate.ports import Proxy
-from hostinspect.facts import Chain, ListeningSocket, Rule
+from hostinspect.facts import ListeningSocket, Rule
 from hostinspect.questions.trace.answer import Evidence, Hop, Reached, State
 from hostinspect.questions.trace.netfilter import Decision, Outcome, Passage, target_of
 from hostinspect.questions.trace.rules import ANYTHING, OPEN, Address, Packet, Stage, address_of, matches
+from hostinspect.questions.trace.words import (
+    Words,
+    bound,
+    link_evidence,
+    rule_evidence,
+    spelled,
+    sysctl_evidence,
+    sysctl_name,
+)
 from hostinspect.questions.trace.world import Landing, World
 from hostinspect.topology import Link
 
@@ -60,6 +70,7 @@ class Walk:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.words = Words(world)
         self.hops: list[Hop] = []
         self.first_fork: int | None = None  # position of the hop from which on the packet may as well be elsewhere
         self.reached: Reached | None = None
@@ -100,8 +111,14 @@ class Walk:
     def _come_in(self, link: Link, packet: Packet) -> End:
         world = self.world
         if "UP" not in link.flags:
-            self._end("broken", "link", f"{link.ifname} is down", [_link(link)], f"ip link set {link.ifname} up")
-        self._hop("ok", "source", f"{packet.src} comes in by {world.named(link)}", [_link(link)])
+            self._end(
+                "broken",
+                "link",
+                f"{link.ifname} is down",
+                [link_evidence(link)],
+                f"ip link set {quote(link.ifname)} up",
+            )
+        self._hop("ok", "source", f"{packet.src} comes in by {world.named(link)}", [link_evidence(link)])
         for netns in world.holders(packet.dst):  # what is above the link takes its own frames before the host does
             for upper in world.places.links_in.get(netns, ()):
                 lower = world.places.link(upper.lower)
@@ -130,8 +147,8 @@ class Walk:
                 "broken",
                 "link",
                 f"lo of {world.place(netns)} is down",
-                [_link(out)],
-                f"{self._in(netns)}ip link set lo up",
+                [link_evidence(out)],
+                f"{self.words.inside(netns)}ip link set lo up",
             )
         packet = self._hook(netns, "postrouting", packet._replace(oif=out.ifname, iif=""), out, flow)
         packet = self._hook(netns, "prerouting", packet._replace(iif=out.ifname, oif=""), None)
@@ -159,13 +176,13 @@ class Walk:
             self._fork()
             self._hop("unknown", "route", f"{place}: {found.doubt}", [])
         if found.route is None:
-            remedy = f"{self._in(netns)}ip route add default via {self._gateway(netns, packet.dst.version)}"
+            remedy = f"{self.words.inside(netns)}ip route add default via {quote(self.words.gateway(netns, packet.dst.version))}"
             self._end("unknown" if found.doubt else "broken", "route", f"{place} has no route {to}", [], remedy)
         route = found.route
         text = f"{route.dst or 'default'}{' via ' + route.gateway if route.gateway else ''}"
         evidence = [Evidence(kind="route", id=f"{netns}/{route.dst or 'default'}", text=text)]
         if route.type != "unicast":
-            remedy = f"{self._in(netns)}ip route delete {route.type} {route.dst or 'default'}"
+            remedy = f"{self.words.inside(netns)}ip route delete {route.type} {route.dst or 'default'}"
             self._end("broken", "route", f"{place}: the route {to} is {route.type}: {text}", evidence, remedy)
         if found.link is None or found.next_hop is None:
             self._end("unknown", "route", f"{place}: the route {to} leads to a link that was not seen", evidence)
@@ -173,27 +190,18 @@ class Walk:
         if packet.src.is_loopback and "LOOPBACK" not in link.flags:
             if packet.src.version == 6:
                 text = f"{packet.src} may not go out by {link.ifname}: IPv6 has no route_localnet"
-                self._end("broken", "route", text, [_link(link)])
+                self._end("broken", "route", text, [link_evidence(link)])
             conf = world.conf.get((link.netns, link.ifindex))
             if conf is not None and conf.route_localnet is False:
-                name = f"net.ipv4.conf.{link.ifname}.route_localnet"
+                name = sysctl_name(link.ifname, "route_localnet")
                 self._end(
                     "broken",
                     "route",
                     f"{packet.src} may not go out by {link.ifname}: {name} is 0",
-                    [_sysctl(name, "0")],
-                    f"sysctl -w {name}=1",
+                    [sysctl_evidence(name, "0")],
+                    f"sysctl -w {quote(name)}=1",
                 )
         return link, found.next_hop
-
-    def _gateway(self, netns: int, version: int) -> str:
-        """The gateway that the engine gave a container; the word where there is none."""
-        for container in self.world.places.members(netns):
-            for endpoint in container.endpoints:
-                gateway = endpoint.gateway if version == 4 else endpoint.gateway6
-                if gateway:
-                    return gateway
-        return "GATEWAY"
 
     def _receive(self, netns: int, link: Link, packet: Packet, physin: str = "") -> End:
         """A packet that comes in by a link: PREROUTING, then to a socket here or on to another link."""
@@ -236,21 +244,21 @@ class Walk:
             conf = world.conf.get((port_in.netns, port_in.ifindex))
             if conf is None or not conf.hairpin:
                 text = f"it would leave {bridge.ifname} as it came, by {port_in.ifname}, whose hairpin mode is off"
-                remedy = f"bridge link set dev {port_in.ifname} hairpin on"
-                self._end("broken", "link", text, [_link(bridge), _link(port_in)], remedy)
+                remedy = f"bridge link set dev {quote(port_in.ifname)} hairpin on"
+                self._end("broken", "link", text, [link_evidence(bridge), link_evidence(port_in)], remedy)
         return self._land(bridge, next_hop, landing._replace(port_in=port_in), packet, first)
 
     def _has_left(self, out: Link, entry: Link, packet: Packet) -> NoReturn:
         """The answer is on its way to who asked from outside."""
         world = self.world
         if (problem := world.send(out, packet.dst)).state == "blocked":
-            self._end("broken", "link", problem.text, [_link(problem.at)] if problem.at else [], problem.remedy)
+            self._end("broken", "link", problem.text, [link_evidence(problem.at)] if problem.at else [], problem.remedy)
         self._check_who_answers(packet)
         self.is_done = True
         if out == entry:
-            self._end("ok", "answer", f"it leaves by {world.named(out)} to {packet.dst}", [_link(out)])
+            self._end("ok", "answer", f"it leaves by {world.named(out)} to {packet.dst}", [link_evidence(out)])
         text = f"it leaves by {world.named(out)}, while {packet.dst} came in by {world.named(entry)}"
-        self._end("unknown", "answer", text, [_link(out), _link(entry)])
+        self._end("unknown", "answer", text, [link_evidence(out), link_evidence(entry)])
 
     def _send(self, link: Link, next_hop: Address, packet: Packet) -> End:
         """Over the wire to who has the address of the next hop."""
@@ -259,18 +267,20 @@ class Walk:
     def _land(self, link: Link, next_hop: Address, landing: Landing, packet: Packet, first: Packet | None) -> End:
         """Where the wire leads; `first` is the packet as it came in by the bridge, where it has been looked at."""
         involved = (landing.bridge, landing.port_in, landing.port_out, landing.at)
-        evidence = [_link(part) for part in involved if part]
+        evidence = [link_evidence(part) for part in involved if part]
         if landing.state == "out":
             self.is_done = self._stage == "answer" and landing.link is not None and landing.link == self._entry
             text = f"{landing.text} to {next_hop}" + ("" if self.is_done else ": what is beyond was not seen")
-            self._end("ok" if self.is_done else "unknown", "link", text, evidence or [_link(link)])
+            self._end("ok" if self.is_done else "unknown", "link", text, evidence or [link_evidence(link)])
         if landing.state in ("nobody", "blocked", "unknown") or landing.netns is None or landing.link is None:
             state: State = "unknown" if landing.state == "unknown" else "broken"
             subject = "address" if landing.state == "nobody" else "link"
             self._end(state, subject, landing.text, evidence, landing.remedy)
         if landing.bridge is not None:
             packet = self._through_bridge(landing, landing.bridge, packet, first)
-        self._hop("ok", "link", self._way(link, landing), evidence or [_link(link), _link(landing.link)])
+        self._hop(
+            "ok", "link", self._way(link, landing), evidence or [link_evidence(link), link_evidence(landing.link)]
+        )
         physin = landing.port_in.ifname if landing.port_in and landing.link == landing.bridge else ""
         return self._receive(landing.netns, landing.link, packet, physin)
 
@@ -302,7 +312,7 @@ class Walk:
             return packet
         if filters is None:
             text = f"whether iptables sees what goes through {world.named(bridge)} is not known"
-            self._hop("unknown", "filter", text, [_link(bridge)])
+            self._hop("unknown", "filter", text, [link_evidence(bridge)])
             return packet
         is_new = first is None
         first = first or _fresh(packet)._replace(iif=bridge.ifname, physin=landing.port_in.ifname)
@@ -333,7 +343,7 @@ class Walk:
         if self._stage == "first" and (before.dst, before.dport) != (after.dst, after.dport):
             self._fork()
             text = f"what it does on {bridge.ifname} with another destination is not known"
-            self._end("unknown", "link", text, [_link(bridge)])
+            self._end("unknown", "link", text, [link_evidence(bridge)])
 
     # --- what may stop it ---
 
@@ -344,22 +354,24 @@ class Walk:
             return
         conf = world.conf.get((link.netns, link.ifindex))
         if (packet.dst.is_loopback or packet.src.is_loopback) and conf is not None and conf.route_localnet is False:
-            name = f"net.ipv4.conf.{link.ifname}.route_localnet"
+            name = sysctl_name(link.ifname, "route_localnet")
             text = f"127.0.0.0/8 may not come in by {link.ifname}: {name} is 0"
-            self._end("broken", "route", text, [_sysctl(name, "0")], f"sysctl -w {name}=1")
+            self._end("broken", "route", text, [sysctl_evidence(name, "0")], f"sysctl -w {quote(name)}=1")
         if world.is_local(netns, packet.src):
             text = f"{packet.src} comes in by {world.named(link)}, and is an address of {world.place(netns)} itself"
-            self._end("broken", "rp_filter", text, [_link(link)])
+            self._end("broken", "rp_filter", text, [link_evidence(link)])
         back = world.route(netns, packet.src)
         if back.link == link:
             return
         mode = world.rp_filter(link)
-        name = f"net.ipv4.conf.{link.ifname}.rp_filter"
+        name = sysctl_name(link.ifname, "rp_filter")
         other = f"by {back.link.ifname}" if back.link else "nowhere"
         text = f"{packet.src} comes in by {world.named(link)}, and the way back is {other}"
         if mode == 1 or (mode == 2 and back.route is None):
-            remedy = f"{self._in(netns)}sysctl -w net.ipv4.conf.all.rp_filter=0 {name}=0"
-            self._end("broken", "rp_filter", f"{text}: rp_filter {mode} drops it", [_sysctl(name, str(mode))], remedy)
+            remedy = f"{self.words.inside(netns)}sysctl -w net.ipv4.conf.all.rp_filter=0 {quote(name)}=0"
+            self._end(
+                "broken", "rp_filter", f"{text}: rp_filter {mode} drops it", [sysctl_evidence(name, str(mode))], remedy
+            )
         if mode is None:
             self._hop("unknown", "rp_filter", f"{text}: whether rp_filter drops it is not known", [])
 
@@ -371,12 +383,18 @@ class Walk:
         if forwards is None:
             self._hop("unknown", "forwarding", f"whether {name}{place} is on is not known", [])
         elif forwards:
-            self._hop("ok", "forwarding", f"{name}{place} is on", [_sysctl(name, "1")])
+            self._hop("ok", "forwarding", f"{name}{place} is on", [sysctl_evidence(name, "1")])
         else:
             if version == 4 and netns == world.host and world.sysctls.get(name) == "1":
-                name = f"net.ipv4.conf.{link.ifname}.forwarding"
-            remedy = f"{self._in(netns)}sysctl -w {name}=1"
-            self._end("broken", "forwarding", f"{name}{place} is 0: nothing is forwarded", [_sysctl(name, "0")], remedy)
+                name = sysctl_name(link.ifname, "forwarding")
+            remedy = f"{self.words.inside(netns)}sysctl -w {quote(name)}=1"
+            self._end(
+                "broken",
+                "forwarding",
+                f"{name}{place} is 0: nothing is forwarded",
+                [sysctl_evidence(name, "0")],
+                remedy,
+            )
 
     def _check_way(self, out: Link, next_hop: Address, packet: Packet) -> None:
         """Whether the route leads to the bridge that the container is on to which the packet goes."""
@@ -391,18 +409,24 @@ class Walk:
         text = (
             f"the route to {packet.dst} of {place} leads by {out.ifname}, not by {bridge.ifname}, which {place} is on"
         )
-        remedy = f"ip route delete {route} dev {out.ifname}"
+        remedy = f"ip route delete {route} dev {quote(out.ifname)}"
         if "UP" not in bridge.flags:
-            text, remedy = f"{bridge.ifname} is down: {text}", f"ip link set {bridge.ifname} up"
+            text, remedy = f"{bridge.ifname} is down: {text}", f"ip link set {quote(bridge.ifname)} up"
         elif gateway := world.lost_gateway(bridge):
             text = f"{bridge.ifname} has lost its address {gateway}: {text}"
-            remedy = f"ip address add {gateway} dev {bridge.ifname}"
-        self._end("broken", "route", text, [_link(out), _link(bridge)], f"{self._in(out.netns)}{remedy}")
+            remedy = f"ip address add {quote(gateway)} dev {quote(bridge.ifname)}"
+        self._end(
+            "broken",
+            "route",
+            text,
+            [link_evidence(out), link_evidence(bridge)],
+            f"{self.words.inside(out.netns)}{remedy}",
+        )
 
     def _check_up(self, link: Link) -> None:
         if "UP" not in link.flags:
-            remedy = f"{self._in(link.netns)}ip link set {link.ifname} up"
-            self._end("broken", "link", f"{self.world.named(link)} is down", [_link(link)], remedy)
+            remedy = f"{self.words.inside(link.netns)}ip link set {quote(link.ifname)} up"
+            self._end("broken", "link", f"{self.world.named(link)} is down", [link_evidence(link)], remedy)
 
     def _hook(self, netns: int, hook: str, packet: Packet, link: Link | None, flow: Flow | None = None) -> Packet:
         """The packet as it passes a hook, translated where it has a `link` to be translated for.
@@ -427,7 +451,9 @@ class Walk:
             self._passed(netns, hook, passage)
         if passage.packet.state == OPEN:
             self._fork()
-            self._hop("unknown", "nat", f"{self._where(netns)}whether its connection is tracked cannot be told", [])
+            self._hop(
+                "unknown", "nat", f"{self.words.where(netns)}whether its connection is tracked cannot be told", []
+            )
             return passage.packet._replace(state="NEW" if self._stage == "first" else "ESTABLISHED")
         return passage.packet
 
@@ -435,83 +461,19 @@ class Walk:
         """A chain drops the packet, or may."""
         rules = [rule_evidence(rule) for rule in by.rules[:_TOLD]]
         if not passage.is_open:
-            self._end("broken", "filter", self._stopped(netns, by), rules, self._let_through(netns, by))
+            self._end("broken", "filter", self.words.stopped(netns, by), rules, self.words.let_through(netns, by))
         if any(outcome.verdict == ANYTHING for outcome in by.outcomes):
             self._fork()
-        self._hop("unknown", "filter", self._may_stop(netns, by), rules)
+        self._hop("unknown", "filter", self.words.may_stop(netns, by), rules)
 
     def _passed(self, netns: int, hook: str, passage: Passage) -> None:
         """What lets the packet pass: a rule, or nobody's objection where there are rules."""
         deciding = [decision for decision in passage.decisions if decision.chain.table not in ("mangle", "raw")]
         if not deciding or (hook == "output" and not any(decision.rules for decision in deciding)):
             return
-        said = "; ".join(self._accepts(decision) for decision in deciding)
+        said = "; ".join(self.words.accepts(decision) for decision in deciding)
         evidence = [rule_evidence(rule) for decision in deciding for rule in decision.rules]
-        self._hop("ok", "filter", f"{self._where(netns)}{hook.upper()}: {said}", evidence)
-
-    def _named(self, rule: Rule) -> str:
-        """`nat DOCKER rule 3`."""
-        return f"{self._table(rule)} {rule.chain} rule {rule.position}"
-
-    def _table(self, of: Rule | Chain) -> str:
-        """`nat`, `ip6 nat`; `legacy nat` where nft has rules too."""
-        both = len(self.world.netfilter.backends(of.netns)) > 1
-        return f"{of.backend + ' ' if both else ''}{'ip6 ' if of.family == 'ipv6' else ''}{of.table}"
-
-    def _where(self, netns: int) -> str:
-        return "" if netns == self.world.host else f"{self.world.place(netns)}, "
-
-    def _accepts(self, decision: Decision) -> str:
-        chain = decision.chain
-        table = self._table(chain)
-        of = "" if table == "filter" else f"{table}: "
-        rules = decision.rules
-        if rules and decision.outcomes[-1].rule is rules[-1]:
-            return f"{of}{rules[-1].chain} rule {rules[-1].position} accepts"
-        return f"{of}{'policy ACCEPT' if chain.policy else 'no rule drops it'}"
-
-    def _stopped(self, netns: int, decision: Decision) -> str:
-        chain = decision.chain
-        rule = next(iter(decision.rules), None)
-        where = self._where(netns)
-        if rule is None or all(outcome.rule is None for outcome in decision.outcomes):
-            return f"{where}{self._table(chain)} {chain.name}: no rule accepts it, and its policy is DROP"
-        verdict = "rejects it" if rule.verdict == "REJECT" else "drops it"
-        at = "" if rule.chain == chain.name else f" (on the way from {chain.name})"
-        return f"{where}{self._named(rule)} {verdict}{at}: {rule.text}"
-
-    def _may_stop(self, netns: int, decision: Decision) -> str:
-        unsure = next((o.rule for o in decision.outcomes if o.rule and not o.is_sure), None)
-        rule = unsure or next((o.rule for o in decision.outcomes if o.rule), None)
-        if rule is None:
-            return f"{self._where(netns)}{decision.chain.name}: what it does cannot be told"
-        return f"{self._where(netns)}{self._named(rule)}: whether it takes the packet cannot be told: {rule.text}"
-
-    def _let_through(self, netns: int, decision: Decision) -> str:
-        """A command that takes the obstacle away."""
-        chain = decision.chain
-        rule = next(iter(decision.rules), None)
-        inside = self._in(netns)
-        if rule is not None and any(outcome.rule for outcome in decision.outcomes):
-            if rule.chain.startswith("DOCKER-ISOLATION"):
-                return "docker network connect NETWORK CONTAINER, so that both are on one network"
-            if rule.text.startswith("-A "):
-                return f"{inside}{_program(rule)} -t {rule.table} -D {rule.chain} {rule.position}"
-            return f"{inside}nft -a list chain {rule.family} {rule.table} {rule.chain}"
-        if chain.type is not None and chain.table not in ("filter", "mangle", "raw", "nat", "security"):
-            return f"{inside}nft list chain {chain.family} {chain.table} {chain.name}"
-        if netns == self.world.host and chain.name == "FORWARD" and not self._has_dockers(chain.family):
-            return "systemctl restart docker, which makes its rules anew"
-        return f"{inside}{_program(chain)} -t {chain.table} -P {chain.name} ACCEPT"
-
-    def _has_dockers(self, family: str) -> bool:
-        """Whether docker's chains are there and are jumped to."""
-        return any(
-            rule.netns == self.world.host
-            and (rule.family, rule.chain) == (family, "FORWARD")
-            and (rule.verdict or "").startswith("DOCKER")
-            for rule in self.world.facts.rules
-        )
+        self._hop("ok", "filter", f"{self.words.where(netns)}{hook.upper()}: {said}", evidence)
 
     def _translated(
         self, netns: int, packet: Packet, rule: Rule | None, doubtful: tuple[Outcome, ...], link: Link
@@ -520,10 +482,13 @@ class Walk:
         doubts = [o for o in doubtful if _effect(o) != (rule and _effect(Outcome("", rule)))]
         if doubts:
             rules = [rule_evidence(o.rule) for o in doubts if o.rule]
-            name = next((self._named(o.rule) for o in doubts if o.rule), "a rule")
+            name = next((self.words.named(o.rule) for o in doubts if o.rule), "a rule")
             self._fork()
             self._hop(
-                "unknown", "nat", f"{self._where(netns)}{name}: whether it takes the packet first cannot be told", rules
+                "unknown",
+                "nat",
+                f"{self.words.where(netns)}{name}: whether it takes the packet first cannot be told",
+                rules,
             )
         if rule is None:
             return packet
@@ -539,17 +504,22 @@ class Walk:
         if source is None:
             self._fork()
             self._hop(
-                "unknown", "nat", f"{self._named(rule)} gives it a source that cannot be told", [rule_evidence(rule)]
+                "unknown",
+                "nat",
+                f"{self.words.named(rule)} gives it a source that cannot be told",
+                [rule_evidence(rule)],
             )
             return packet
-        self._hop("ok", "nat", f"{self._where(netns)}{self._named(rule)}: from {source} now", [rule_evidence(rule)])
+        self._hop(
+            "ok", "nat", f"{self.words.where(netns)}{self.words.named(rule)}: from {source} now", [rule_evidence(rule)]
+        )
         return packet._replace(src=source, snat=True)
 
     def _other_destination(self, netns: int, packet: Packet, rule: Rule, link: Link) -> Packet:
         target = target_of(rule)
         if target is None:
             self._fork()
-            text = f"{self._named(rule)} sends it to one of several: {rule.to}"
+            text = f"{self.words.named(rule)} sends it to one of several: {rule.to}"
             self._end("unknown", "nat", text, [rule_evidence(rule)])
         address, port = target
         if rule.verdict == "REDIRECT":
@@ -558,17 +528,21 @@ class Walk:
         else:
             destination = address_of(address) if address else packet.dst
         if destination is None:
-            self._end("unknown", "nat", f"{self._named(rule)} sends it to where cannot be told", [rule_evidence(rule)])
+            self._end(
+                "unknown", "nat", f"{self.words.named(rule)} sends it to where cannot be told", [rule_evidence(rule)]
+            )
         others = [
             other
             for other in self.world.netfilter.translations(netns, packet.family)
             if other is not rule and other != rule and matches(other, packet, self.world.ground(netns))
         ]
         counted = "" if rule.packets is None else f" (packets so far: {rule.packets})"
-        to = _spelled(destination, port or packet.dport or 0)
-        text = f"{self._where(netns)}{self._named(rule)}: {packet.proto} {packet.dport} → {to}{counted}"
+        to = spelled(destination, port or packet.dport or 0)
+        text = f"{self.words.where(netns)}{self.words.named(rule)}: {packet.proto} {packet.dport} → {to}{counted}"
         if others:
-            text += "; it comes before " + " and ".join(f"{self._named(other)} → {other.to}" for other in others[:3])
+            text += "; it comes before " + " and ".join(
+                f"{self.words.named(other)} → {other.to}" for other in others[:3]
+            )
         self._hop("ok", "nat", text, [rule_evidence(rule), *map(rule_evidence, others)])
         return packet._replace(
             dst=destination,
@@ -594,7 +568,7 @@ class Walk:
             self._check_who_answers(packet)
             self.is_done = netns == self._origin or self._origin is None
             text = f"it comes to {place}" if self.is_done else f"it ends in {place}, which did not ask"
-            self._end("ok" if self.is_done else "broken", "answer", text, [_link(link)])
+            self._end("ok" if self.is_done else "broken", "answer", text, [link_evidence(link)])
         if self._stage == "further":
             self.is_done = True
             raise EndedError
@@ -611,17 +585,17 @@ class Walk:
         port = packet.dport or 0
         socket = world.socket_for(netns, packet.proto, packet.dst, port, world.in_link(link, packet.dst))
         place = world.place(netns)
-        at = _spelled(packet.dst, port)
+        at = spelled(packet.dst, port)
         if socket is None:
             if not world.sockets_seen(netns, packet.proto):
                 self._end("unknown", "socket", f"what listens in {place} on {packet.proto} {at} was not seen", [])
             others = world.sockets(netns, packet.proto, port)
-            evidence = [self._socket_evidence(other) for other in others]
+            evidence = [self.words.socket_evidence(other) for other in others]
             text = f"{place}: nothing listens on {at}/{packet.proto}"
             remedy = f"start the server in {place}" if netns != world.host else f"start what is to answer at {at}"
             if others:
-                who = self._who(others[0])
-                text += f" ({who} listens on {self._bound_to(others[0])} only)"
+                who = self.words.who(others[0])
+                text += f" ({who} listens on {self.words.bound_to(others[0])} only)"
                 wildcard = "[::]" if packet.dst.version == 6 else "0.0.0.0"
                 remedy = f"let the server in {place} listen on {wildcard}:{port}"
             self._end("broken", "socket", text, evidence, remedy)
@@ -629,7 +603,7 @@ class Walk:
         pid = next((pid for pid in pids if pid in world.proxies), next(iter(pids), None))
         process = world.index.processes.get(pid or 0)
         container = world.index.container_by_pid.get(pid or 0)
-        evidence = [self._socket_evidence(socket)]
+        evidence = [self.words.socket_evidence(socket)]
         self.reached = Reached(
             address=socket.address,
             port=socket.port,
@@ -638,47 +612,30 @@ class Walk:
             container=container,
             container_name=world.places.name(container),
         )
-        who = self._who(socket)
+        who = self.words.who(socket)
         stopped = _STOPPED.get(process.state) if process else None
         paused = world.places.containers.get(container or "")
         if paused is not None and paused.state == "paused":
-            text = f"{place}: {who} listens on {_bound(socket)}, and is paused"
-            self._end("broken", "socket", text, evidence, f"docker unpause {paused.name}")
+            text = f"{place}: {who} listens on {bound(socket)}, and is paused"
+            self._end("broken", "socket", text, evidence, f"docker unpause {quote(paused.name)}")
         if stopped:
             self._end(
                 "broken",
                 "socket",
-                f"{place}: {who} listens on {_bound(socket)}, and {stopped}",
+                f"{place}: {who} listens on {bound(socket)}, and {stopped}",
                 evidence,
                 f"kill -CONT {pid}",
             )
         if netns == world.host and pid in world.daemons and (packet.proto, port) in world.published:
             text = (
-                f"no DNAT rule takes it, and {who} holds {_bound(socket)} only so that nobody else does: "
+                f"no DNAT rule takes it, and {who} holds {bound(socket)} only so that nobody else does: "
                 "there is no docker-proxy"
             )
             self._end("broken", "socket", text, evidence, "systemctl restart docker, which makes its rules anew")
         if pid in world.proxies:
             return End(netns, packet, socket, pid)
-        self._hop("ok", "socket", f"{place}: {who} listens on {_bound(socket)}", evidence)
+        self._hop("ok", "socket", f"{place}: {who} listens on {bound(socket)}", evidence)
         return End(netns, packet, socket, pid)
-
-    def _bound_to(self, socket: ListeningSocket) -> str:
-        """Its address and, where it is bound to one, its link."""
-        link = self.world.places.links.get((socket.netns, socket.ifindex or 0))
-        return f"{_bound(socket)}, {link.ifname}" if link else _bound(socket)
-
-    def _who(self, socket: ListeningSocket) -> str:
-        pids = self.world.holders_of(socket)
-        process = self.world.index.processes.get(next(iter(pids), 0))
-        return f"{process.comm} (pid {process.pid})" if process else "a process that was not seen"
-
-    def _socket_evidence(self, socket: ListeningSocket) -> Evidence:
-        return Evidence(
-            kind="socket",
-            id=str(socket.inode),
-            text=f"{self._who(socket)} on {_bound(socket)}/{socket.proto} in {self.world.place(socket.netns)}",
-        )
 
     def _through(self, proxy: Proxy, end: End) -> None:
         """docker-proxy takes the connection, and makes one of its own to the container."""
@@ -689,8 +646,8 @@ class Walk:
         if to is None:
             self._end("unknown", "proxy", f"docker-proxy (pid {proxy.pid}) leads to {target.address}", evidence)
         text = (
-            f"no DNAT rule takes it; docker-proxy (pid {proxy.pid}) listens on {_bound(end.socket)} and leads to "
-            f"{_spelled(to, target.port)}"
+            f"no DNAT rule takes it; docker-proxy (pid {proxy.pid}) listens on {bound(end.socket)} and leads to "
+            f"{spelled(to, target.port)}"
         )
         self._hop("ok", "proxy", text, evidence)
         source = world.source_for(end.netns, to)
@@ -757,7 +714,7 @@ class Walk:
         """An answer from another address than was asked belongs to no connection."""
         asked = self._asked
         if asked is not None and (packet.src, packet.sport) != (asked.dst, asked.dport):
-            text = f"it comes from {_spelled(packet.src, packet.sport or 0)}: it was not translated back"
+            text = f"it comes from {spelled(packet.src, packet.sport or 0)}: it was not translated back"
             self._end("broken", "nat", text, [])
 
     def _back(self, end: End, asked: Packet) -> str:
@@ -779,8 +736,8 @@ class Walk:
             return
         source = self.world.source_for(end.netns, end.packet.src)
         if source is not None and source != end.packet.dst:
-            text = f"{self._who(end.socket)} may answer from {source}, not from {end.packet.dst}"
-            self._hop("unknown", "answer", text, [self._socket_evidence(end.socket)])
+            text = f"{self.words.who(end.socket)} may answer from {source}, not from {end.packet.dst}"
+            self._hop("unknown", "answer", text, [self.words.socket_evidence(end.socket)])
 
     def _tracked(self, netns: int, packet: Packet) -> tuple[Packet, Flow | None]:
         """A later packet as the connection tracking of the namespace knows it; the first is new to it."""
@@ -821,13 +778,6 @@ class Walk:
         if self._steps > _LONGEST:
             self._end("unknown", "route", "it goes round in a loop", [])
 
-    def _in(self, netns: int) -> str:
-        """The words before a command that is to run in a namespace."""
-        if netns == self.world.host:
-            return ""
-        namespace = self.world.places.namespaces.get(netns)
-        return f"nsenter -t {namespace.pids[0] if namespace and namespace.pids else 'PID'} -n "
-
     def _hop(
         self, state: State, subject: str, text: str, evidence: Iterable[Evidence], remedy: str | None = None
     ) -> None:
@@ -863,33 +813,3 @@ def _effect(outcome: Outcome) -> tuple[str | None, str | None] | None:
     """What a translation does to the packet; None of one that leaves it."""
     rule = outcome.rule
     return (rule.verdict, rule.to) if rule and rule.verdict in ("DNAT", "REDIRECT", "SNAT", "MASQUERADE") else None
-
-
-def rule_evidence(rule: Rule) -> Evidence:
-    at = f"{rule.family}/{rule.backend}/{rule.table}/{rule.chain}/{rule.position}"
-    return Evidence(kind="rule", id=at, text=rule.text)
-
-
-def _program(of: object) -> str:
-    family, backend = getattr(of, "family", ""), getattr(of, "backend", "")
-    return ("ip6tables" if family == "ipv6" else "iptables") + ("-legacy" if backend == "legacy" else "")
-
-
-def _link(link: Link) -> Evidence:
-    master = f", port of {link.master}" if link.master else ""
-    state = "up" if "UP" in link.flags else "down"
-    return Evidence(kind="link", id=f"{link.netns}/{link.ifindex}", text=f"{link.ifname} is {state}{master}")
-
-
-def _sysctl(name: str, value: str) -> Evidence:
-    return Evidence(kind="sysctl", id=name, text=f"{name} = {value}")
-
-
-def _spelled(address: Address, port: int) -> str:
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-
-def _bound(socket: ListeningSocket) -> str:
-    if socket.address in ("0.0.0.0", "::"):
-        return f"*:{socket.port}"
-    return _spelled(ip_address(socket.address), socket.port)

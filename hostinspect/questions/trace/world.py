@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from shlex import quote
 from typing import Literal, NamedTuple
 
 from hostinspect import facts
@@ -328,7 +329,7 @@ class World:
         inside = "" if link.netns == self.host else f"nsenter -t {self._pid(link.netns)} -n "
         if "UP" not in link.flags:
             return Landing(
-                "blocked", f"{self.named(link)} is down", at=link, remedy=f"{inside}ip link set {link.ifname} up"
+                "blocked", f"{self.named(link)} is down", at=link, remedy=f"{inside}ip link set {quote(link.ifname)} up"
             )
         if link.kind in ("veth", "macvlan", "ipvlan") and "LOWER_UP" not in link.flags:
             peer = self.peer(link) or self.places.link(link.lower)
@@ -364,7 +365,7 @@ class World:
             f"{self.named(port)} is a port of {port.master} in state {port.port_state or 'not known'}, "
             "which forwards nothing",
             at=port,
-            remedy=f"ip link set {port.ifname} up",
+            remedy=f"ip link set {quote(port.ifname)} up",
         )
 
     def _switch(self, bridge: Link, to: Address, port_in: Link | None) -> Landing:
@@ -417,11 +418,11 @@ class World:
         text, remedy = f"nobody on {where} has {to}", None
         if link.kind == "bridge" and (gateway := self.lost_gateway(link)) and gateway.startswith(f"{to}/"):
             text += ", the gateway of its containers"
-            remedy = f"ip address add {gateway} dev {link.ifname}"
+            remedy = f"ip address add {quote(gateway)} dev {quote(link.ifname)}"
         for container in self.facts.containers:
             if container.running and any(str(to) in (endpoint.ip, endpoint.ip6) for endpoint in container.endpoints):
                 text += f", which was given to {container.name}"
-                remedy = f"docker restart {container.name}"
+                remedy = f"docker restart {quote(container.name)}"
         return Landing("nobody", text, link.netns, link, at=link, remedy=remedy)
 
     def bridge_to(self, netns: int, address: Address) -> tuple[Link | None, str]:
@@ -453,7 +454,7 @@ class World:
         end = f"{outer.ifname}, the host's end of {own.ifname} of {holder},"
         of_none = f"{end} is not a port of {where}, nor of any bridge"
         text = of_none if outer.master is None else f"{end} is a port of {outer.master}, not of {where}"
-        remedy = f"ip link set {outer.ifname} master {link.ifname}" if link.kind == "bridge" else None
+        remedy = f"ip link set {quote(outer.ifname)} master {quote(link.ifname)}" if link.kind == "bridge" else None
         return Landing("blocked", text, link.netns, link, at=outer, remedy=remedy)
 
     def _from_upper(self, link: Link, to: Address) -> Landing:

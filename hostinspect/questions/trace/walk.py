@@ -176,7 +176,8 @@ class Walk:
             self._fork()
             self._hop("unknown", "route", f"{place}: {found.doubt}", [])
         if found.route is None:
-            remedy = f"{self.words.inside(netns)}ip route add default via {quote(self.words.gateway(netns, packet.dst.version))}"
+            gateway = quote(self.words.gateway(netns, packet.dst.version))
+            remedy = f"{self.words.inside(netns)}ip route add default via {gateway}"
             self._end("unknown" if found.doubt else "broken", "route", f"{place} has no route {to}", [], remedy)
         route = found.route
         text = f"{route.dst or 'default'}{' via ' + route.gateway if route.gateway else ''}"

@@ -152,7 +152,7 @@ class _Tracer:
         what = f"{name} does not publish {port}/{proto or 'tcp'}" if port else f"{name} publishes nothing"
         problem = (
             f"{what}, so that nobody outside can reach it",
-            f"publish it (docker run --publish HOSTPORT:{port or 'PORT'}), or ask with --source host or --source CONTAINER",
+            f"publish it (docker run --publish HOSTPORT:{port or 'PORT'}), or ask with --source host or CONTAINER",
         )
         return _Question(target, ip_address("0.0.0.0"), port or 0, proto or "tcp", container, problem=problem)
 
@@ -308,7 +308,7 @@ class _Tracer:
         source = self.from_address or self._outside(version)
         if question.address.is_loopback:
             text = f"{question.address} is the host's own: who is outside does not reach it"
-            remedy = f"publish it on an address of the host (docker run --publish {question.port}:PORT), or ask with --source host"
+            remedy = f"publish it on all addresses (docker run --publish {question.port}:PORT), or ask with --source host"
             walk.hops.append(Hop(state="broken", subject="address", text=text, evidence=(), remedy=remedy))
             return self._made(question, walk, source)
         if source.version != version:

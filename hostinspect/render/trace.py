@@ -43,6 +43,6 @@ def _heading(trace: Trace) -> str:
 
 
 def _line(state: str, text: str, style: Style = "") -> Line:
-    return Line(
-        [item(Span(state, _STYLES.get(state, ""))), item(Span(text, style))], columns=(_WIDTH,), hang=_WIDTH - 1
-    )
+    """The state, and beside it the text; what does not fit goes on a little further in."""
+    items = [item(Span(state, _STYLES.get(state, ""))), item(Span(text, style))]
+    return Line(items, columns=(_WIDTH,), hang=_WIDTH + 2)

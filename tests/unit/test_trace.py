@@ -337,6 +337,12 @@ def test_the_drawing() -> None:
         "broken   filter FORWARD rule 1 drops it: -A FORWARD -s 203.0.113.0/24 -j DROP",
         "         iptables -t filter -D FORWARD 1",
     ]
+    assert render_trace(answer, Screen(48)).splitlines()[-4:] == [
+        "ok       net.ipv4.ip_forward is on",
+        "broken   filter FORWARD rule 1 drops it: -A",
+        "            FORWARD -s 203.0.113.0/24 -j DROP",
+        "         iptables -t filter -D FORWARD 1",
+    ]
     verbose = render_trace(answer, Screen(), verbose=True)
     assert "rule ipv4/nft/filter/FORWARD/1: -A FORWARD -s 203.0.113.0/24 -j DROP" in verbose
     assert max(map(len, render_trace(answer, Screen(40)).splitlines())) <= 40

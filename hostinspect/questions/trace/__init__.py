@@ -308,7 +308,7 @@ class _Tracer:
         source = self.from_address or self._outside(version)
         if question.address.is_loopback:
             text = f"{question.address} is the host's own: who is outside does not reach it"
-            remedy = f"publish it on all (docker run --publish {question.port}:PORT), or ask with --source host"
+            remedy = f"publish it on all addresses (docker run -p {question.port}:PORT), or ask with --source host"
             walk.hops.append(Hop(state="broken", subject="address", text=text, evidence=(), remedy=remedy))
             return self._made(question, walk, source)
         if source.version != version:

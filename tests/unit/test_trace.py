@@ -288,6 +288,34 @@ def test_what_may_be_asked() -> None:
             trace(inspection, [unknown])
 
 
+def test_a_port_that_somebody_else_answers() -> None:
+    socket = ListeningSocket(netns=HOST_NETNS, proto="tcp", family="ipv4", address="0.0.0.0", port=8080, inode=78)
+    facts = host(
+        rules=(),
+        listening_sockets=(*host().listening_sockets, socket),
+        socket_holders=(*host().socket_holders, SocketHolder(inode=78, pid=1)),
+    )
+    found = traced(facts)
+    assert (found.state, found.remedy) == ("broken", "docker restart web")
+    assert found.verdict == "it is init (pid 1) of the host that answers, and not web, whose port it should be"
+    # Of a rootless engine it is rootlesskit that answers on the host, and leads on into a namespace.
+    facts = structs.replace(facts, host=structs.replace(facts.host, netns=7), processes=tuple(
+        structs.replace(process, netns=7 if process.pid == 1 else process.netns) for process in facts.processes
+    ))  # fmt: skip
+    moved = (*facts.network_namespaces, NetworkNamespace(inode=7, pids=(1,), entered=True))
+    outer = (Link(netns=7, **LO), structs.replace(ETH0, netns=7))  # type: ignore[arg-type]
+    facts = structs.replace(
+        facts,
+        network_namespaces=moved,
+        links=(*facts.links, *outer),
+        addresses=(*facts.addresses, Address(netns=7, ifindex=2, family="ipv4", address="198.51.100.1", prefix_len=24)),
+        routes=(*facts.routes, Route(netns=7, family="ipv4", dst=None, gateway="198.51.100.2", ifindex=2)),
+        listening_sockets=(*host().listening_sockets, structs.replace(socket, netns=7)),
+    )
+    found = traced(facts)
+    assert found.state == "unknown" and "in a namespace of their own" in found.verdict, found
+
+
 def test_a_container_that_does_not_run() -> None:
     facts = host(containers=(record(running=False, pid=None),), processes=())
     found = traced(facts, "web")

@@ -437,6 +437,12 @@ class _Tracer:
             members = {wanted.id}
         if reached.container in members or (reached.container is None and home.netns == self.world.host):
             return
+        elsewhere = {end.host_link_netns for end in home.endpoints} - {None}
+        if reached.container is None and elsewhere and self.world.host not in elsewhere:
+            text = f"the networks of {wanted.name} are in a namespace of their own: what leads into that is not read"
+            remedy = "rootlessctl list-ports"
+            walk.hops.append(Hop(state="unknown", subject="owner", text=text, evidence=(), remedy=remedy))
+            return
         who = reached.container_name or f"{reached.comm} (pid {reached.pid}) of the host"
         text = f"it is {who} that answers, and not {wanted.name}, whose port it should be"
         walk.hops.append(

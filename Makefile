@@ -29,7 +29,7 @@ demo: setup ## a throwaway Docker host with the demo scenario, and its report (K
 	@$(BIN)/python -m tests.lab demo
 
 test: setup lint ## lint, then every test, the live ones against real engines
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed ## ruff, mypy --strict, the import contract
 	$(BIN)/ruff check .

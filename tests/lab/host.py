@@ -354,7 +354,8 @@ class LabHost:
         return ["sh", "-c", join, cgroups, *self.command(argv)]
 
     def _environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DOCKER_", "LAB_"))}
+        ours = ("DOCKER_", "LAB_", "COLUMNS")  # of the engine, the lab, and the terminal that a test is shown on
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return {**inherited, "PATH": _PATH, "HOME": "/root", **(env or {})}
 
     def run(

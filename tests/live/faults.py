@@ -3,7 +3,7 @@
     python -m tests.live.faults    print docs/faults.md
 
 `make` and `undo` are scripts of the shell, run in the host with `_TOOLS` before them. What `make` says by `say NAME
-VALUE` is filled in where a subject has {NAME}.
+VALUE` is filled in where a subject has {NAME}; {backend} is that of the host's iptables.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Fault:
 
 _SAVE = "iptables-save >/tmp/rules.save; "
 _RESTORE = "iptables-restore </tmp/rules.save"
-_POLICY = ("forward-drops", "the policy of filter FORWARD (nft)")
+_POLICY = ("forward-drops", "the policy of filter FORWARD ({backend})")
 _ID = "0123456789abcdef" * 4
 _ALL_PORTS = (
     ("port-without-rule", "8080/tcp"),
@@ -83,7 +83,7 @@ FAULTS: dict[str, Fault] = {
         "a DNAT rule to an address that nobody has",
         _SAVE + "iptables -t nat -A DOCKER -p tcp --dport 9999 -j DNAT --to 172.17.0.99:80; say n $(last nat DOCKER)",
         _RESTORE,
-        (("rule-to-nobody", "nat DOCKER rule {n} (nft)"),),
+        (("rule-to-nobody", "nat DOCKER rule {n} ({backend})"),),
         ("9999", "filter"),
     ),
     "rule-twice": Fault(
@@ -218,7 +218,7 @@ FAULTS: dict[str, Fault] = {
         "a rule in DOCKER-USER drops everything",
         _SAVE + "iptables -I DOCKER-USER -j DROP",
         _RESTORE,
-        (("forward-drops", "filter DOCKER-USER rule 1 (nft)"),),
+        (("forward-drops", "filter DOCKER-USER rule 1 ({backend})"),),
         ("8080", "filter"),
     ),
     "not-masqueraded": Fault(

@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
-from tests.lab.host import ADDRESS, LabHost
+from tests.lab.host import ADDRESS, LabHost, LabSpec
 from tests.live import faults
 from tests.live.faults import FAULTS, HEALTHY, Fault
 from tests.live.report import hostinspect
 
+HOSTS = {"nft": LabSpec(), "legacy": LabSpec(firewall="legacy"), "sid": LabSpec(userland="sid")}
+
+# The packet filter differs between these hosts, and in what is made of it; the rest of the kernel and disk does not.
+_OF_THE_FILTER = [*FAULTS][: [*FAULTS].index("rp-filter")]
+_NOT_ON = {("legacy", "two-firewalls"), ("sid", "forward-flushed")}  # it has one already; it has other chains
+CASES = [
+    *(("nft", name) for name in FAULTS),
+    *((which, name) for which in ("legacy", "sid") for name in _OF_THE_FILTER if (which, name) not in _NOT_ON),
+]
+
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[LabHost]:
-    """A host of its own: what is broken here is nobody else's."""
-    with LabHost() as fresh:
-        fresh.seed()
-        fresh.client(["true"])
-        yield fresh
+def hosts() -> Iterator[Callable[[str], LabHost]]:
+    """Hosts of their own, made when first asked for: what is broken here is nobody else's.
+
+    Not a parametrized fixture: pytest makes one anew for every case of a parametrization with further values.
+    """
+    with ExitStack() as stack:
+
+        @cache
+        def made(which: str) -> LabHost:
+            host = stack.enter_context(LabHost(HOSTS[which]))
+            host.seed()
+            host.client(["true"])
+            return host
+
+        yield made
+
+
+@pytest.fixture
+def host(request: pytest.FixtureRequest, hosts: Callable[[str], LabHost]) -> LabHost:
+    """One of these."""
+    return hosts(request.param)
 
 
 def findings(host: LabHost, *arguments: str) -> set[tuple[str, str]]:
@@ -39,12 +66,12 @@ def shell(host: LabHost, fault: Fault, part: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(("host", "name"), CASES, indirect=["host"], ids=map("-".join, CASES))
 def test_a_fault_is_named_and_nothing_else(name: str, host: LabHost) -> None:
     fault = FAULTS[name]
     said: dict[str, str] = {}
     try:
-        said = shell(host, fault, fault.make)
+        said = {"backend": host.spec.firewall, **shell(host, fault, fault.make)}
         healthy = set() if fault.doctor else HEALTHY
         assert findings(host, *fault.doctor) - healthy == {
             (id_, subject.format(**said)) for id_, subject in fault.found
@@ -74,6 +101,7 @@ def connects(host: LabHost, port: str) -> bool:
     return host.client(["curl", "-s", "-o", "/dev/null", "-m", "1", url], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("host", ["nft"], indirect=True)
 def test_a_daemon_that_is_killed(host: LabHost) -> None:
     """Last, for its restart ends every container."""
     port = host.docker("port", "web2", "80").splitlines()[0].rpartition(":")[2]

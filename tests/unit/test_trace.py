@@ -316,6 +316,42 @@ def test_a_port_that_somebody_else_answers() -> None:
     assert found.state == "unknown" and "in a namespace of their own" in found.verdict, found
 
 
+def over_ipv6(*rules6: Rule) -> Facts:
+    """The host asked over IPv6, at a port of its own."""
+    chains = [structs.replace(base(hook), family="ipv6") for hook in ("input", "output", "prerouting")]
+    return host(
+        addresses=(
+            *host().addresses,
+            Address(netns=HOST_NETNS, ifindex=2, family="ipv6", address="2001:db8::10", prefix_len=64),
+        ),
+        routes=(*host().routes, Route(netns=HOST_NETNS, family="ipv6", dst="2001:db8::/64", ifindex=2)),
+        listening_sockets=(
+            ListeningSocket(netns=HOST_NETNS, proto="tcp", family="ipv6", address="::", port=9000, inode=78),
+        ),
+        chains=tuple(chains),
+        rules=tuple(structs.replace(rule6, family="ipv6", table="filter") for rule6 in rules6),
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "state"),
+    [
+        ((), "ok"),
+        (("-p ipv6-icmp -j ACCEPT", "-p tcp -m tcp --dport 9000 -j ACCEPT", "-j DROP"), "ok"),
+        (("-p tcp -m tcp --dport 9000 -j ACCEPT", "-j DROP"), "unknown"),
+        (("-p ipv6-icmp -m icmp6 --icmpv6-type 135 -j DROP",), "unknown"),
+        (("-p ipv6-icmp -m icmp6 --icmpv6-type 128 -j DROP",), "ok"),
+        (("-p tcp -m tcp --dport 9000 -j DROP",), "broken"),
+        (("-j DROP",), "broken"),
+    ],
+)
+def test_ipv6_needs_neighbour_discovery(texts: tuple[str, ...], state: str) -> None:
+    rules6 = [rule("INPUT", text, position) for position, text in enumerate(texts, 1)]
+    found = traced(over_ipv6(*rules6), "[2001:db8::10]:9000", "2001:db8::50")
+    assert found.state == state, found.hops
+    assert (state != "unknown") or "neighbours may not find each other" in found.verdict
+
+
 def test_a_container_that_does_not_run() -> None:
     facts = host(containers=(record(running=False, pid=None),), processes=())
     found = traced(facts, "web")

@@ -196,7 +196,7 @@ def _interface(pattern: str, take: Callable[[Packet], str]) -> Test:
     return lambda packet, _: interface_matches(pattern, take(packet))
 
 
-_PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp", "1": "icmp", "58": "ipv6-icmp"}
+_PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp", "1": "icmp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 
 
 def _protocol(name: str) -> Test:
@@ -298,6 +298,12 @@ def _tcp_flags(mask: str, wanted: str) -> Test:
     return test
 
 
+def _icmp6_type(text: str) -> Test:
+    """`135`, `135/0`; a packet of ICMPv6 has its type for a port."""
+    wanted = int(text.partition("/")[0])
+    return lambda packet, _: packet.proto == "ipv6-icmp" and packet.dport == wanted
+
+
 _SRC: Callable[[Packet], Address] = lambda packet: packet.src  # noqa: E731
 _DST: Callable[[Packet], Address] = lambda packet: packet.dst  # noqa: E731
 _SPORT: Callable[[Packet], int | None] = lambda packet: packet.sport  # noqa: E731
@@ -342,7 +348,7 @@ _OPTIONS: dict[tuple[str, str], _Option] = {
     ("iprange", "--dst-range"): _Option(1, lambda text: _between(text, _DST)),
     ("pkttype", "--pkt-type"): _Option(1, lambda kind: _always if kind == "unicast" else _never),
     ("icmp", "--icmp-type"): _Option(1, lambda _: _never),
-    ("icmp6", "--icmpv6-type"): _Option(1, lambda _: _never),
+    ("icmp6", "--icmpv6-type"): _Option(1, _icmp6_type),
     **{(proto, "--dport"): _Option(1, lambda text: _ports(text, _DPORT)) for proto in ("tcp", "udp", "sctp")},
     **{(proto, "--sport"): _Option(1, lambda text: _ports(text, _SPORT)) for proto in ("tcp", "udp", "sctp")},
 }

@@ -31,6 +31,8 @@ from hostinspect.questions.trace.world import Landing, World
 from hostinspect.topology import Link
 
 _LONGEST = 64  # namespaces that one way may go through: beyond is a loop
+_SOLICITED_NODE = ip_address("ff02::1:ff00:0")  # the group of an address: with its last 24 bits
+_SOLICITATION, _ADVERTISEMENT = 135, 136  # types of ICMPv6
 _TOLD = 8  # rules of one chain that may decide
 _STOPPED = {"T": "is stopped (SIGSTOP)", "t": "is stopped by a debugger", "Z": "is a zombie"}
 
@@ -119,6 +121,7 @@ class Walk:
                 f"ip link set {quote(link.ifname)} up",
             )
         self._hop("ok", "source", f"{packet.src} comes in by {world.named(link)}", [link_evidence(link)])
+        self._check_discovery(None, link, packet.src, packet.dst)
         for netns in world.holders(packet.dst):  # what is above the link takes its own frames before the host does
             for upper in world.places.links_in.get(netns, ()):
                 lower = world.places.link(upper.lower)
@@ -255,6 +258,7 @@ class Walk:
         if (problem := world.send(out, packet.dst)).state == "blocked":
             self._end("broken", "link", problem.text, [link_evidence(problem.at)] if problem.at else [], problem.remedy)
         self._check_who_answers(packet)
+        self._check_discovery(out, None, packet.src, packet.dst)
         self.is_done = True
         if out == entry:
             self._end("ok", "answer", f"it leaves by {world.named(out)} to {packet.dst}", [link_evidence(out)])
@@ -277,6 +281,7 @@ class Walk:
             state: State = "unknown" if landing.state == "unknown" else "broken"
             subject = "address" if landing.state == "nobody" else "link"
             self._end(state, subject, landing.text, evidence, landing.remedy)
+        self._check_discovery(link, landing.link, packet.src, next_hop)
         if landing.bridge is not None:
             packet = self._through_bridge(landing, landing.bridge, packet, first)
         self._hop(
@@ -423,6 +428,39 @@ class Walk:
             [link_evidence(out), link_evidence(bridge)],
             f"{self.words.inside(out.netns)}{remedy}",
         )
+
+    def _check_discovery(self, asker: Link | None, owner: Link | None, source: Address, address: Address) -> None:
+        """Whether neighbours find each other: of IPv6 by packets that the filter sees too. None is a link outside.
+
+        Where these are dropped, a way is open as long as both remember each other.
+        """
+        if address.version != 6:
+            return
+        to_all = ip_address(int(_SOLICITED_NODE) | (int(address) & 0xFFFFFF))
+        asks = Packet("ipv6", "ipv6-icmp", source, to_all, None, _SOLICITATION, state="UNTRACKED")
+        tells = Packet("ipv6", "ipv6-icmp", address, source, None, _ADVERTISEMENT, state="UNTRACKED")
+        for link, packet, hooks in (
+            (asker, asks, ("output", "postrouting")),
+            (owner, asks, ("prerouting", "input")),
+            (owner, tells, ("output", "postrouting")),
+            (asker, tells, ("prerouting", "input")),
+        ):
+            if link is not None and (by := self._stops(link, packet, hooks)) is not None:
+                text = (
+                    f"neighbours may not find each other: ICMPv6 {packet.dport}: {self.words.stopped(link.netns, by)}"
+                )
+                self._hop("unknown", "filter", text, [rule_evidence(rule) for rule in by.rules[:_TOLD]])
+                return
+
+    def _stops(self, link: Link, packet: Packet, hooks: Iterable[str]) -> Decision | None:
+        """What drops a packet at one of these hooks, or may."""
+        netfilter, ground = self.world.netfilter, self.world.ground(link.netns)
+        for hook in hooks:
+            is_out = hook in ("output", "postrouting")
+            seen = packet._replace(oif=link.ifname) if is_out else packet._replace(iif=link.ifname)
+            if (by := netfilter.passage(link.netns, hook, seen, ground, None).stopped_by) is not None:
+                return by
+        return None
 
     def _check_up(self, link: Link) -> None:
         if "UP" not in link.flags:

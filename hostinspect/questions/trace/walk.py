@@ -242,6 +242,12 @@ class Walk:
     def _bridged(self, bridge: Link, next_hop: Address, packet: Packet, first: Packet) -> End:
         """br_netfilter: what has got another destination on the bridge that it came in by stays on it."""
         world = self.world
+        if packet.dst.version == 4 and world.forwards(bridge, 4) is False:
+            name = "net.ipv4.ip_forward"
+            text = (
+                f"{name} is 0: whether {bridge.ifname} passes on what has got another destination is up to the kernel"
+            )
+            self._hop("unknown", "forwarding", text, [sysctl_evidence(name, "0")], f"sysctl -w {name}=1")
         landing = world.send(bridge, next_hop)
         port_in = world.link(bridge.netns, packet.physin)
         if landing.state == "there" and port_in is not None and landing.port_out == port_in:

@@ -579,7 +579,7 @@ FAULTS: dict[str, Fault] = {
         "a daemon listens on port 2375",
         """ip link add second0 type bridge; ip address add 203.0.113.1/24 dev second0; ip link set second0 up
         background dockerd --host tcp://0.0.0.0:2375 --data-root /srv/second --exec-root /run/second \
-            --pidfile /run/second.pid --bridge second0 --iptables=false --ip-forward=false
+            --pidfile /run/second.pid --bridge second0 --iptables=false --ip-forward=false --tls=false
         until curl -s http://127.0.0.1:2375/_ping >/dev/null; do sleep 0.1; done""",
         """pkill -KILL -f /run/second; while pgrep -f /run/second >/dev/null; do sleep 0.1; done
         rm -rf /srv/second /run/second*; ip link delete second0""",

@@ -60,6 +60,7 @@ def test_nothing_is_left_where_it_cannot_be_written(tmp_path: Path) -> None:
         (gzip.compress(b"x" * 1000)[:20], "cut short"),
         (gzip.compress(b"x" * 1000)[:-4] + b"\0\0\0\0", "damaged"),
     ],
+    ids=["empty", "plain", "another's", "nested", "newer", "other facts", "cut", "damaged"],
 )
 def test_what_is_no_snapshot_is_refused_in_words(tmp_path: Path, content: bytes, why: str) -> None:
     path = tmp_path / "a"

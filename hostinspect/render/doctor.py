@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from hostinspect.doctor.check import SEVERITIES, Check, Doctor, Finding, Severity
-from hostinspect.render.layout import Branch, Line, Span, Style, item
+from hostinspect.render.layout import Branch, Line, Span, Style, item, wrap
 from hostinspect.render.screen import Screen
 
 _MARKS: dict[Severity, tuple[str, Style]] = {
@@ -31,16 +31,20 @@ def render_doctor(answer: Doctor, screen: Screen, *, verbose: bool = False) -> s
         lines.append("")
     if verbose:
         for result in answer.checks:
-            lines += screen.draw(Branch(Line([item(f"{result.result}:", style="dim"), item(result.id)], (11,), 13)))
+            lines += _plain(Line([item(f"{result.result}:", style="dim"), item(result.id)], (11,), 13), screen)
         lines.append("")
     unjudged = [result.id for result in answer.checks if result.result == "not judged"]
     if unjudged:
-        lines += screen.draw(
-            Branch(Line([item("not judged:", style="warn"), *_listed(unjudged)], hang=2, gap=Span(" ")))
-        )
+        lines += _plain(Line([item("not judged:", style="warn"), *_listed(unjudged)], hang=2, gap=Span(" ")), screen)
         lines.append("")
-    lines += screen.draw(Branch(Line([item(_summary(answer))])))
+    lines += _plain(Line([item(_summary(answer))]), screen)
     return "".join(f"{line}\n" for line in lines)
+
+
+def _plain(line: Line, screen: Screen) -> Iterator[str]:
+    """A line that nothing hangs below: what follows a break is indented by its `hang` alone."""
+    items = [item(*(span._replace(text=screen.escape(span.text)) for span in spans)) for spans in line.items]
+    return map(screen.paint, wrap(line._replace(items=items), screen.width))
 
 
 def _finding(finding: Finding) -> Branch:
@@ -78,17 +82,16 @@ def render_checks(checks: Iterable[Check], screen: Screen) -> str:
     lines: list[str] = []
     for check in every:
         items = [item(check.id, style="name"), item(check.severity, style=_MARKS[check.severity][1]), item(check.title)]
-        lines += screen.draw(Branch(Line(items, (width, 8), width + 12)))
+        lines += _plain(Line(items, (width, 8), 4), screen)
     return "".join(f"{line}\n" for line in lines)
 
 
 def render_explanation(check: Check, screen: Screen) -> str:
     """What a check means."""
-    details = [Line([item(check.title)]), Line([])]
-    details += (Line([item(" ".join(part.split()))]) for part in check.explanation.split("\n\n") if part)
-    head = Branch(Line([item(check.id, style="name"), item(check.severity, style=_MARKS[check.severity][1])]))
-    lines = [*screen.draw(head)]
-    for line in details:
-        lines += screen.draw(Branch(line))
-    lines += screen.draw(Branch(Line([item(f"See {check.docs}", style="dim")])))
+    lines = [
+        *_plain(Line([item(check.id, style="name"), item(check.severity, style=_MARKS[check.severity][1])]), screen)
+    ]
+    for paragraph in (check.title, *filter(None, check.explanation.split("\n\n"))):
+        lines += [*_plain(Line([item(" ".join(paragraph.split()))]), screen), ""]
+    lines += _plain(Line([item(f"See {check.docs}", style="dim")]), screen)
     return "".join(f"{line}\n" for line in lines)

@@ -122,9 +122,10 @@ def shortened(output: Sequence[str], like: Sequence[str]) -> list[str]:
 def replace_output(host: LabHost, file: Path) -> None:
     """Write what the commands print now into the page."""
     text = file.read_text(encoding="utf-8")
-    for block in reversed([*blocks(file)]):
+    seen = [(block, run(host, block)) for block in blocks(file)]
+    for block, exchanges in reversed(seen):
         lines = []
-        for (command, output), (_, old) in zip(run(host, block), block.exchanges, strict=True):
+        for (command, output), (_, old) in zip(exchanges, block.exchanges, strict=True):
             lines += [f"$ {command}", *shortened(output, old)]
         start, end = block.span
         text = text[:start] + "".join(f"{line.rstrip()}\n" for line in lines) + text[end:]

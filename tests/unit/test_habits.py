@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shlex
 import subprocess
@@ -182,3 +184,46 @@ def test_what_a_wrong_argument_holds_does_not_reach_the_terminal(capsys: pytest.
     err = capsys.readouterr().err
     assert r"\x07a\u202eb\x9b2J" in err
     assert err.replace("\n", "").isprintable()
+
+
+# --- the pager ---
+
+PAGED = """
+import hostinspect.collectors, hostinspect.correlate, sys
+from tests.unit.sample import demo
+hostinspect.collectors.collect = lambda data_roots, **more: None
+hostinspect.correlate.correlate = lambda facts, topology=demo(): topology
+from hostinspect.cli.app import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "terminal", "paged"), [(True, True, True), (False, True, False), (True, False, False)]
+)
+def test_a_pager_only_on_a_terminal_and_when_asked(asked: bool, terminal: bool, paged: bool, tmp_path: Path) -> None:
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\nprintenv LESS >{tmp_path}/less\nexec cat >{tmp_path}/paged\n")
+    pager.chmod(0o755)
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(REPOSITORY),
+        "PAGER": str(pager),
+        "TERM": "xterm",
+        "LANG": "C.UTF-8",
+    }
+    command = [sys.executable, "-c", PAGED, *(["--pager"] if asked else [])]
+    ours, theirs = os.openpty() if terminal else os.pipe()
+    with subprocess.Popen(
+        command, stdout=theirs, stderr=theirs, stdin=theirs if terminal else subprocess.DEVNULL, env=env
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while block := os.read(ours, 65536):
+                shown += block
+        assert process.wait(60) == 0
+    os.close(ours)
+    told = (tmp_path / "paged").read_bytes() if paged else shown
+    assert b"web-01" in told and (tmp_path / "paged").exists() is paged
+    assert not paged or (b"web-01" not in shown and (tmp_path / "less").read_text() == "FRX\n")

@@ -59,8 +59,9 @@ class Block(NamedTuple):
 
 
 def pages() -> list[Path]:
-    """Every page that may hold such blocks."""
-    return [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+    """Every page that may hold such blocks. Runbooks come last: what is minutes old has a wider column for its age."""
+    docs = REPOSITORY / "docs"
+    return [REPOSITORY / "README.md", *sorted(docs.rglob("*.md"), key=lambda page: (page.parent != docs, page))]
 
 
 def blocks(file: Path) -> Iterator[Block]:

@@ -52,8 +52,9 @@ def veth_orphaned(patient: Patient) -> Checked:
             space = patient.places.namespaces.get(link.peer.netns)
             if space is not None and (space.role in _SETTLED or (not space.host and space.pids)):
                 continue
-            if space is not None and space.host and link.ifindex > link.peer.ifindex and _is_engines_name(link.peer):
-                continue  # told once for both ends
+            peer = patient.places.links.get((link.peer.netns, link.peer.ifindex))
+            if peer is not None and space is not None and space.host and _is_told_by(peer, link):
+                continue
             where = f"its peer {link.peer.ifname} is in {patient.places.namespace_name(link.peer.netns)}"
         yield Found(
             "link",
@@ -64,13 +65,20 @@ def veth_orphaned(patient: Patient) -> Checked:
         )
 
 
+def _is_told_by(peer: Link, link: Link) -> bool:
+    """Whether a pair on the host is told by its other end: the one in a bridge, else the first."""
+    if bool(peer.master) != bool(link.master):
+        return bool(peer.master)
+    return peer.ifindex < link.ifindex and _is_engines_name(peer)
+
+
 def _is_engines(patient: Patient, link: Link) -> bool:
     bridges = {network.bridge for network in patient.bridge_networks}
     return link.master in bridges or _is_engines_name(link)
 
 
-def _is_engines_name(link: object) -> bool:
-    return _ENGINES_NAME.fullmatch(getattr(link, "ifname", "")) is not None
+def _is_engines_name(link: Link) -> bool:
+    return _ENGINES_NAME.fullmatch(link.ifname) is not None
 
 
 @check("veth-not-in-bridge", "error", needs=NEEDS)

@@ -297,10 +297,9 @@ FAULTS: dict[str, Fault] = {
     ),
     "veth-on-host": Fault(
         "both ends of a veth are on the host",
-        """ip link add vetha1b2c3d type veth peer name vetha1b2c3e; ip link set vetha1b2c3d master docker0
-        say veth $(ip -oneline link | grep -o 'vetha1b2c3[de]@' | head -n 1 | tr -d @)""",
+        "ip link add vetha1b2c3d type veth peer name vetha1b2c3e; ip link set vetha1b2c3d master docker0",
         "ip link delete vetha1b2c3d",
-        (("veth-orphaned", "{veth}"),),
+        (("veth-orphaned", "vetha1b2c3d"),),
     ),
     "veth-of-nobody": Fault(
         "a veth leads to a namespace where nothing runs",

@@ -337,6 +337,11 @@ BROKEN: list[tuple[str, str, Facts]] = [
         ),
     ),
     ("veth-orphaned", "vetha1b2c3d", healthy(links=(*LINKS, ORPHAN, ORPHANS_PEER))),
+    (
+        "veth-orphaned",
+        "vetha1b2c3d",
+        healthy(links=(*LINKS, replace(ORPHAN, ifindex=21, link=20), replace(ORPHANS_PEER, ifindex=20, link=21))),
+    ),
     ("veth-not-in-bridge", "veth1", healthy(links=(*LINKS[:2], replace(LINKS[2], master=None), LINKS[3]))),
     ("veth-not-in-bridge", "veth1", healthy(links=(*LINKS[:2], replace(LINKS[2], master=2), LINKS[3]))),
     ("link-down", "veth1", healthy(links=(*LINKS[:2], replace(LINKS[2], flags=()), LINKS[3]))),

@@ -20,6 +20,8 @@ Json = Any
 _MORE = r"""
 root=$(docker info --format '{{.DockerRootDir}}')
 say() { printf '\n\036%s\n' "$*"; }
+# plain DIRECTORY: paths in it of one word of ASCII a line; names of other bytes are told escaped
+plain() { LC_ALL=C grep -a -x "$1/[!-~]*"; }
 say real
 docker ps --all --quiet | xargs --no-run-if-empty docker inspect --format '
 {{range .Mounts}}{{if eq .Type "bind"}}{{.Source}}
@@ -30,13 +32,13 @@ say mntns
 stat --dereference --format '%i %n' /proc/[0-9]*/ns/mnt 2>/dev/null
 say layers
 for layer in "$root"/overlay2/*/; do
-    printf '%s %s\n' "$layer" "$(find "$layer/diff" -xdev -type f 2>/dev/null | tail -n 1)"
+    printf '%s %s\n' "$layer" "$(find "$layer/diff" -xdev -type f 2>/dev/null | plain "$layer" | tail -n 1)"
 done
 say short
 for link in "$root"/overlay2/l/*; do printf '%s %s\n' "$link" "$(readlink "$link")"; done
 say volumes
 for volume in "$root"/volumes/*/; do
-    printf '%s\n' "$(find "$volume/_data" -mindepth 1 2>/dev/null | tail -n 1)"
+    printf '%s\n' "$(find "$volume/_data" -mindepth 1 2>/dev/null | plain "$volume" | tail -n 1)"
 done
 say commands
 for file in /proc/[0-9]*/cmdline; do

@@ -83,7 +83,7 @@ def _wire(view: View, container: Container, endpoint: Endpoint) -> Item:
     if endpoint.interface is None:
         known = container.netns in view.links_in
         return item("no interface", style="bad") if known else item("interface not seen", style="warn")
-    link = view.links.get((container.netns or 0, endpoint.interface))
+    link = view.links_by_name.get((container.netns or 0, endpoint.interface))
     if endpoint.host_link is None:
         doubt = link.doubt if link and link.doubt else "not found"
         return item(f"{endpoint.interface} ↔ ", Span(f"? ({doubt})", "warn"))
@@ -98,7 +98,7 @@ def _wire(view: View, container: Container, endpoint: Endpoint) -> Item:
 def _wire_faults(view: View, endpoint: Endpoint) -> Iterator[Span]:
     """What keeps packets from passing although both ends are there."""
     netns = endpoint.host_link_netns or 0
-    outer = view.links.get((netns, endpoint.host_link or ""))
+    outer = view.links_by_name.get((netns, endpoint.host_link or ""))
     network = view.networks.get(endpoint.network_id or "")
     if outer is None:
         return

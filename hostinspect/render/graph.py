@@ -230,7 +230,7 @@ class _Drawing:
         for link in self.view.topology.links:
             key = _link_key(link.netns, link.ifname)
             if link.peer is not None:
-                far = self.view.links.get((link.peer.netns, link.peer.ifname))
+                far = self.view.links_by_name.get((link.peer.netns, link.peer.ifname))
                 if far is not None and self._depth(link) < self._depth(far):
                     self._wire(key, _link_key(far.netns, far.ifname))
             elif link.lower is not None:
@@ -399,7 +399,7 @@ def _faults(view: View) -> Iterator[tuple[Key, _Fault]]:
             yield key, _Fault("its other end was not found", "warn")
     for network in view.topology.networks:
         bridge = view.bridge_of(network)
-        link_of_bridge = view.links.get((bridge.netns, bridge.name)) if bridge else None
+        link_of_bridge = view.links_by_name.get((bridge.netns, bridge.name)) if bridge else None
         if link_of_bridge is not None and link_of_bridge.operstate in _DOWN and network.containers:
             yield _link_key(link_of_bridge.netns, link_of_bridge.ifname), _Fault(link_of_bridge.operstate)
     for container in view.running:

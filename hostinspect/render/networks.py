@@ -75,7 +75,7 @@ def _bridge(view: View, network: Network, bridge: Bridge | None) -> Iterator[Ite
         yield item(f"on {network.bridge}", Span(", which was not seen", "warn"))
         return
     yield item(f"on {' '.join((bridge.name, *_told(bridge.addresses)))}")
-    link = view.links.get((bridge.netns, bridge.name))
+    link = view.links_by_name.get((bridge.netns, bridge.name))
     if link is not None and link.operstate in ("down", "lowerlayerdown") and network.containers:
         yield item(f"{bridge.name} is {link.operstate}", style="bad")
 
@@ -185,7 +185,7 @@ def _other_ports(view: View, network: Network) -> Iterator[Branch]:
         if endpoint.network_id == network.id
     }
     for port in bridge.ports:
-        link = view.links.get((bridge.netns, port.link))
+        link = view.links_by_name.get((bridge.netns, port.link))
         if link is None or (bridge.netns, port.link) in told or link.kind == "vxlan":
             continue
         peer = view.peer_namespace(link)
@@ -200,7 +200,7 @@ def _owner(view: View, link: Link, peer: NetworkNamespace | None) -> Item:
     if container is not None:
         return item(f"leads to {container.name}, which is not recorded on this network", style="warn")
     if peer is not None and link.peer is not None:
-        inner = view.links.get((peer.inode, link.peer.ifname))
+        inner = view.links_by_name.get((peer.inode, link.peer.ifname))
         addresses = " ".join(_told(inner.addresses)) if inner else ""
         return item(" ".join(filter(None, (f"↔ {link.peer.ifname} in {view.namespace_name(peer.inode)}", addresses))))
     if link.kind == "veth":

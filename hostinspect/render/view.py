@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from functools import cached_property
 
+from hostinspect.questions.places import Places
 from hostinspect.topology import Bridge, Container, Link, Mount, Network, NetworkNamespace, Topology
 
 GWBRIDGE = "docker_gwbridge"
 SHORT = 12  # as docker shortens an id
 
 
-class View:
+class View(Places):
     """Look-ups by the keys that the parts of a topology refer to each other with."""
 
     def __init__(self, topology: Topology, *, verbose: bool = False) -> None:
-        self.topology = topology
+        super().__init__(topology)
         self.verbose = verbose
         self.now = topology.host.collected_at
-        self.containers = {container.id: container for container in topology.containers}
-        self.networks = {network.id: network for network in topology.networks}
-        self.namespaces = {namespace.inode: namespace for namespace in topology.netns}
-        self.links = {(link.netns, link.ifname): link for link in topology.links}
-        self.bridges = {(bridge.netns, bridge.name): bridge for bridge in topology.bridges}
-        self.host_netns = next((namespace.inode for namespace in topology.netns if namespace.host), None)
 
     # --- containers ---
 
@@ -78,10 +73,10 @@ class View:
         """Whether it is described below the container whose network namespace it joined."""
         return any(container is sharer for sharer in self.sharers.get(container.shares_netns_with or "", ()))
 
-    def name(self, container_id: str) -> str:
-        """A container's name; of one not known, the short id."""
-        container = self.containers.get(container_id)
-        return container.name if container else short_id(container_id)
+    def name(self, container: str | None) -> str:
+        """A container's name, by id; of one not known, the short id."""
+        known = super().name(container)
+        return short_id(container or "") if known is None else known
 
     @cached_property
     def mounts_of(self) -> dict[tuple[str, str], list[tuple[Container, Mount]]]:
@@ -102,14 +97,6 @@ class View:
         if namespace is None or not namespace.paths:
             return f"namespace {inode}"
         return namespace.paths[0].rsplit("/", 1)[-1]
-
-    @cached_property
-    def links_in(self) -> dict[int, list[Link]]:
-        """The links of each namespace. A namespace with none was not entered: every one has its lo."""
-        links: dict[int, list[Link]] = defaultdict(list)
-        for link in self.topology.links:
-            links[link.netns].append(link)
-        return dict(links)
 
     def bridge_of(self, network: Network) -> Bridge | None:
         """A network's bridge: on the host, or in the hidden namespace of an overlay network."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +36,7 @@ from hostinspect.kernel.text import text
 COLLECTOR = "namespaces"
 
 Reader = Callable[[int], None]
+Later = Callable[[], Iterable[MountPoint]]
 T = TypeVar("T", Link, Address, Route)
 
 SYSCTLS = (
@@ -51,6 +52,16 @@ SYSCTLS = (
 # and through overlay networks, needs none of these; one with thousands of namespaces linked to each other and never to
 # the host could need millions.
 NSID_QUESTIONS = 10_000
+
+
+class _Everywhere:
+    """Every namespace."""
+
+    def __contains__(self, inode: object) -> bool:
+        return True
+
+
+EVERYWHERE = _Everywhere()
 
 _MISSING_CAPABILITY = "give it CAP_SYS_ADMIN on the host: run it outside of containers"
 
@@ -73,12 +84,18 @@ def collect_network(
     gaps: GapLog,
     readers: Sequence[Reader] = (),
     proc: str = "/proc",
+    *,
+    later: Later | None = None,
+    routes: Container[int] = EVERYWHERE,
+    sockets: Container[int] = EVERYWHERE,
 ) -> NetworkFacts:
     """Go through all network namespaces that `processes` and `mounts` tell of, the host's first.
 
-    `mounts` begin with those of the host's mount namespace (`collect_mounts`). Each of `readers` is called once in each
-    namespace that could be entered, with its inode, by a thread that is in that namespace; it keeps what it finds, and
-    may make sockets, which it closes again. An OSError or ValueError that it raises becomes a gap.
+    `mounts` begin with those of the host's mount namespace (`collect_mounts`). Those that `later` returns, when all
+    namespaces known so far were visited, may tell of more. Each of `readers` is called once in each namespace that
+    could be entered, with its inode, by a thread that is in that namespace; it keeps what it finds, and may make
+    sockets, which it closes again. An OSError or ValueError that it raises becomes a gap. `routes` and `sockets` are
+    the inodes of the namespaces in which these are read.
 
     The calling thread is back in its own namespace at the end, else `hostinspect.kernel.netns.LostError` is raised.
     A namespace that vanished under way is left out. Where only our own may be entered (an ordinary user), the others
@@ -91,23 +108,37 @@ def collect_network(
         return NetworkFacts()
     with visitor:
         host_mntns = next((mount.mntns for mount in mounts), None)
-        found = netns.find(processes, mounts, host_mntns, proc)
-        return _Tour(visitor, found, gaps, readers).run()
+        tour = _Tour(visitor, netns.find(processes, mounts, host_mntns, proc), gaps, readers, routes, sockets)
+        with tour.stack:
+            tour.visit_all()
+            more = [*later()] if later else []
+            if more:
+                tour.add(netns.find(processes, [*mounts, *more], host_mntns, proc))
+                tour.visit_all()
+            return tour.result()
 
 
 class _Tour:
     """One way through all namespaces; what it finds on it."""
 
     def __init__(
-        self, visitor: netns.Visitor, found: dict[int, netns.Found], gaps: GapLog, readers: Sequence[Reader]
+        self,
+        visitor: netns.Visitor,
+        found: dict[int, netns.Found],
+        gaps: GapLog,
+        readers: Sequence[Reader],
+        routes: Container[int],
+        sockets: Container[int],
     ) -> None:
         self.visitor = visitor
         self.gaps = gaps
         self.readers = readers
+        self.with_routes, self.with_sockets = routes, sockets
+        self.stack = ExitStack()
         self.host = _host(visitor)
-        found.setdefault(visitor.home, netns.Found(visitor.home))
-        first = found.pop(self.host)
-        self.found = {self.host: first, **found}
+        self.found: dict[int, netns.Found] = {}
+        self.add(found)
+        self.visited: set[int] = set()
         self.entered: set[int] = set()
         self.vanished: set[int] = set()
         # Namespaces that could not be entered, by what the host answered: errno and words.
@@ -123,11 +154,22 @@ class _Tour:
         self.host_names: dict[int, int] = {}  # what the host calls a namespace (nsid): that namespace
         self.unnamed: dict[int, set[int]] = {}  # nsids that links of a namespace carry, and whose target is not found
 
-    def run(self) -> NetworkFacts:
-        with ExitStack() as stack:
-            for namespace in self.found.values():
-                self._visit(namespace, stack)
-            self._find_names()
+    def add(self, found: dict[int, netns.Found]) -> None:
+        """Let these be all the namespaces that there are, the host's first."""
+        found.setdefault(self.visitor.home, netns.Found(self.visitor.home))
+        first = found.pop(self.host)
+        self.found = {self.host: first, **found}
+
+    def visit_all(self) -> None:
+        """Visit those that were not yet."""
+        for inode, namespace in self.found.items():
+            if inode not in self.visited:
+                self.visited.add(inode)
+                self._visit(namespace)
+
+    def result(self) -> NetworkFacts:
+        """What was found, with the names that namespaces have for each other."""
+        self._find_names()
         self._add_gaps()
         return NetworkFacts(
             network_namespaces=tuple(
@@ -150,7 +192,7 @@ class _Tour:
 
     # --- a visit ---
 
-    def _visit(self, namespace: netns.Found, stack: ExitStack) -> None:
+    def _visit(self, namespace: netns.Found) -> None:
         inode = namespace.inode
         try:
             fd = self.visitor.open(namespace)
@@ -167,11 +209,11 @@ class _Tour:
                 self._refuse(inode, error)
                 return
             self.entered.add(inode)
-            self._read(inode, fd, stack)
+            self._read(inode, fd)
         finally:
             os.close(fd)
 
-    def _read(self, inode: int, fd: int, stack: ExitStack) -> None:
+    def _read(self, inode: int, fd: int) -> None:
         """Read all of the namespace we are in; `fd` is its descriptor."""
         try:
             route = NetlinkSocket(NETLINK_ROUTE)
@@ -179,17 +221,18 @@ class _Tour:
             self._gap("links", inode, error)
         else:
             if inode == self.host:  # its socket is asked for the names of all others
-                self.host_route = stack.enter_context(route)
+                self.host_route = self.stack.enter_context(route)
                 self.host_fd = os.dup(fd)
-                stack.callback(os.close, self.host_fd)
+                self.stack.callback(os.close, self.host_fd)
                 self._read_route(route, inode, fd)
             else:
                 with route:
                     self._read_route(route, inode, fd)
-        try:
-            self.sockets += listening_sockets(inode, self.visitor.proc)
-        except (OSError, ValueError) as error:
-            self._gap("sockets", inode, error)
+        if inode in self.with_sockets:
+            try:
+                self.sockets += listening_sockets(inode, self.visitor.proc)
+            except (OSError, ValueError) as error:
+                self._gap("sockets", inode, error)
         if inode == self.host:
             self.sysctls += self._read_sysctls()
         for reader in self.readers:
@@ -202,7 +245,8 @@ class _Tour:
         links = self._dump(route, rtnetlink.LINKS, "links", inode)
         self.links += links
         self.addresses += self._dump(route, rtnetlink.ADDRESSES, "addresses", inode)
-        self.routes += self._dump(route, rtnetlink.ROUTES, "routes", inode)
+        if inode in self.with_routes:
+            self.routes += self._dump(route, rtnetlink.ROUTES, "routes", inode)
         unnamed = {link.link_netnsid for link in links if link.link_netnsid is not None and link.link_netnsid >= 0}
         if inode != self.host and self.host_route:
             self._name(self.host_route, self.host, fd, inode)

@@ -29,9 +29,9 @@ def bridges(request: Request, names: tuple[str, ...]) -> int:
     """
     from msgspec.structs import replace
 
-    from hostinspect.questions.bridges import find_bridges, list_bridges
+    from hostinspect.questions.bridges import FAMILIES, find_bridges, list_bridges
 
-    inspection = request.inspect()
+    inspection = request.inspect(*FAMILIES)
     answer = list_bridges(inspection)
     if names:
         chosen = [

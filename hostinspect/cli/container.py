@@ -22,9 +22,9 @@ def container(request: Request, names: tuple[str, ...]) -> int:
       hostinspect container -v web1 37e29a3b
       hostinspect container -o docker web1 | jq -r '.[].GraphDriver.Data.UpperDir'
     """
-    from hostinspect.questions.container import describe_containers
+    from hostinspect.questions.container import NEEDS, describe_containers
 
-    inspection = request.inspect()
+    inspection = request.inspect(*NEEDS, only=names)
     found = [request.find(inspection, inspection.container, name) for name in names]
     answer = describe_containers(inspection, found)
     if request.output == "docker":

@@ -33,10 +33,10 @@ def containers(request: Request, running: bool, states: tuple[str, ...], network
       hostinspect containers --sort=-created --columns +created,netns
       hostinspect containers -o json | jq -r '.containers[].id'
     """
-    from hostinspect.questions.containers import list_containers
+    from hostinspect.questions.containers import FAMILIES, list_containers
     from hostinspect.render.tables.containers import container_columns
 
-    inspection = request.inspect()
+    inspection = request.inspect(*FAMILIES)
     answer = list_containers(
         inspection,
         running=running,

@@ -32,12 +32,12 @@ def diff(request: Request, name: str, null: bool) -> int:
     """
     from hostinspect.cli.terminal import wants_ascii
     from hostinspect.facts import Gap
-    from hostinspect.questions.diff import Diff, layers_of
+    from hostinspect.questions.diff import NEEDS, Diff, layers_of
     from hostinspect.render.changes import render_changes, render_null_separated
 
     if null and request.output != "table":
         raise click.UsageError("--null is for lines, not for -o json or yaml.")
-    inspection = request.inspect()
+    inspection = request.inspect(*NEEDS, only=(name,))
     container = request.find(inspection, inspection.container, name)
     layers = layers_of(inspection, container) if request.snapshot is None else _no_files(request.snapshot)
     if isinstance(layers, Gap):

@@ -32,11 +32,11 @@ def layers(request: Request, names: tuple[str, ...], directories: bool, orphans:
       hostinspect layers --directories --size --sort=-size
       hostinspect layers --orphans -o json | jq -r '.directories[].path'
     """
-    from hostinspect.questions.layers import directories_of, list_layers, only_orphans
+    from hostinspect.questions.layers import NEEDS, directories_of, list_layers, only_orphans
 
     if names and orphans:
         raise click.UsageError("What belongs to nothing is no container's: give --orphans without names.")
-    inspection = request.inspect(image_layers=True)
+    inspection = request.inspect(*NEEDS, image_layers=True)
     containers = [request.find(inspection, inspection.container, name) for name in dict.fromkeys(names)] or None
 
     def answered(sizes: Sizes | None = None) -> Layers:

@@ -36,11 +36,11 @@ def links(request: Request, names: tuple[str, ...], every: bool, keys: tuple[str
       hostinspect links veth13d6de4 -o json | jq -r '.links[].container_name'
       hostinspect links --all --sort namespace,ifindex --columns +ifindex
     """
-    from hostinspect.questions.links import LinkFinder, list_links
+    from hostinspect.questions.links import FAMILIES, LinkFinder, list_links
 
     if every and keys:
         raise click.UsageError("--all is every namespace: give it without --netns.")
-    inspection = request.inspect()
+    inspection = request.inspect(*FAMILIES)
     finder = LinkFinder(inspection)
     among = None if every else finder.host
     if keys:

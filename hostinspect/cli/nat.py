@@ -36,10 +36,11 @@ def nat(request: Request, keys: tuple[str, ...], every: bool) -> int:
       hostinspect nat -o table --columns chain,num,packets,rule --sort=-packets
       hostinspect nat -o json | jq '.namespaces[].chains[] | {name, policy, packets}'
     """
+    from hostinspect.questions.answer import RULES_OF_CONTAINERS
     from hostinspect.questions.links import LinkFinder
-    from hostinspect.questions.nat import list_nat
+    from hostinspect.questions.nat import NEEDS, list_nat
 
-    inspection = request.inspect()
+    inspection = request.inspect(*NEEDS, *([RULES_OF_CONTAINERS] if keys or every else []))
     finder = LinkFinder(inspection)
     found = [request.find(inspection, finder.namespaces, key) for key in keys]
     wanted = None if every else frozenset().union(*found) if keys else finder.host

@@ -28,9 +28,9 @@ def networks(request: Request, names: tuple[str, ...]) -> int:
       hostinspect networks --sort=-containers --columns name,subnet,members
       hostinspect networks -o json | jq '.networks[] | {name, on_it: [.members[].name]}'
     """
-    from hostinspect.questions.networks import list_networks
+    from hostinspect.questions.networks import NEEDS, list_networks
 
-    inspection = request.inspect()
+    inspection = request.inspect(*NEEDS)
     chosen = [request.find(inspection, inspection.network, name) for name in dict.fromkeys(names)]
     answer = list_networks(inspection, chosen or None)
 

@@ -33,9 +33,9 @@ def ports(request: Request, words: tuple[str, ...], every: bool) -> int:
       hostinspect ports --all --columns port,listens
       hostinspect ports -o json | jq '.ports[] | select(.status != "ok")'
     """
-    from hostinspect.questions.ports import list_ports, parse_port
+    from hostinspect.questions.ports import NEEDS, list_ports, parse_port
 
-    inspection = request.inspect()
+    inspection = request.inspect(*NEEDS)
     filters: dict[str, PortFilter] = {}
     chosen: list[Container] = []
     for word in dict.fromkeys(words):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from hostinspect.facts import Facts, Gap
     from hostinspect.questions.answer import Answer
     from hostinspect.questions.inspection import Inspection
@@ -44,6 +46,14 @@ class NothingFoundError(click.ClickException):
         click.echo(f"hostinspect: {self.message}", file=file, err=True)
 
 
+class More(TypedDict, total=False):
+    """Keywords of `hostinspect.collectors.collect`."""
+
+    only: Collection[str]
+    image_layers: bool
+    health: bool
+
+
 class Request(NamedTuple):
     """The common options of one run."""
 
@@ -60,12 +70,15 @@ class Request(NamedTuple):
 
     # --- the host ---
 
-    def facts(self, **more: bool) -> Facts:
-        """What is to be answered from: this host, read now, or a snapshot. `more` are `collect`'s own keywords."""
-        if self.snapshot is None:
-            from hostinspect.collectors import collect
+    def facts(self, *families: str, **more: Unpack[More]) -> Facts:
+        """What is to be answered from: this host, read now, or a snapshot, which has everything.
 
-            return collect(self.data_roots, **more)
+        Of the host only these `families` are read, where any are named; `more` are `collect`'s own keywords.
+        """
+        if self.snapshot is None:
+            from hostinspect.collectors import EVERYTHING, collect
+
+            return collect(self.data_roots, families=families or EVERYTHING, **more)
         from hostinspect.snapshot import SnapshotError, read_snapshot
 
         try:
@@ -74,11 +87,11 @@ class Request(NamedTuple):
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise click.UsageError(f"{self.snapshot} could not be read: {why}") from None
 
-    def inspect(self, **more: bool) -> Inspection:
+    def inspect(self, *families: str, **more: Unpack[More]) -> Inspection:
         """The same, with what it means."""
         from hostinspect.questions.inspection import Inspection
 
-        return Inspection(self.facts(**more))
+        return Inspection(self.facts(*families, **more))
 
     def find(self, inspection: Inspection, find: Callable[[str], T], name: str) -> T:
         """What `find`, a look-up of the inspection, finds by a name that a person gave.

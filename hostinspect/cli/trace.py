@@ -39,12 +39,12 @@ def trace(request: Request, targets: tuple[str, ...], source: str, probe: bool) 
       hostinspect trace 127.0.0.1:8080 --source host
       hostinspect trace 53/udp --source 198.51.100.7 -o json | jq '.traces[].verdict'
     """
-    from hostinspect.questions.trace import HOST, OUTSIDE, TargetError
+    from hostinspect.questions.trace import HOST, NEEDS, OUTSIDE, TargetError
     from hostinspect.questions.trace import trace as ask
 
     if probe and (request.snapshot or source != HOST):
         raise click.UsageError("--probe connects from this host, now: it goes with --source host, and without --from.")
-    inspection = request.inspect()
+    inspection = request.inspect(*NEEDS)
 
     def answered(_: str) -> Traces:
         return ask(inspection, targets, source or OUTSIDE)

@@ -35,9 +35,9 @@ def volumes(
       hostinspect volumes myvol01
       hostinspect volumes -o json | jq '.volumes[] | {name, used_by: [.used_by[].name]}'
     """
-    from hostinspect.questions.volumes import directories_of, list_volumes
+    from hostinspect.questions.volumes import NEEDS, directories_of, list_volumes
 
-    inspection = request.inspect()
+    inspection = request.inspect(*NEEDS)
     chosen = [request.find(inspection, inspection.volume, name) for name in dict.fromkeys(names)] or None
 
     def answered(sizes: Sizes | None = None) -> Volumes:

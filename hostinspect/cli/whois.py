@@ -33,13 +33,13 @@ def whois(request: Request, keys: tuple[str, ...]) -> int:
       hostinspect whois /var/lib/docker/overlay2/0d3f5044b5a8/diff/etc/x
       hostinspect whois -o json 4711 | jq -r '.keys[].matches[].owner.name'
     """
-    from hostinspect.questions.whois import looks_like_layer
+    from hostinspect.questions.whois import looks_like_layer, needs
     from hostinspect.questions.whois import whois as ask
 
     asked = [*_expanded(keys)]
     if not asked:
         raise click.UsageError("No key on standard input.")
-    inspection = request.inspect(image_layers=any(map(looks_like_layer, asked)))
+    inspection = request.inspect(*needs(asked), image_layers=any(map(looks_like_layer, asked)))
     answer = ask(inspection, asked, cwd=None if request.snapshot else _cwd())
     unknown = any(not found.matches for found in answer.keys)
     # Of a key that is not found where not all was seen, nothing is known: that is 3, which the gaps make of 0.

@@ -6,7 +6,7 @@ An engine is found by its daemon's command line, by /etc/docker/daemon.json, or 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.processes import container_cgroup
+from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.engines.docker.containers import read_containers
 from hostinspect.engines.docker.images import read_images
 from hostinspect.engines.docker.layers import DRIVERS, read_layers
@@ -319,8 +320,17 @@ class _Notes:
             self._gaps.add(self._collector, subject, why, remedy)
 
 
-def collect_records(engine: Engine, gaps: GapLog, root: str = "", *, image_layers: bool = False) -> EngineRecords:
+def collect_records(
+    engine: Engine,
+    gaps: GapLog,
+    root: str = "",
+    *,
+    families: Container[object] = EVERYTHING,
+    image_layers: bool = False,
+) -> EngineRecords:
     """Everything that `engine` wrote down under its data root, which is beneath `root`; layers of images if asked for.
+
+    Beside the containers, only what is of one of the `families` layers, networks, volumes and images.
 
     What is unreadable or damaged is a gap each, and the rest is read; what goes away meanwhile is none. Without
     permission there is one gap for the whole data root.
@@ -347,12 +357,21 @@ def collect_records(engine: Engine, gaps: GapLog, root: str = "", *, image_layer
                 chains = tuple(read_image_layers(files, data_root, notes["layers"]))
                 build_cache = tuple(read_build_cache(files, data_root, notes["layers"]))
             containers = tuple(read_containers(files, engine.name, data_root, notes["containers"]))
-            layers = tuple(read_layers(files, data_root, notes["layers"]))
-            table = read_networks(files, engine.name, data_root, notes["networks"])
-            swarm = read_swarm_networks(files, engine.name, data_root, notes["networks"])
-            volumes = tuple(read_volumes(files, engine.name, data_root, notes["volumes"]))
-            images = tuple(read_images(files, data_root, notes["images"], layers=image_layers))
-            _note_unknown_layers(files, containers, layers, gaps, data_root)
+            layers: tuple[LayerRecord, ...] = ()
+            if "layers" in families:
+                layers = tuple(read_layers(files, data_root, notes["layers"]))
+                _note_unknown_layers(files, containers, layers, gaps, data_root)
+            table: NetworkTable | None = None
+            swarm: dict[str, NetworkRecord] = {}
+            if "networks" in families:
+                table = read_networks(files, engine.name, data_root, notes["networks"])
+                swarm = read_swarm_networks(files, engine.name, data_root, notes["networks"])
+            volumes: tuple[VolumeRecord, ...] = ()
+            if "volumes" in families:
+                volumes = tuple(read_volumes(files, engine.name, data_root, notes["volumes"]))
+            images: tuple[ImageRecord, ...] = ()
+            if "images" in families:
+                images = tuple(read_images(files, data_root, notes["images"], layers=image_layers))
     except PermissionError as error:
         _Notes("engines", data_root, gaps)(data_root, error)
         return EngineRecords()

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.processes import container_cgroup
+from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import MountPoint, Process
 from hostinspect.kernel import procfs
 from hostinspect.kernel.mountinfo import mountinfo
 
 COLLECTOR = "mounts"
+NSFS = "nsfs"
 
 
 def collect_mounts(
-    processes: Iterable[Process], gaps: GapLog, proc: str = "/proc", pids: Iterable[int] = ()
+    processes: Iterable[Process],
+    gaps: GapLog,
+    proc: str = "/proc",
+    pids: Iterable[int] = (),
+    *,
+    whole: Container[object] = EVERYTHING,
 ) -> tuple[MountPoint, ...]:
     """Mounts of the host's mount namespace, then of each that a container's process is in, by its lowest pid.
 
     The host's are those that pid 1 sees, else those that we see. A container's process is one with a 64-hex id in its
     cgroup path, or of `pids`: those that an engine recorded, for engines that make no cgroups (rootless). Services with
-    mounts of their own are no containers, and left out. A namespace whose processes all ended meanwhile has none.
+    mounts of their own are no containers, and left out. A namespace whose processes all ended meanwhile has none. Of
+    one that is not in `whole`, only mounts of namespaces (nsfs) are read.
     """
     try:
         fd = procfs.open_proc(proc)
@@ -30,7 +38,7 @@ def collect_mounts(
         gaps.add(COLLECTOR, proc, error)
         return ()
     try:
-        return tuple(_collect(fd, proc, processes, frozenset(pids), gaps))
+        return tuple(_collect(fd, proc, processes, frozenset(pids), gaps, whole))
     finally:
         os.close(fd)
 
@@ -53,7 +61,12 @@ def candidates(
 
 
 def _collect(
-    fd: int, proc: str, processes: Iterable[Process], recorded: frozenset[int], gaps: GapLog
+    fd: int,
+    proc: str,
+    processes: Iterable[Process],
+    recorded: frozenset[int],
+    gaps: GapLog,
+    whole: Container[object],
 ) -> Iterator[MountPoint]:
     host, mounts = _host(fd, proc, gaps)
     yield from mounts
@@ -61,7 +74,7 @@ def _collect(
     for mntns, pids in candidates(processes, host, recorded).items():
         for pid in pids:
             try:
-                mounts = _mounts(fd, pid, mntns)
+                mounts = _mounts(fd, pid, mntns, None if mntns in whole else NSFS)
             except PermissionError:
                 refused += 1
                 break
@@ -96,8 +109,8 @@ def _host(fd: int, proc: str, gaps: GapLog) -> tuple[int | None, list[MountPoint
     return None, []
 
 
-def _mounts(fd: int, pid: int, mntns: int) -> list[MountPoint]:
-    """The mounts that `pid` sees; none when it has ended or is not in that namespace any more."""
+def _mounts(fd: int, pid: int, mntns: int, fstype: str | None) -> list[MountPoint]:
+    """The mounts that `pid` sees, or those of a type; none when it has ended or is not in that namespace any more."""
     try:
         process = procfs.open_process(fd, pid)
     except procfs.GONE:
@@ -105,7 +118,7 @@ def _mounts(fd: int, pid: int, mntns: int) -> list[MountPoint]:
     try:
         if procfs.namespace(process, "mnt") != mntns:
             return []
-        return mountinfo(process, mntns)
+        return mountinfo(process, mntns, fstype)
     except procfs.GONE:
         return []
     except OSError as error:

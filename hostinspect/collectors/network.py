@@ -17,6 +17,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import (
     Address,
     Link,
@@ -53,16 +54,6 @@ SYSCTLS = (
 # the host could need millions.
 NSID_QUESTIONS = 10_000
 
-
-class _Everywhere:
-    """Every namespace."""
-
-    def __contains__(self, inode: object) -> bool:
-        return True
-
-
-EVERYWHERE = _Everywhere()
-
 _MISSING_CAPABILITY = "give it CAP_SYS_ADMIN on the host: run it outside of containers"
 
 
@@ -86,8 +77,8 @@ def collect_network(
     proc: str = "/proc",
     *,
     later: Later | None = None,
-    routes: Container[int] = EVERYWHERE,
-    sockets: Container[int] = EVERYWHERE,
+    routes: Container[object] = EVERYTHING,
+    sockets: Container[object] = EVERYTHING,
 ) -> NetworkFacts:
     """Go through all network namespaces that `processes` and `mounts` tell of, the host's first.
 
@@ -127,8 +118,8 @@ class _Tour:
         found: dict[int, netns.Found],
         gaps: GapLog,
         readers: Sequence[Reader],
-        routes: Container[int],
-        sockets: Container[int],
+        routes: Container[object],
+        sockets: Container[object],
     ) -> None:
         self.visitor = visitor
         self.gaps = gaps

@@ -28,12 +28,18 @@ _LAYERS = re.compile(r"(?<!\\134)((?:\\134\\134)*):")
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)  # overlay's ovl_unescape: a backslash goes, what it is before stays
 
 
-def mountinfo(process: int, mntns: int | None = None) -> list[MountPoint]:
+def mountinfo(process: int, mntns: int | None = None, fstype: str | None = None) -> list[MountPoint]:
     """/proc/PID/mountinfo of the /proc/PID with descriptor `process`, in its order; `mntns` is put in each record.
+
+    With `fstype` only the mounts of that type.
 
     Mounts out of reach of the process's root directory are not in it. Raises OSError (EINVAL of a zombie), ValueError.
     """
-    return parse_mountinfo(procfs.read_records("mountinfo", process), mntns)
+    raw = procfs.read_records("mountinfo", process)
+    if fstype is not None:
+        of_type = f" - {fstype} ".encode()  # a blank within a field is spelled \040
+        raw = b"\n".join(line for line in raw.split(b"\n") if of_type in line) if of_type in raw else b""
+    return parse_mountinfo(raw, mntns)
 
 
 def parse_mountinfo(raw: bytes, mntns: int | None = None) -> list[MountPoint]:

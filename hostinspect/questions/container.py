@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from hostinspect.correlate.index import Index
 from hostinspect.facts import Gap, RecordedPort
-from hostinspect.questions.answer import Answer, gaps_about
+from hostinspect.questions.answer import RULES_OF_CONTAINERS, Answer, gaps_about
 from hostinspect.questions.containers import FAMILIES
 from hostinspect.questions.inspection import Inspection
 from hostinspect.topology import Container, Link, NatRule, Node, RuleRef, Topology
+
+NEEDS = (*FAMILIES, RULES_OF_CONTAINERS)
 
 
 class ContainerProcess(Node, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ from hostinspect.questions.answer import Answer
 from hostinspect.questions.inspection import Inspection
 from hostinspect.topology import Container
 
+NEEDS = ("engines", "containers", "layers", "mounts")
+
 # Those whose layers are overlayfs's: Docker's own, and containerd's snapshotter.
 _DRIVERS = (None, "overlay2", "overlay", "overlayfs")
 

@@ -25,6 +25,7 @@ from hostinspect.questions.sizes import Size, Sizes
 from hostinspect.topology import Container, Node
 
 FAMILIES = ("engines", "containers", "layers", "images", "mounts")
+NEEDS = (*FAMILIES, "cgroups")
 _OWNERS = ("engines", "containers", "layers", "images")  # a hole in these may be somebody's directory
 _NOT_READ = "which directories are whose"
 

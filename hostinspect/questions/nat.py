@@ -15,6 +15,7 @@ from hostinspect.questions.places import Places
 from hostinspect.topology import NatChain, NatRule, Node
 
 FAMILIES = ("host", "rules", "namespaces")
+NEEDS = (*FAMILIES, "engines", "containers", "networks", "processes", "links", "addresses")
 
 _Key = tuple[int, str, str, str, str]
 

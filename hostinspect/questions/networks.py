@@ -16,6 +16,7 @@ from hostinspect.questions.places import Places, namespace_file
 from hostinspect.topology import Container, ContainerState, Drift, Endpoint, Link, Network, NetworkNamespace, Node
 
 FAMILIES = ("host", "engines", "containers", "networks", "processes", "namespaces", "links", "addresses")
+NEEDS = (*FAMILIES, "cgroups")
 
 MemberKind = Literal["container", "load-balancer", "ingress"]
 

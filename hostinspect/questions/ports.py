@@ -29,6 +29,7 @@ FAMILIES = (
     "rules",
     "sockets",
 )
+NEEDS = (*FAMILIES, "cgroups")
 
 Status = Literal[
     "ok",

@@ -11,6 +11,7 @@ from hostinspect.questions.sizes import Size, Sizes
 from hostinspect.topology import Container, Node, Volume
 
 FAMILIES = ("engines", "containers", "volumes", "mounts")
+NEEDS = (*FAMILIES, "cgroups")
 
 
 class VolumeUse(Node, frozen=True, kw_only=True):

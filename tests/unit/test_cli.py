@@ -109,7 +109,7 @@ def test_verbose_and_quiet_reach_the_tree(capsys: pytest.CaptureFixture[str]) ->
 
 def test_data_roots_reach_the_collectors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Sequence[str]] = []
-    monkeypatch.setattr("hostinspect.collectors.collect", seen.append, raising=False)
+    monkeypatch.setattr("hostinspect.collectors.collect", lambda data_roots, **_: seen.append(data_roots))
     assert run(["-q", "--data-root", str(tmp_path), "--data-root", "/"]) == 0
     assert seen == [(str(tmp_path), "/")]
 

@@ -864,7 +864,7 @@ def test_the_text(collected: list[dict[str, object]], capsys: pytest.CaptureFixt
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "the host end of eth0 in container web (interface)"
     assert out[1] == "   veth1 (13) is a port of docker0, network bridge"
-    assert collected == [{"image_layers": False}]
+    assert [more["image_layers"] for more in collected] == [False]
 
 
 def test_several_answers_say_so(collected: list[dict[str, object]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -905,7 +905,7 @@ def test_json_and_yaml_are_what_the_schema_says(
     assert answer["keys"][0]["matches"][0]["owner"] == {"kind": "container", "id": WEB_ID, "name": "web"}
     assert run(["whois", "-o", "yaml", *keys]) == 1
     assert yaml.safe_load(capsys.readouterr().out) == answer
-    assert collected == [{"image_layers": True}] * 2
+    assert [more["image_layers"] for more in collected] == [True, True]
 
 
 def test_keys_from_standard_input(

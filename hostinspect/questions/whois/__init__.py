@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hostinspect.questions.answer import gaps_about
+from hostinspect.questions.answer import RULES_OF_CONTAINERS, gaps_about
 from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.whois import (
     addresses,
@@ -28,7 +28,7 @@ from hostinspect.questions.whois.answer import KeyAnswer, Match, Whois
 from hostinspect.questions.whois.key import Key, is_loopback
 from hostinspect.questions.whois.known import Known
 
-__all__ = ["looks_like_layer", "whois"]
+__all__ = ["looks_like_layer", "needs", "whois"]
 
 
 class Looker(NamedTuple):
@@ -241,6 +241,28 @@ def whois(inspection: Inspection, keys: Sequence[str], *, cwd: str | None = None
     return Whois(
         keys=tuple(_answer(known, key) for key in asked), gaps=gaps_about(inspection.topology, *sorted(needed))
     )
+
+
+def needs(texts: Iterable[str]) -> set[str]:
+    """The families of facts that must be read for these keys: those that lookers need, and those of what they tell."""
+    keys = [Key(text) for text in texts]
+    families = {
+        *("host", "processes", "cgroups", "namespaces", "links", "addresses", "nsids"),
+        *("engines", "containers", "networks", "volumes", "images", "layers", "rules"),
+    }
+    if any(map(_is_name, keys)):
+        families.add(RULES_OF_CONTAINERS)  # a chain may be called so
+    for key in keys:
+        if key.number is not None or key.port or key.address or not _is_plain(key):
+            families.add("sockets")
+        if key.number is not None or key.device or not _is_plain(key) or looks_like_layer(key.text):
+            families.add("mounts")
+    return families
+
+
+def _is_plain(key: Key) -> bool:
+    """Whether it is a single name: no path, no rule."""
+    return key.word not in (".", "..") and not {"/", " ", "["} & {*key.word}
 
 
 def looks_like_layer(text: str) -> bool:

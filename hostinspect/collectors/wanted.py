@@ -1,0 +1,74 @@
+"""What of a host a question needs: the families of facts, and the containers of which more than the outlines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Container, Iterable
+from typing import NamedTuple
+
+from hostinspect.facts import ContainerRecord, Process
+
+NETWORK = frozenset(("namespaces", "links", "addresses", "routes", "sockets", "rules", "nsids", "sysctls"))
+RULES_OF_CONTAINERS = "rules of containers"  # as `hostinspect.questions` have it
+
+_CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+
+
+class _Everything:
+    """The container of all there is."""
+
+    def __contains__(self, thing: object) -> bool:
+        return True
+
+
+EVERYTHING: Container[object] = _Everything()
+
+
+class Depth(NamedTuple):
+    """Where to look closely."""
+
+    netns: Container[object]  # network namespaces, whose routes, sockets and rules are read
+    mntns: Container[object]  # mount namespaces, all of whose mounts are read
+    processes: tuple[Process, ...]  # of whose cgroups it matters whether they are frozen
+    strangers: bool  # whether there are processes of containers whose cgroup does not say of which
+
+
+def depth_of(
+    processes: tuple[Process, ...],
+    records: Iterable[ContainerRecord],
+    families: Container[object],
+    only: Collection[str],
+    host_netns: int | None,
+) -> Depth:
+    """Everywhere or, with names in `only`, on the host and in the containers that may be meant by one of these.
+
+    Mounts are read, whether in `families` or not, where it takes them to tell whose a process is
+    (`hostinspect.correlate.index`); while there are such processes, all of the network is looked at closely.
+    """
+    known = {record.id: record for record in records}
+    pids = {record.pid for record in known.values() if record.pid}
+    container_of: dict[tuple[str, ...], str | None] = {}
+    strangers: set[int | None] = set()
+    for process in processes:
+        if process.cgroups not in container_of:
+            ids = [id_ for path in process.cgroups for id_ in _CONTAINER_ID.findall(path)]
+            container_of[process.cgroups] = next((id_ for id_ in ids if id_ in known), ids[0] if ids else None)
+        container = container_of[process.cgroups]
+        if container not in known and (container is not None or process.pid in pids):
+            strangers.add(process.mntns)
+    if not only:
+        return Depth(EVERYTHING, EVERYTHING if "mounts" in families else strangers, processes, bool(strangers))
+    chosen = {id_ for id_, record in known.items() if any(_may_mean(name, record) for name in only)}
+    inside = tuple(process for process in processes if container_of[process.cgroups] in chosen)
+    return Depth(
+        netns=EVERYTHING if strangers else {host_netns, *(process.netns for process in inside)},
+        mntns=strangers | ({process.mntns for process in inside} if "mounts" in families else set()),
+        processes=processes if strangers else inside,
+        strangers=bool(strangers),
+    )
+
+
+def _may_mean(name: str, record: ContainerRecord) -> bool:
+    """Whether `Inspection.container` may find this one by that name."""
+    name = name.removeprefix("/")
+    return record.name == name or record.id.startswith(name)

@@ -1,0 +1,79 @@
+"""Each question reads what it needs and no more: the answer is the one that it has of everything."""
+
+from __future__ import annotations
+
+import json
+
+from tests.lab.host import LabHost
+from tests.live.hosts import on_random_hosts
+from tests.live.observed import observe
+from tests.live.report import COMMAND
+from tests.live.whois_keys import expected_of, more_of
+
+# Runs in one process on the host: the command as it is, then with all families read whatever it asks for.
+_ASK = r"""
+import contextlib, io, json, sys
+from hostinspect import collectors
+from hostinspect.cli.app import run
+
+some = collectors.collect
+
+def everything(data_roots=(), *, families=None, only=None, **more):
+    return some(data_roots, **more)
+
+def answer(argv, collect):
+    collectors.collect = collect
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = run([argv[0], "-o", "json", *argv[1:]])
+    answer = json.loads(said.getvalue() or "null")
+    if answer:
+        answer.pop("collected_at", None)
+    return code, answer
+
+for line in sys.stdin:
+    argv = json.loads(line)
+    for _ in range(3):  # a container may come or go in between
+        pair = answer(argv, some), answer(argv, everything)
+        if pair[0] == pair[1]:
+            break
+    print(json.dumps([argv, *pair]))
+"""
+
+QUESTIONS = (
+    *(["containers"], ["networks"], ["bridges"], ["links"], ["links", "--all"], ["ports"], ["ports", "--all"]),
+    *(["nat"], ["nat", "--all"], ["volumes"], ["layers"], ["layers", "--directories"]),
+)
+
+
+def asked(host: LabHost, questions: list[list[str]]) -> list[tuple[list[str], object, object]]:
+    lines = "".join(json.dumps(argv) + "\n" for argv in questions)
+    done = host.run([COMMAND[0], "-c", _ASK], input=lines, timeout=300)
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def differing(answers: list[tuple[list[str], object, object]]) -> list[list[str]]:
+    return [argv for argv, of_some, of_everything in answers if _still(of_some) != _still(of_everything)]
+
+
+def _still(answer: object) -> object:
+    """Without counters, which packets of the host's own move."""
+    if isinstance(answer, dict):
+        return {key: _still(value) for key, value in answer.items() if key not in ("packets", "bytes", "ppid")}
+    return [*map(_still, answer)] if isinstance(answer, list) else answer
+
+
+@on_random_hosts
+def test_what_is_read_is_enough(made_up: LabHost) -> None:
+    host = made_up
+    names = host.docker("ps", "-a", "--format", "{{.Names}}").split()
+    questions = [[*question] for question in QUESTIONS]
+    questions += [[command, name] for command in ("container", "ports", "trace", "diff") for name in names[::2]]
+    questions += [["networks", name] for name in host.docker("network", "ls", "--format", "{{.Name}}").split()]
+    keys = [expected.key for expected in expected_of(observe(host), more_of(host))]
+    every_nth = max(1, len(keys) // 80)
+    questions += [["whois", "--", key] for key in dict.fromkeys(keys[::every_nth])]
+    answers = asked(host, questions)
+    assert len(answers) == len(questions)
+    assert sum(of_some[0] == 0 for _, of_some, _ in answers) > len(answers) / 2  # type: ignore[index]
+    assert not differing(answers)

@@ -98,14 +98,14 @@ class Seen(msgspec.Struct, kw_only=True):
 
 def facts() -> Seen:
     from hostinspect.collectors.gaps import GapLog
-    from hostinspect.collectors.mounts import collect_mounts
+    from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts
     from hostinspect.collectors.network import collect_network
     from hostinspect.collectors.processes import collect_processes
-    from hostinspect.collectors.sockets import collect_socket_holders
+    from hostinspect.collectors.sockets import OpenSockets
 
     gaps = GapLog()
     processes = collect_processes(gaps)
-    mounts = collect_mounts(processes, gaps)
+    mounts = collect_mounts(processes, collect_host_mounts(gaps), gaps)
     start = time.perf_counter()
     network = collect_network(processes, mounts, gaps)
     seconds = time.perf_counter() - start
@@ -115,7 +115,7 @@ def facts() -> Seen:
             name: getattr(network, name)
             for name in ("nsids", "links", "addresses", "routes", "listening_sockets", "sysctls")
         },
-        holders=collect_socket_holders(processes, network.listening_sockets, gaps),
+        holders=OpenSockets(processes, gaps).holders_of(network.listening_sockets),
         gaps=gaps.as_tuple(),
         here=Path("/proc/thread-self/ns/net").stat().st_ino,
         seconds=seconds,

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Container, Iterable, Sequence
+from functools import partial
 from itertools import chain
 
 from msgspec.structs import replace
 
+from hostinspect.collectors.beside import Beside, has_processor_to_spare
 from hostinspect.collectors.cgroups import collect_frozen_cgroups
 from hostinspect.collectors.engines import EngineRecords, collect_engines, collect_records
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
-from hostinspect.collectors.mounts import collect_mounts
-from hostinspect.collectors.network import NetworkFacts, Reader, collect_network
-from hostinspect.collectors.packet_filter import PacketFilter
+from hostinspect.collectors.mounts import NSFS, collect_host_mounts, collect_mounts
 from hostinspect.collectors.processes import collect_processes
-from hostinspect.collectors.sockets import collect_socket_holders
-from hostinspect.collectors.wanted import EVERYTHING, NETWORK, RULES_OF_CONTAINERS, depth_of
-from hostinspect.facts import Engine, Facts, Sysctl
+from hostinspect.collectors.sockets import OpenSockets
+from hostinspect.collectors.tour import Tour, tour_network
+from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
+from hostinspect.facts import Engine, Facts, Host, MountPoint, Process
 
 __all__ = ["EVERYTHING", "collect"]
+
+MANY_NAMESPACES = 8  # from which on the time of a fork is gained again (`python -m tests.bench report`)
 
 
 def collect(
@@ -45,48 +48,41 @@ def collect(
     host = collect_host(gaps)
     processes = tuple(process for process in collect_processes(gaps) if process.pid != os.getpid())
     engines = collect_engines(host, processes, gaps, data_roots)
-    records = _records(engines, gaps, families, image_layers=image_layers)
-    depth = depth_of(processes, records.containers, families, only, host.netns)
-    if depth.strangers and "layers" not in families:
-        records = replace(records, layers=_records(engines, gaps, ("layers",)).layers)
-    pids = [record.pid for record in records.containers if record.pid]
-    mounts = collect_mounts(processes, gaps, pids=pids, whole=depth.mntns)
-    readers: list[Reader] = []
-    packet_filter = PacketFilter(gaps) if "rules" in families else None
-    if packet_filter is not None:
-        everywhere = RULES_OF_CONTAINERS in families
-        readers.append(_within(depth.netns if everywhere else {host.netns}, packet_filter))
-    sysctls: list[Sysctl] = []
-    if health:
-        from hostinspect.collectors.health import InterfaceSysctls
+    host_mounts = collect_host_mounts(gaps)
 
-        readers.append(of_interfaces := InterfaceSysctls(host.netns, gaps))
-        sysctls = of_interfaces.sysctls
-    network = NetworkFacts()
-    if any(family in families for family in NETWORK):
-        network = collect_network(
-            processes,
-            mounts,
-            gaps,
-            readers,
-            routes=depth.netns if "routes" in families else (),
-            sockets=depth.netns if "sockets" in families else (),
-        )
+    def read() -> tuple[EngineRecords, Depth]:
+        records = _records(engines, gaps, families, image_layers=image_layers)
+        depth = depth_of(processes, records.containers, families, only, host.netns)
+        if depth.strangers and "layers" not in families:
+            records = replace(records, layers=_records(engines, gaps, ("layers",)).layers)
+        return records, depth
+
+    known = read() if only else None
+    with _beside(host, processes, host_mounts, families, known[1].netns if known else EVERYTHING, health) as tour:
+        records, depth = known or read()
+        pids = [record.pid for record in records.containers if record.pid]
+        mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns)
+        tour.tell(mount for mount in mounts[len(host_mounts) :] if mount.fstype == NSFS)
+        frozen_cgroups = collect_frozen_cgroups(depth.processes, mounts, gaps) if "cgroups" in families else ()
+        sockets = OpenSockets((p for p in processes if p.netns in depth.netns) if "sockets" in families else (), gaps)
+        found = tour.result()
+    network = found.network
+    gaps.extend(found.gaps)
     facts = Facts(
         host=host,
         engines=engines,
-        sysctls=(*network.sysctls, *sysctls),
+        sysctls=(*network.sysctls, *found.sysctls),
         processes=processes,
-        frozen_cgroups=collect_frozen_cgroups(depth.processes, mounts, gaps) if "cgroups" in families else (),
+        frozen_cgroups=frozen_cgroups,
         network_namespaces=network.network_namespaces,
         nsids=network.nsids,
         links=network.links,
         addresses=network.addresses,
         routes=network.routes,
         listening_sockets=network.listening_sockets,
-        socket_holders=collect_socket_holders(processes, network.listening_sockets, gaps),
-        chains=packet_filter.chains if packet_filter else (),
-        rules=packet_filter.rules if packet_filter else (),
+        socket_holders=sockets.holders_of(network.listening_sockets),
+        chains=found.chains,
+        rules=found.rules,
         mounts=mounts,
         containers=records.containers,
         layers=records.layers,
@@ -107,14 +103,20 @@ def collect(
     return replace(facts, health=collect_health(facts, gaps), gaps=gaps.as_tuple())
 
 
-def _within(namespaces: Container[object], reader: Reader) -> Reader:
-    """A reader that reads in these alone."""
-
-    def read(netns: int) -> None:
-        if netns in namespaces:
-            reader(netns)
-
-    return read
+def _beside(
+    host: Host,
+    processes: Sequence[Process],
+    host_mounts: Sequence[MountPoint],
+    families: Container[object],
+    netns: Container[object],
+    health: bool,
+) -> Beside[MountPoint, Tour]:
+    """The tour of the network namespaces, in a process of its own where there are many of them."""
+    if not any(family in families for family in NETWORK):
+        return Beside(lambda later: Tour(), Tour, MountPoint, forked=False)
+    task = partial(tour_network, host, processes, host_mounts, families, netns, health)
+    many = len({process.netns for process in processes}) >= MANY_NAMESPACES
+    return Beside(task, Tour, MountPoint, forked=many and has_processor_to_spare())
 
 
 def _records(

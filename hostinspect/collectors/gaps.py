@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 from hostinspect.facts import Gap
 
@@ -31,6 +32,10 @@ class GapLog:
         self._gaps[Gap(collector=collector, subject=subject, why=why, remedy=remedy or "run it again", minor=minor)] = (
             None
         )
+
+    def extend(self, gaps: Iterable[Gap]) -> None:
+        """Those of another log."""
+        self._gaps.update(dict.fromkeys(gaps))
 
     def __len__(self) -> int:
         return len(self._gaps)

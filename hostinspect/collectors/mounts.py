@@ -17,17 +17,31 @@ COLLECTOR = "mounts"
 NSFS = "nsfs"
 
 
+def collect_host_mounts(gaps: GapLog, proc: str = "/proc") -> tuple[MountPoint, ...]:
+    """The mounts of the host's mount namespace: those that pid 1 sees, else those that we see."""
+    try:
+        fd = procfs.open_proc(proc)
+    except OSError as error:
+        gaps.add(COLLECTOR, proc, error)
+        return ()
+    try:
+        return _host(fd, proc, gaps)
+    finally:
+        os.close(fd)
+
+
 def collect_mounts(
     processes: Iterable[Process],
+    host: tuple[MountPoint, ...],
     gaps: GapLog,
     proc: str = "/proc",
     pids: Iterable[int] = (),
     *,
     whole: Container[object] = EVERYTHING,
 ) -> tuple[MountPoint, ...]:
-    """Mounts of the host's mount namespace, then of each that a container's process is in, by its lowest pid.
+    """`host`, then the mounts of each mount namespace that a container's process is in, by its lowest pid.
 
-    The host's are those that pid 1 sees, else those that we see. A container's process is one with a 64-hex id in its
+    A container's process is one with a 64-hex id in its
     cgroup path, or of `pids`: those that an engine recorded, for engines that make no cgroups (rootless). Services with
     mounts of their own are no containers, and left out. A namespace whose processes all ended meanwhile has none. Of
     one that is not in `whole`, only mounts of namespaces (nsfs) are read.
@@ -38,7 +52,7 @@ def collect_mounts(
         gaps.add(COLLECTOR, proc, error)
         return ()
     try:
-        return tuple(_collect(fd, proc, processes, frozenset(pids), gaps, whole))
+        return (*host, *_of_containers(fd, proc, processes, host, frozenset(pids), gaps, whole))
     finally:
         os.close(fd)
 
@@ -60,18 +74,17 @@ def candidates(
     return members
 
 
-def _collect(
+def _of_containers(
     fd: int,
     proc: str,
     processes: Iterable[Process],
+    host: tuple[MountPoint, ...],
     recorded: frozenset[int],
     gaps: GapLog,
     whole: Container[object],
 ) -> Iterator[MountPoint]:
-    host, mounts = _host(fd, proc, gaps)
-    yield from mounts
     refused = 0
-    for mntns, pids in candidates(processes, host, recorded).items():
+    for mntns, pids in candidates(processes, host[0].mntns if host else None, recorded).items():
         for pid in pids:
             try:
                 mounts = _mounts(fd, pid, mntns, None if mntns in whole else NSFS)
@@ -88,8 +101,7 @@ def _collect(
         gaps.add(COLLECTOR, f"mountinfo of {refused} mount namespaces", "Permission denied", PERMISSION)
 
 
-def _host(fd: int, proc: str, gaps: GapLog) -> tuple[int | None, list[MountPoint]]:
-    """The host's mount namespace and its mounts."""
+def _host(fd: int, proc: str, gaps: GapLog) -> tuple[MountPoint, ...]:
     for pid in ("1", "self"):
         try:
             process = os.open(pid, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
@@ -97,7 +109,7 @@ def _host(fd: int, proc: str, gaps: GapLog) -> tuple[int | None, list[MountPoint
             continue  # hidden, or no pid of ours here
         try:
             mntns = procfs.namespace(process, "mnt")
-            return mntns, mountinfo(process, mntns)
+            return tuple(mountinfo(process, mntns))
         except PermissionError:
             continue
         except (OSError, ValueError) as error:
@@ -106,7 +118,7 @@ def _host(fd: int, proc: str, gaps: GapLog) -> tuple[int | None, list[MountPoint
         finally:
             os.close(process)
     gaps.add(COLLECTOR, f"{proc}/1/mountinfo", "neither this nor our own can be read", PERMISSION)
-    return None, []
+    return ()
 
 
 def _mounts(fd: int, pid: int, mntns: int, fstype: str | None) -> list[MountPoint]:

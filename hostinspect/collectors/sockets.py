@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterable
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
@@ -12,60 +13,56 @@ from hostinspect.kernel import procfs
 COLLECTOR = "sockets"
 
 
-def collect_socket_holders(
-    processes: Iterable[Process], sockets: Iterable[ListeningSocket], gaps: GapLog, proc: str = "/proc"
-) -> tuple[SocketHolder, ...]:
-    """A record for each process and each of `sockets` that it holds (/proc/PID/fd), by pid and inode.
+class OpenSockets:
+    """Which of `processes` has which sockets open (/proc/PID/fd).
 
-    All processes are looked at that are in a namespace with one of `sockets`, and for the sockets of every namespace:
-    dockerd, in the host's, holds those of its name servers in the containers' own. A socket may have several holders,
-    so none of these processes can be passed over. One that ends meanwhile is left out; refused ones are one gap.
+    A socket may have several holders, and they may be in other namespaces than it: dockerd, in the host's, holds those
+    of its name servers in the containers' own. So all processes are looked at but those whose namespaces may not be
+    seen. One that ends meanwhile is left out; refused ones are one gap.
     """
-    wanted = {f"socket:[{socket.inode}]": socket.inode for socket in sockets if socket.inode}
-    namespaces = {socket.netns for socket in sockets if socket.inode}
-    if not wanted:
-        return ()
-    try:
-        fd = procfs.open_proc(proc)
-    except OSError as error:
-        gaps.add(COLLECTOR, proc, error)
-        return ()
-    found: list[SocketHolder] = []
-    refused = 0
-    try:
-        for process in processes:
-            if process.netns not in namespaces:
-                continue
-            try:
-                held = _held(fd, process.pid, wanted)
-            except procfs.GONE:
-                continue
-            except PermissionError:
-                refused += 1
-                continue
-            except OSError as error:
-                gaps.add(COLLECTOR, f"{proc}/{process.pid}/fd", error)
-                continue
-            found += [SocketHolder(inode=inode, pid=process.pid) for inode in sorted(held)]
-    finally:
-        os.close(fd)
-    if refused:
-        gaps.add(COLLECTOR, f"open files of {refused} processes", "Permission denied", PERMISSION)
-    return tuple(found)
 
+    def __init__(self, processes: Iterable[Process], gaps: GapLog, proc: str = "/proc") -> None:
+        # Pairs, in arrays: a proxy may have a million of them.
+        self._inodes, self._pids = array("Q"), array("i")
+        try:
+            fd = procfs.open_proc(proc)
+        except OSError as error:
+            gaps.add(COLLECTOR, proc, error)
+            return
+        refused = 0
+        try:
+            for process in processes:
+                if process.netns is None:
+                    continue
+                try:
+                    self._read(fd, process.pid)
+                except procfs.GONE:
+                    continue
+                except PermissionError:
+                    refused += 1
+                except OSError as error:
+                    gaps.add(COLLECTOR, f"{proc}/{process.pid}/fd", error)
+        finally:
+            os.close(fd)
+        if refused:
+            gaps.add(COLLECTOR, f"open files of {refused} processes", "Permission denied", PERMISSION)
 
-def _held(proc: int, pid: int, wanted: dict[str, int]) -> set[int]:
-    """The inodes of those of `wanted`, named as /proc has them, that a process has open. Raises OSError."""
-    directory = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
-    held = set()
-    try:
-        for name in os.listdir(directory):  # noqa: PTH208 - a descriptor
-            try:
-                inode = wanted.get(os.readlink(name, dir_fd=directory))
-            except FileNotFoundError:
-                continue  # closed meanwhile
-            if inode is not None:
-                held.add(inode)
-    finally:
-        os.close(directory)
-    return held
+    def _read(self, proc: int, pid: int) -> None:
+        directory = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
+        try:
+            for name in os.listdir(directory):  # noqa: PTH208 - a descriptor
+                try:
+                    target = os.readlink(name, dir_fd=directory)
+                except FileNotFoundError:
+                    continue  # closed meanwhile
+                if target.startswith("socket:["):
+                    self._inodes.append(int(target[8:-1]))
+                    self._pids.append(pid)
+        finally:
+            os.close(directory)
+
+    def holders_of(self, sockets: Iterable[ListeningSocket]) -> tuple[SocketHolder, ...]:
+        """A record for each process and each of `sockets` that it holds, by pid and inode."""
+        wanted = {socket.inode for socket in sockets if socket.inode}
+        pairs = {(pid, inode) for inode, pid in zip(self._inodes, self._pids, strict=True) if inode in wanted}
+        return tuple(SocketHolder(inode=inode, pid=pid) for pid, inode in sorted(pairs))

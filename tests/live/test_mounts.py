@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hostinspect.collectors.gaps import GapLog
-from hostinspect.collectors.mounts import collect_mounts
+from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts
 from hostinspect.collectors.processes import collect_processes
 from hostinspect.facts import MountPoint
 from hostinspect.kernel.mountinfo import parse_mountinfo
@@ -60,7 +60,7 @@ def test_a_containers_namespace_is_found() -> None:
         child.stdout.readline()
         gaps = GapLog()
         processes = collect_processes(gaps)
-        mounts = collect_mounts(processes, gaps, pids=(child.pid,))
+        mounts = collect_mounts(processes, collect_host_mounts(gaps), gaps, pids=(child.pid,))
         (found,) = [mount for mount in mounts if mount.source == "only-here"]
         assert (found.mount_point, found.fstype) == ("/mnt", "tmpfs")
         assert found.mntns == Path(f"/proc/{child.pid}/ns/mnt").stat().st_ino

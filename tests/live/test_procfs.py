@@ -16,7 +16,7 @@ import pytest
 from hostinspect.collectors.cgroups import collect_frozen_cgroups
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
-from hostinspect.collectors.mounts import collect_mounts
+from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts
 from hostinspect.collectors.processes import collect_processes
 from hostinspect.facts import Process
 from hostinspect.kernel.cgroups import freezer_hierarchies
@@ -140,7 +140,7 @@ def test_without_root_what_can_be_read_is_read() -> None:
         gaps = GapLog()
         processes = collect_processes(gaps)
         collect_host(gaps)
-        mounts = collect_mounts(processes, gaps)
+        mounts = collect_mounts(processes, collect_host_mounts(gaps), gaps)
         return [
             len(processes),
             len(mounts),
@@ -194,7 +194,7 @@ def test_hidepid(hidepid: str, says: str) -> None:
 def test_a_cgroup_is_frozen_and_thawed() -> None:
     """What `docker pause` does, on the first hierarchy that can."""
     processes = collect_processes(GapLog())
-    mounts = collect_mounts(processes, GapLog())
+    mounts = collect_mounts(processes, collect_host_mounts(GapLog()), GapLog())
     ours = next((mount.mntns for mount in mounts), None)
     hierarchies = freezer_hierarchies(mount for mount in mounts if mount.mntns == ours)
     assert hierarchies

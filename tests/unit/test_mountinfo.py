@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostinspect.collectors.gaps import GapLog
-from hostinspect.collectors.mounts import collect_mounts
+from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts
 from hostinspect.facts import MountPoint, Process
 from hostinspect.kernel.mountinfo import parse_mountinfo
 
@@ -212,7 +212,7 @@ def line(point: str) -> bytes:
 
 def collect(proc: Path, *processes: Process, pids: tuple[int, ...] = ()) -> tuple[list[tuple[int | None, str]], GapLog]:
     gaps = GapLog()
-    mounts = collect_mounts(processes, gaps, str(proc), pids)
+    mounts = collect_mounts(processes, collect_host_mounts(gaps, str(proc)), gaps, str(proc), pids)
     return [(mount.mntns, mount.mount_point) for mount in mounts], gaps
 
 

@@ -78,7 +78,7 @@ class Request(NamedTuple):
         if self.snapshot is None:
             from hostinspect.collectors import EVERYTHING, collect
 
-            return collect(self.data_roots, families=families or EVERYTHING, **more)
+            return collect(self.data_roots, families=families or EVERYTHING, meanwhile=self._load_next, **more)
         from hostinspect.snapshot import SnapshotError, read_snapshot
 
         try:
@@ -86,6 +86,13 @@ class Request(NamedTuple):
         except (OSError, SnapshotError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise click.UsageError(f"{self.snapshot} could not be read: {why}") from None
+
+    def _load_next(self) -> None:
+        """Load what is needed when the facts are there."""
+        import hostinspect.correlate
+
+        if self.output == "json":
+            import hostinspect.render.json  # noqa: F401
 
     def inspect(self, *families: str, **more: Unpack[More]) -> Inspection:
         """The same, with what it means."""

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Container, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from hostinspect.collectors.beside import Beside, has_processor_to_spare
 from hostinspect.collectors.cgroups import collect_frozen_cgroups
-from hostinspect.collectors.engines import EngineRecords, collect_engines, collect_records
+from hostinspect.collectors.found import Tour
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
 from hostinspect.collectors.mounts import NSFS, collect_host_mounts, collect_mounts
 from hostinspect.collectors.processes import collect_processes
 from hostinspect.collectors.sockets import OpenSockets
-from hostinspect.collectors.tour import Tour, tour_network
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
 from hostinspect.facts import Engine, Facts, Host, MountPoint, Process
+
+if TYPE_CHECKING:
+    from hostinspect.collectors.engines import EngineRecords
 
 __all__ = ["EVERYTHING", "collect"]
 
@@ -33,6 +35,7 @@ def collect(
     only: Collection[str] = (),
     image_layers: bool = False,
     health: bool = False,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Facts:
     """One tour over this host. `data_roots` replace the engines' data roots that would be looked for.
 
@@ -40,31 +43,36 @@ def collect(
     host's network namespace, RULES_OF_CONTAINERS all others); hosts, engines, processes and containers are always read.
     With names or ids of containers in `only`, what takes long is read of these and the host alone: routes, sockets,
     rules, mounts, whether they are paused. `image_layers`: whose each layer directory is; `health`: what `doctor` asks
-    for. The report tells neither, and need not wait for them.
+    for. The report tells neither, and need not wait for them. `meanwhile` is called while a fork may still be looking
+    at the network: to load what is needed next.
 
     hostinspect's own process is left out. Raises no error of the host's: what could not be read is in `gaps`.
     """
     gaps = GapLog()
     host = collect_host(gaps)
     processes = tuple(process for process in collect_processes(gaps) if process.pid != os.getpid())
-    engines = collect_engines(host, processes, gaps, data_roots)
     host_mounts = collect_host_mounts(gaps)
 
-    def read() -> tuple[EngineRecords, Depth]:
+    def read() -> tuple[tuple[Engine, ...], EngineRecords, Depth]:
+        from hostinspect.collectors.engines import collect_engines
+
+        engines = collect_engines(host, processes, gaps, data_roots)
         records = _records(engines, gaps, families, image_layers=image_layers)
         depth = depth_of(processes, records.containers, families, only, host.netns)
         if depth.strangers and "layers" not in families:
             records = replace(records, layers=_records(engines, gaps, ("layers",)).layers)
-        return records, depth
+        return engines, records, depth
 
     known = read() if only else None
-    with _beside(host, processes, host_mounts, families, known[1].netns if known else EVERYTHING, health) as tour:
-        records, depth = known or read()
+    with _beside(host, processes, host_mounts, families, known[2].netns if known else EVERYTHING, health) as tour:
+        engines, records, depth = known or read()
         pids = [record.pid for record in records.containers if record.pid]
         mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns)
         tour.tell(mount for mount in mounts[len(host_mounts) :] if mount.fstype == NSFS)
         frozen_cgroups = collect_frozen_cgroups(depth.processes, mounts, gaps) if "cgroups" in families else ()
         sockets = OpenSockets((p for p in processes if p.netns in depth.netns) if "sockets" in families else (), gaps)
+        if meanwhile:
+            meanwhile()
         found = tour.result()
     network = found.network
     gaps.extend(found.gaps)
@@ -114,7 +122,12 @@ def _beside(
     """The tour of the network namespaces, in a process of its own where there are many of them."""
     if not any(family in families for family in NETWORK):
         return Beside(lambda later: Tour(), Tour, MountPoint, forked=False)
-    task = partial(tour_network, host, processes, host_mounts, families, netns, health)
+
+    def task(later: Callable[[], Iterable[MountPoint]]) -> Tour:
+        from hostinspect.collectors.tour import tour_network
+
+        return tour_network(host, processes, host_mounts, families, netns, health, later)
+
     many = len({process.netns for process in processes}) >= MANY_NAMESPACES
     return Beside(task, Tour, MountPoint, forked=many and has_processor_to_spare())
 
@@ -123,6 +136,8 @@ def _records(
     engines: Iterable[Engine], gaps: GapLog, families: Container[object], *, image_layers: bool = False
 ) -> EngineRecords:
     """What the engines wrote down, as one."""
+    from hostinspect.collectors.engines import EngineRecords, collect_records
+
     every = [collect_records(engine, gaps, families=families, image_layers=image_layers) for engine in engines]
     return EngineRecords(
         **{family: tuple(chain(*(getattr(r, family) for r in every))) for family in EngineRecords.__struct_fields__}

@@ -14,8 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from msgspec import Struct
-
+from hostinspect.collectors.found import NetworkFacts
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import (
@@ -55,18 +54,6 @@ SYSCTLS = (
 NSID_QUESTIONS = 10_000
 
 _MISSING_CAPABILITY = "give it CAP_SYS_ADMIN on the host: run it outside of containers"
-
-
-class NetworkFacts(Struct, frozen=True, kw_only=True):
-    """What `collect_network` found, as the fields of `Facts` of these names."""
-
-    network_namespaces: tuple[NetworkNamespace, ...] = ()
-    nsids: tuple[Nsid, ...] = ()
-    links: tuple[Link, ...] = ()
-    addresses: tuple[Address, ...] = ()
-    routes: tuple[Route, ...] = ()
-    listening_sockets: tuple[ListeningSocket, ...] = ()
-    sysctls: tuple[Sysctl, ...] = ()
 
 
 def collect_network(

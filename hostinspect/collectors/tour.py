@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
 
-from msgspec import Struct
-
+from hostinspect.collectors.found import Tour
 from hostinspect.collectors.gaps import GapLog
-from hostinspect.collectors.network import NetworkFacts, Reader, collect_network
+from hostinspect.collectors.network import Reader, collect_network
 from hostinspect.collectors.packet_filter import PacketFilter
 from hostinspect.collectors.wanted import RULES_OF_CONTAINERS
-from hostinspect.facts import Chain, Gap, Host, MountPoint, Process, Rule, Sysctl
-
-
-class Tour(Struct, frozen=True, kw_only=True):
-    """What was found on it."""
-
-    network: NetworkFacts = NetworkFacts()
-    chains: tuple[Chain, ...] = ()
-    rules: tuple[Rule, ...] = ()
-    sysctls: tuple[Sysctl, ...] = ()  # of the host's interfaces
-    gaps: tuple[Gap, ...] = ()
+from hostinspect.facts import Host, MountPoint, Process, Sysctl
 
 
 def tour_network(

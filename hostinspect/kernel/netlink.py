@@ -48,6 +48,8 @@ _INT = struct.Struct("=i")
 
 # A datagram of a dump has 32 KiB at most, but for a single message that is longer; then the buffer grows.
 _BUFFER_SIZE = 32768
+_SPARE_BUFFERS = 4
+_buffers: list[bytearray] = []  # those of closed sockets: one is opened and closed for each of thousands of namespaces
 
 
 class NetlinkError(OSError):
@@ -72,7 +74,7 @@ class NetlinkSocket:
     def __init__(self, protocol: int, timeout: float = TIMEOUT) -> None:
         self.protocol = protocol
         self._sequence = 0
-        self._buffer = bytearray(_BUFFER_SIZE)
+        self._buffer = _buffers.pop() if _buffers else bytearray(_BUFFER_SIZE)
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         except OSError as error:
@@ -127,6 +129,9 @@ class NetlinkSocket:
     def close(self) -> None:
         """Give back the descriptor; closing twice does nothing."""
         self._socket.close()
+        if len(_buffers) < _SPARE_BUFFERS and len(self._buffer) == _BUFFER_SIZE:
+            _buffers.append(self._buffer)
+            self._buffer = bytearray()
 
     def __enter__(self) -> NetlinkSocket:
         return self
@@ -134,7 +139,7 @@ class NetlinkSocket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self.close()
 
     def _dump(self, msg_type: int, body: bytes, flags: int) -> tuple[list[tuple[int, bytes]], bool]:
         """One attempt at a dump, and whether it is whole and consistent."""

@@ -129,7 +129,7 @@ class Kernel:
 def answered(*datagrams: bytes) -> tuple[NetlinkSocket, Kernel]:
     kernel = Kernel(datagrams)
     asker = NetlinkSocket(netlink.NETLINK_ROUTE)
-    asker.close()
+    asker._socket.close()
     asker._socket = kernel  # type: ignore[assignment]
     return asker, kernel
 

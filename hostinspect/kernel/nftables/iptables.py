@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from hostinspect.facts import Family
 from hostinspect.kernel.netlink import attributes
 from hostinspect.kernel.nftables.messages import Attributes, Rule, comment, name, number, parse_expression
 from hostinspect.kernel.nftables.registers import (
@@ -89,7 +90,7 @@ class _Reading:
         "width",
     )
 
-    def __init__(self, family: str) -> None:
+    def __init__(self, family: Family) -> None:
         self.family = family
         self.width = 4 if family == "ipv4" else 16  # bytes of an address
         self.registers: dict[int, Loaded] = {}
@@ -109,18 +110,26 @@ class _Reading:
 
 def spell(rule: Rule) -> tuple[RuleText, int | None, int | None]:
     """The rule's text and fields, and its packets and bytes. Raises NotIptablesError, nothing else."""
-    reading = _Reading(rule.family)
+    return _spell(rule.family, rule.chain, tuple(rule.expressions), rule.userdata)
+
+
+# Every container on a network of its own has the same few rules, most of them byte for byte.
+@lru_cache(maxsize=4096)
+def _spell(
+    family: Family, chain: str, expressions: tuple[bytes, ...], userdata: bytes
+) -> tuple[RuleText, int | None, int | None]:
+    reading = _Reading(family)
     try:
-        for raw in rule.expressions:
+        for raw in expressions:
             do, arguments = _step(raw)
             do(reading, *arguments)
     except (UnknownError, KeyError, ValueError, IndexError) as e:
         raise NotIptablesError(str(e)) from e
-    return _write(reading, rule), reading.packets, reading.octets
+    return _write(reading, chain, userdata), reading.packets, reading.octets
 
 
-def _write(reading: _Reading, rule: Rule) -> RuleText:
-    spelled = RuleText(rule.family, f"-A {rule.chain}")
+def _write(reading: _Reading, chain: str, userdata: bytes) -> RuleText:
+    spelled = RuleText(reading.family, f"-A {chain}")
     if reading.source:
         spelled.address("s", "src", *reading.source)
     if reading.destination:
@@ -137,7 +146,7 @@ def _write(reading: _Reading, rule: Rule) -> RuleText:
             spelled.clause(*match)
         else:
             spelled.match(*match)
-    noted = comment(rule.userdata)
+    noted = comment(userdata)
     if noted is not None:
         spelled.clause("comment", Clause(f" --comment {quoted(noted)}", (("comment", string(noted)),)))
     if reading.target is not None:

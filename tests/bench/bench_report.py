@@ -1,52 +1,64 @@
-"""The whole program beside the tools it stands beside: `python -m tests.bench report [RUNS]`.
+"""hostinspect beside docker, whole processes: `python -m tests.bench report [CONTAINERS…]`, of 10, 160 and 300.
 
-Makes a host with the demo scenario, and on it times whole processes, start-up included, alternating. Prints the median
-of RUNS, the spread, and each one's ratio to `docker inspect` of all containers, networks and volumes.
+Real containers on a throwaway host, each on docker0 or a network of its own, half of them with a published port, a
+quarter with a volume. All sides take turns; the last column is each one's ratio to `docker inspect` of all containers.
 """
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 
+from tests.bench.sides import HOSTINSPECT, show, take_turns
 from tests.lab.host import LabHost, LabSpec
 
-_HOSTINSPECT = f"{sys.executable} -m hostinspect"
+RUNS = 10
+
+# Four at a time, as many as a small machine takes.
+_MAKE = r"""
+image=$(mktemp -d)
+cp "$(command -v busybox)" "$image/busybox"
+tar -C "$image" -c . | docker import - bench >/dev/null
+rm -rf "$image"
+docker network create net1 >/dev/null
+docker network create net2 >/dev/null
+seq "$1" | xargs -P 4 -I{} sh -ec '
+    network=bridge publish= volume=
+    [ $(({} % 3)) = 0 ] || network=net$(({} % 3))
+    [ $(({} % 2)) = 0 ] || publish="--publish $((20000 + {})):80"
+    [ $(({} % 4)) = 0 ] || volume="--volume vol{}:/data"
+    docker run --detach --name c{} --network $network $publish $volume bench /busybox sleep 1000000 >/dev/null'
+"""
+
+_COMPLETE = "_HOSTINSPECT_COMPLETE=bash_complete COMP_WORDS='hostinspect re' COMP_CWORD=1"
+_FORKS = "from hostinspect import collectors; collectors.has_processor_to_spare = lambda: False"
+
 COMMANDS = {
-    "docker inspect of all": (
-        "docker inspect $(docker ps -qa) && docker network inspect $(docker network ls -q)"
-        " && docker volume inspect $(docker volume ls -q)"
-    ),
-    "report -o json": f"{_HOSTINSPECT} -o json",
-    "report (tree)": f"{_HOSTINSPECT}",
-    "report -o yaml": f"{_HOSTINSPECT} -o yaml",
-    "--version": f"{_HOSTINSPECT} --version",
-    "--help": f"{_HOSTINSPECT} --help",
+    "docker inspect": "docker inspect $(docker ps -qa)",
+    "report -o json": f"{HOSTINSPECT} -o json",
+    "the same, no fork": f'{sys.executable} -c \'{_FORKS}; from hostinspect.cli.app import run; run(["-o", "json"])\'',
+    "report (tree)": HOSTINSPECT,
+    "containers": f"{HOSTINSPECT} containers",
+    "container c1": f"{HOSTINSPECT} container c1",
+    "ports": f"{HOSTINSPECT} ports",
+    "links": f"{HOSTINSPECT} links",
+    "nat": f"{HOSTINSPECT} nat",
+    "volumes": f"{HOSTINSPECT} volumes",
+    "whois veth...": f"{HOSTINSPECT} whois $(basename $(ls -d /sys/class/net/veth* | head -n 1))",
+    "doctor": f"{HOSTINSPECT} doctor || true",
+    "--help": f"{HOSTINSPECT} --help",
+    "--version": f"{HOSTINSPECT} --version",
+    "completion": f"{_COMPLETE} {HOSTINSPECT}",
     "python -c pass": f"{sys.executable} -c pass",
 }
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    with LabHost(LabSpec()) as host:
-        host.seed()
-        for i in range(runs + 1):
-            for name, command in COMMANDS.items():
-                # Byte code is kept, as for an installed program, whatever the environment says.
-                script = f"unset PYTHONDONTWRITEBYTECODE; {{ {command}; }} >/dev/null"
-                start = time.perf_counter()
-                host.run(["sh", "-c", script])
-                if i:  # the first is a warm-up
-                    seconds[name].append(time.perf_counter() - start)
-        containers = len(host.docker("ps", "-qa").split())
-    print(f"{containers} containers, {runs} runs; milliseconds with the way into the host")
-    base = statistics.median(seconds["docker inspect of all"])
-    for name, taken in seconds.items():
-        median = statistics.median(taken)
-        spread = f"{min(taken) * 1e3:.0f}-{max(taken) * 1e3:.0f}"
-        print(f"{name:22} {median * 1e3:6.0f}  ({spread:>9})  {median / base:5.2f}x")
+    for count in [int(word) for word in sys.argv[1:]] or [10, 160, 300]:
+        with LabHost(LabSpec()) as host:
+            host.run(["sh", "-ec", _MAKE, "sh", str(count)], timeout=1200)
+            running = len(host.docker("ps", "-q").split())
+            print(f"\n{running} running containers, {RUNS} runs each", flush=True)
+            show(take_turns(host, COMMANDS, RUNS), "docker inspect")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""What one more container costs: `python -m tests.bench scale [CONTAINERS…]`, of 100, 300, 1,000 and 3,000.
+
+Synthetic hosts (`tests.lab.synthetic`), `report -o json` as a whole process. Prints what each container more than on
+the host before takes, memory beyond 60 MB for each, and the least-squares fit of the time as a + b·n + c·n².
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench.sides import HOSTINSPECT, show, take_turns
+from tests.lab.host import LabHost, LabSpec
+from tests.lab.synthetic import make, networks_for
+
+RUNS = 5
+_BASE = 60 * 1024  # KiB
+
+
+def main() -> None:
+    counts = [int(word) for word in sys.argv[1:]] or [100, 300, 1000, 3000]
+    measured: list[tuple[int, float]] = []
+    for count in counts:
+        with LabHost(LabSpec()) as host:
+            make(host, count)
+            containers = count + networks_for(count)
+            print(f"\n{containers} containers, {RUNS} runs")
+            sides = take_turns(
+                host, {"report -o json": f"{HOSTINSPECT} -o json", "python -c pass": f"{sys.executable} -c pass"}, RUNS
+            )
+            show(sides, "python -c pass")
+            side = sides["report -o json"]
+            of_each = (side.memory - _BASE) / containers
+            print(f"a container: {side.seconds / containers * 1e6:.0f} µs, {of_each:.0f} KiB beyond 60 MB")
+            if measured:
+                more, longer = containers - measured[-1][0], side.seconds - measured[-1][1]
+                print(f"one more than {measured[-1][0]}: {longer / more * 1e6:.0f} µs", flush=True)
+            measured.append((containers, side.seconds))
+    if len(measured) >= 3:
+        a, b, c = fit(measured)
+        last = measured[-1][0]
+        print(f"\n{a * 1e3:.0f} ms + {b * 1e6:.0f} µs·n + {c * 1e9:.2f} ns·n²: of the time at {last}, ", end="")
+        print(f"{c * last**2 / measured[-1][1] * 100:.0f} % grow with the square")
+
+
+def fit(points: list[tuple[int, float]]) -> tuple[float, float, float]:
+    """The coefficients of the parabola with the least squares of relative differences."""
+    rows = [[1 / y, n / y, n * n / y, 1.0] for n, y in points]
+    normal = [[sum(row[i] * row[j] for row in rows) for j in range(4)] for i in range(3)]
+    for i in range(3):  # Gauss and Jordan
+        pivot = max(range(i, 3), key=lambda k: abs(normal[k][i]))
+        normal[i], normal[pivot] = normal[pivot], normal[i]
+        normal[i] = [value / normal[i][i] for value in normal[i]]
+        for k in range(3):
+            if k != i:
+                normal[k] = [v - normal[k][i] * w for v, w in zip(normal[k], normal[i], strict=True)]
+    return normal[0][3], normal[1][3], normal[2][3]
+
+
+if __name__ == "__main__":
+    main()

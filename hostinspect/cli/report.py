@@ -39,7 +39,7 @@ def report(request: Request) -> int:
     return NOT_ENOUGH_SEEN
 
 
-def _render(topology: Topology, request: Request) -> str:
+def _render(topology: Topology, request: Request) -> str | bytes:
     """The report in the form asked for; each form loads its own libraries only."""
     document = request.document(topology)
     if document is not None:

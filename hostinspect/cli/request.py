@@ -132,7 +132,7 @@ class Request(NamedTuple):
         self.show(self.document(answer) or draw(self.screen()))
         return self.conclude(answer.gaps, code)
 
-    def document(self, answer: Answer | Topology) -> str | None:
+    def document(self, answer: Answer | Topology) -> str | bytes | None:
         """The answer as JSON or YAML where that is asked for."""
         if self.output == "json":
             from hostinspect.render.json import render_json
@@ -156,11 +156,11 @@ class Request(NamedTuple):
         every = self.verbose or bool(self.columns)
         return render_table(ordered, chosen, screen, header=self.header, every=every)
 
-    def show(self, text: str) -> None:
+    def show(self, text: str | bytes) -> None:
         """Print to stdout, on a terminal through the pager where that is asked for."""
         if self.pager and sys.stdout.isatty():
             os.environ.setdefault("LESS", "FRX")  # colours; and no pager for what fits the screen
-            click.echo_via_pager(text, color=True)
+            click.echo_via_pager(text.decode() if isinstance(text, bytes) else text, color=True)
         else:
             click.echo(text, nl=False, color=True)
 

@@ -12,14 +12,18 @@ from hostinspect.topology import Node
 _NOT_PLAIN = re.compile(r"[^\n\x20-\x7e]")
 
 
-def render_json(answer: Node | list[dict[str, Any]]) -> str:
-    r"""JSON as RFC 8259 has it, two spaces deep, ending in a newline.
+def render_json(answer: Node | list[dict[str, Any]]) -> bytes:
+    r"""JSON as RFC 8259 has it, in UTF-8, two spaces deep, ending in a newline.
 
     JSON itself escapes the C0 control characters only. DEL, the C1 controls and what reorders text on a screen become
     `\uXXXX` here too: the same value for a program, and nothing a terminal would obey.
     """
-    text = msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
-    return _NOT_PLAIN.sub(_escaped, text) + "\n"
+    compact = msgspec.json.encode(answer)
+    is_plain = compact.isascii() and b"\x7f" not in compact
+    document = msgspec.json.format(compact, indent=2)
+    if not is_plain:
+        document = _NOT_PLAIN.sub(_escaped, document.decode()).encode()
+    return document + b"\n"
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -778,7 +778,7 @@ def _json(answer: object) -> str:
     from hostinspect.topology import Node
 
     assert isinstance(answer, Node)
-    return render_json(answer)
+    return render_json(answer).decode()
 
 
 def test_hostile_names_are_shown_escaped() -> None:

@@ -16,6 +16,7 @@ the namespace, "net:[4026532201]".
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from hostinspect.facts import MountPoint
 from hostinspect.kernel import procfs
@@ -44,51 +45,66 @@ def mountinfo(process: int, mntns: int | None = None, fstype: str | None = None)
 
 def parse_mountinfo(raw: bytes, mntns: int | None = None) -> list[MountPoint]:
     """The lines of a mountinfo file, `mntns` put in each record. Raises ValueError for one that is of another form."""
-    # Decoded once, for a host has thousands of lines; only lines with something to resolve are taken apart further.
+    # Decoded once, for a host has thousands of lines; what many of them have in common is taken apart, and kept, once.
     whole = raw.decode("utf-8", "surrogateescape")
     all_text = whole.isascii() or not _NO_TEXT.search(whole)
     mounts = []
     for line in whole.split("\n"):
         if not line:
             continue
-        fields = line.split(" ")
+        # Blanks within a field are escaped, so the first dash is the separator, after no, one or several tags.
+        head, _, tail = line.partition(" - ")
         try:
-            dash = fields.index("-", 6)  # after no, one or several optional fields
-            mount_id, parent_id = int(fields[0]), int(fields[1])
-            fstype, source, super_options = fields[dash + 1 : dash + 4]
+            mount_id, parent_id, device, root, mount_point, options, *tags = head.split(" ")
+            number, parent = int(mount_id), int(parent_id)
+            fstype, source, super_options = tail.split(" ")[:3]
         except ValueError:
             raise ValueError(f"not the form of a mountinfo line: {_resolve(line[:120])}") from None
-        device, root, mount_point, options = fields[2:6]
-        propagation = tuple(fields[6:dash])
-        of_file_system = super_options.split(",")
         lowerdir: tuple[str, ...] = ()
         upperdir = workdir = None
         if fstype == "overlay":
-            of_file_system, lowerdir, upperdir, workdir = _overlay(of_file_system)
+            rest, lowerdir, upperdir, workdir = _overlay(super_options.split(","))
+            super_options = ",".join(rest)
         if not all_text or "\\" in line:
             device, root, mount_point, options = map(_resolve, (device, root, mount_point, options))
             fstype, source = _resolve(fstype), _resolve(source)
-            propagation = tuple(map(_resolve, propagation))
-            of_file_system = [_resolve(option) for option in of_file_system]
+            tags = [*map(_resolve, tags)]
         mounts.append(
             MountPoint(
                 mntns=mntns,
-                mount_id=mount_id,
-                parent_id=parent_id,
+                mount_id=number,
+                parent_id=parent,
                 device=device,
-                root=root,
-                mount_point=mount_point,
-                options=tuple(options.split(",")),
-                propagation=propagation,
-                fstype=fstype,
-                source=source,
-                super_options=tuple(of_file_system),
+                root=_kept(root),
+                mount_point=_kept(mount_point),
+                options=_flags(options),
+                propagation=tuple(tags),
+                fstype=_kept(fstype),
+                source=_kept(source),
+                super_options=_options(super_options),
                 lowerdir=lowerdir,
                 upperdir=upperdir,
                 workdir=workdir,
             )
         )
     return mounts
+
+
+@lru_cache(maxsize=1024)
+def _kept(text: str) -> str:
+    """The same string for equal ones: every container has /proc."""
+    return text
+
+
+@lru_cache(maxsize=1024)
+def _flags(field: str) -> tuple[str, ...]:
+    return tuple(field.split(","))
+
+
+@lru_cache(maxsize=1024)
+def _options(field: str) -> tuple[str, ...]:
+    r"""Options without their escapes. A comma within one is escaped too, so they are parted first."""
+    return tuple(map(_resolve, field.split(",")))
 
 
 def _overlay(options: list[str]) -> tuple[list[str], tuple[str, ...], str | None, str | None]:

@@ -1,7 +1,8 @@
 """A host with 1,000 network namespaces: `python -m tests.bench.bench_network [NAMESPACES [RUNS]]`. Needs root, 30 s.
 
-Links and addresses of every namespace, by our readers, by pyroute2 (a few namespaces, scaled to all) and by `ip -all
-netns exec ip -j addr` (which shows both); then all that the collector reads: routes, listening sockets, names of
+Links and addresses of every namespace: by a C program that makes the same system calls and parses nothing (`floor.c`,
+compiled for it), by our readers, by pyroute2 (a few namespaces, scaled to all) and by `ip -all netns exec ip -j addr`
+(which shows both); then all that the collector reads: routes, listening sockets, names of
 namespaces and the host's own thousand links too. Prints milliseconds, and ratios of the medians.
 """
 
@@ -18,6 +19,7 @@ from tests.netns_host import NetnsHost, facts
 
 PYROUTE2_NAMESPACES = 30
 NAMES = Path("/run/netns")
+FLOOR = "/run/floor"  # the host's own /run
 
 
 def build(host: NetnsHost, count: int) -> None:
@@ -28,6 +30,11 @@ def build(host: NetnsHost, count: int) -> None:
     for number in numbers:
         address = f"10.0.{number // 256}.{number % 256}/16"
         host.ip(["link set lo up", "link set eth0 up", f"addr add {address} dev eth0"], f"n{number}")
+
+
+def floor() -> float:
+    done = subprocess.run((FLOOR, *map(str, NAMES.iterdir())), stdout=subprocess.PIPE, check=True, text=True)
+    return float(done.stdout)
 
 
 def ours() -> float:
@@ -73,6 +80,7 @@ def collector() -> float:
 
 
 WAYS = {
+    "links and addresses, the floor in C": floor,
     "links and addresses, hostinspect": ours,
     "links and addresses, pyroute2 (scaled)": pyroute2,
     "links and addresses, ip -all netns exec": ip,
@@ -84,13 +92,14 @@ def main(count: int, runs: int) -> None:
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     with NetnsHost() as host:
         build(host, count)
+        host.run("gcc", "-O2", "-o", FLOOR, str(Path(__file__).with_name("floor.c")))
         for _ in range(runs):  # taking turns, so that a busy moment hits all
             for number, way in enumerate(WAYS):
                 inside = host.run(
                     sys.executable, "-W", "ignore", "-m", "tests.bench.bench_network", "inside", str(number)
                 )
                 seconds[way].append(float(inside))
-    base = statistics.median(seconds["links and addresses, hostinspect"])
+    base = statistics.median(seconds["links and addresses, the floor in C"])
     print(f"{count} namespaces, {runs} runs: median (fastest to slowest), for one namespace, times the first")
     for way, measured in seconds.items():
         median = statistics.median(measured)

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 
-from tests.bench.bench_report import _MAKE
+from tests.bench.bench_report import MAKE
 from tests.bench.sides import HOSTINSPECT
 from tests.lab.host import LabHost, LabSpec
 
@@ -20,19 +20,19 @@ _BESIDE = {
     "beside an empty loop": "while :; do :; done",
 }
 _RUN = ("docker", "run", "--rm", "--network", "net1", "bench", "/busybox", "true")
-_LOOP = 'sh -c "$1" >/dev/null 2>&1 & loop=$!; shift; "$@"; kill -9 $loop; pkill -9 -f "bin/[h]ostinspect" || :'
+_LOOP = 'setsid sh -c "$1" >/dev/null 2>&1 & loop=$!; shift; "$@"; kill -9 -- -$loop'
 
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     seconds: dict[str, list[float]] = {name: [] for name in _BESIDE}
     with LabHost(LabSpec()) as host:
-        host.run(["sh", "-ec", _MAKE, "sh", "50"], timeout=600)
+        host.run(["sh", "-ec", MAKE, "sh", "50"], timeout=600)
         for turn in range(runs + 1):
             for name, loop in _BESIDE.items():
                 script = f"i=0; while [ $i -lt 5 ]; do {' '.join(_RUN)}; i=$((i + 1)); done"
                 start = time.perf_counter()
-                host.run(["sh", "-c", _LOOP, "sh", loop, "sh", "-c", script], timeout=120)
+                host.run(["bash", "-c", _LOOP, "bash", loop, "sh", "-c", script], timeout=120)
                 if turn:
                     seconds[name].append((time.perf_counter() - start) / 5)
     print(f"docker run --rm, {runs} times five")

@@ -14,7 +14,7 @@ from tests.lab.host import LabHost, LabSpec
 RUNS = 10
 
 # Four at a time, as many as a small machine takes.
-_MAKE = r"""
+MAKE = r"""
 image=$(mktemp -d)
 cp "$(command -v busybox)" "$image/busybox"
 tar -C "$image" -c . | docker import - bench >/dev/null
@@ -30,12 +30,15 @@ seq "$1" | xargs -P 4 -I{} sh -ec '
 """
 
 _COMPLETE = "_HOSTINSPECT_COMPLETE=bash_complete COMP_WORDS='hostinspect re' COMP_CWORD=1"
-_FORKS = "from hostinspect import collectors; collectors.has_processor_to_spare = lambda: False"
+_NO_FORK = (
+    "import gc; gc.disable(); from hostinspect import collectors; collectors.has_processor_to_spare = lambda: False;"
+    ' from hostinspect.cli.app import run; run(["-o", "json"])'
+)
 
 COMMANDS = {
     "docker inspect": "docker inspect $(docker ps -qa)",
     "report -o json": f"{HOSTINSPECT} -o json",
-    "the same, no fork": f'{sys.executable} -c \'{_FORKS}; from hostinspect.cli.app import run; run(["-o", "json"])\'',
+    "the same, no fork": f"{sys.executable} -c '{_NO_FORK}'",
     "report (tree)": HOSTINSPECT,
     "containers": f"{HOSTINSPECT} containers",
     "container c1": f"{HOSTINSPECT} container c1",
@@ -55,7 +58,7 @@ COMMANDS = {
 def main() -> None:
     for count in [int(word) for word in sys.argv[1:]] or [10, 160, 300]:
         with LabHost(LabSpec()) as host:
-            host.run(["sh", "-ec", _MAKE, "sh", str(count)], timeout=1200)
+            host.run(["sh", "-ec", MAKE, "sh", str(count)], timeout=1200)
             running = len(host.docker("ps", "-q").split())
             print(f"\n{running} running containers, {RUNS} runs each", flush=True)
             show(take_turns(host, COMMANDS, RUNS), "docker inspect")

@@ -75,6 +75,23 @@ def _spec(name: str, userland: str, firewall: str, dockerd: tuple[str, ...], det
     return LabSpec(name=name, userland=userland, firewall=backend, dockerd=dockerd, detached=detached)
 
 
+@lab.command()
+@click.option("--name", default="", help="Also its hostname. [default: one is made up]")
+@click.option("--containers", default=1000, show_default=True, type=click.IntRange(1, 20_000))
+def synthetic(name: str, containers: int) -> None:
+    """Start a host with that many containers, made in seconds; its engine is dead, and it is kept."""
+    from tests.lab.synthetic import make
+
+    with _errors():
+        host = LabHost(LabSpec(name=name, detached=True)).start()
+        try:
+            make(host, containers)
+        except BaseException:
+            host.stop()
+            raise
+        click.echo(_how_to(host))
+
+
 @lab.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

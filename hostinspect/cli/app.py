@@ -154,7 +154,7 @@ def _bug(error: Exception) -> int:
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    where = f" at {os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else ""  # noqa: PTH119
+    where = f" at {os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else ""
     _say(
         f"this is a bug in hostinspect {__version__}: {type(error).__name__}: {error}{where}\n"
         "The same command with HOSTINSPECT_DEBUG=1 before it says more; please report that."

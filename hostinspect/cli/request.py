@@ -184,7 +184,7 @@ def existing_directories(ctx: click.Context, param: click.Parameter, values: tup
     """Each must be a directory. One that may not even be looked at is for the collectors to report as a gap."""
     for value in values:
         try:
-            is_directory = os.path.isdir(value)  # noqa: PTH112 - pathlib is not loaded yet, and not needed
+            is_directory = os.path.isdir(value)
             is_there = is_directory or os.path.lexists(value)
         except ValueError:
             is_directory = is_there = False
@@ -201,7 +201,7 @@ def existing_directories(ctx: click.Context, param: click.Parameter, values: tup
 
 def _may_not_look(path: str) -> bool:
     try:
-        os.stat(path)  # noqa: PTH116
+        os.stat(path)
     except PermissionError:
         return True
     except (OSError, ValueError):

@@ -66,6 +66,6 @@ def _expanded(keys: tuple[str, ...]) -> list[str]:
 def _cwd() -> str | None:
     """Where a relative path starts; None in a directory that is gone."""
     try:
-        return os.getcwd()  # noqa: PTH109
+        return os.getcwd()
     except OSError:
         return None

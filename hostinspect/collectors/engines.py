@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct, field
@@ -176,7 +175,7 @@ def in_container(cgroups: Iterable[str]) -> bool:
 def _home(pid: int) -> str | None:
     """The home directory of the ordinary user that a rootless daemon belongs to; None for root's and unknown ones."""
     try:
-        uid = Path(f"/proc/{pid}").stat().st_uid
+        uid = os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return None
     if not uid:
@@ -203,7 +202,7 @@ def _data_root_of(process: Process, gaps: GapLog) -> str | None:
     data_root = options.get("data-root") or config.data_root or config.graph or default
     if not data_root.startswith("/"):
         try:
-            data_root = str(Path(f"/proc/{process.pid}/cwd").readlink() / data_root)
+            data_root = os.path.join(os.readlink(f"/proc/{process.pid}/cwd"), data_root)
         except OSError as error:
             gaps.add("engines", f"dockerd, pid {process.pid}, data root {data_root}", error)
             return None
@@ -280,7 +279,7 @@ def _resolve(path: str, root: str) -> str:
             del resolved[-1:]
             continue
         try:
-            target = str(Path(root, *resolved, part).readlink())
+            target = os.readlink("/".join((root, *resolved, part)))
         except OSError:
             resolved.append(part)
             continue
@@ -296,7 +295,7 @@ def _resolve(path: str, root: str) -> str:
 def _may_be_data_root(path: str) -> bool:
     """Whether an engine has been at `path`: it has containers/, or may have it where we may not look."""
     try:
-        Path(path, "containers").stat()
+        os.stat(f"{path}/containers")
     except PermissionError:
         return True
     except OSError:

@@ -263,7 +263,7 @@ class _Collector:
         found: dict[int, HeldFile] = {}
         directory = os.open(f"{process.pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
-            names = os.listdir(directory)  # noqa: PTH208 - a descriptor
+            names = os.listdir(directory)
             for name in names:
                 try:
                     path = os.readlink(name, dir_fd=directory)
@@ -453,7 +453,7 @@ def _mode(path: str, mounts: Sequence[MountPoint]) -> int:
         links += 1
         if links > _MAX_LINKS:
             raise ValueError(f"more than {_MAX_LINKS} symbolic links are on the way")
-        target = os.readlink(here)  # noqa: PTH115
+        target = os.readlink(here)
         if target.startswith("/"):
             done.clear()
         waiting.extend(target.split("/")[::-1])

@@ -11,7 +11,6 @@ import errno
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TypeVar
 
 from hostinspect.collectors.found import NetworkFacts
@@ -30,6 +29,7 @@ from hostinspect.facts import (
 )
 from hostinspect.kernel import netns, rtnetlink
 from hostinspect.kernel.netlink import NETLINK_ROUTE, DumpInterruptedError, NetlinkError, NetlinkSocket
+from hostinspect.kernel.procfs import content
 from hostinspect.kernel.sock_diag import listening_sockets
 from hostinspect.kernel.text import text
 
@@ -249,13 +249,13 @@ class _Tour:
         """The host's sysctls; what is not there belongs to a module that is not."""
         for name in SYSCTLS:
             # /proc/sys/net is that of the reader's namespace, whichever process's it is looked up through
-            path = Path(self.visitor.proc, "sys", name.replace(".", "/"))
+            path = f"{self.visitor.proc}/sys/{name.replace('.', '/')}"
             try:
-                yield Sysctl(name=name, value=text(path.read_bytes().strip()))
+                yield Sysctl(name=name, value=text(content(path).strip()))
             except FileNotFoundError:
                 continue
             except OSError as error:
-                self.gaps.add("sysctls", str(path), error)
+                self.gaps.add("sysctls", path, error)
 
     # --- names of namespaces ---
 
@@ -386,7 +386,7 @@ class _Tour:
 def _host(visitor: netns.Visitor) -> int:
     """The host's network namespace: that of pid 1, else our own."""
     try:
-        return Path(visitor.proc, "1/ns/net").stat().st_ino
+        return os.stat(f"{visitor.proc}/1/ns/net").st_ino
     except OSError:
         return visitor.home
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
@@ -99,4 +98,4 @@ def _saved(family: Family, table: str, chain: str, position: int) -> Saved | Non
 def _modules_are_known() -> bool:
     """Whether `is_present` could tell: modules that are built in are listed in a file beside the loadable ones."""
     release = os.uname().release
-    return any(Path(folder, release, "modules.builtin").exists() for folder in ("/lib/modules", "/usr/lib/modules"))
+    return any(os.path.exists(f"{folder}/{release}/modules.builtin") for folder in ("/lib/modules", "/usr/lib/modules"))

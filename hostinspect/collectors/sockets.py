@@ -50,7 +50,7 @@ class OpenSockets:
     def _read(self, proc: int, pid: int) -> None:
         directory = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
         try:
-            for name in os.listdir(directory):  # noqa: PTH208 - a descriptor
+            for name in os.listdir(directory):
                 try:
                     target = os.readlink(name, dir_fd=directory)
                 except FileNotFoundError:

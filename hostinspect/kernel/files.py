@@ -100,7 +100,7 @@ class Directory:
         parent, name = self._parent(relative)
         fd = _open(name or ".", _LIST, parent)
         try:
-            return sorted(os.listdir(fd))  # noqa: PTH208 - Path takes no descriptor
+            return sorted(os.listdir(fd))
         finally:
             os.close(fd)
 

@@ -42,5 +42,5 @@ def boot_id(proc: str = "/proc") -> str:
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes longer to load than all this
+    with open(path, "rb", buffering=0) as file:
         return file.read(_LIMIT)

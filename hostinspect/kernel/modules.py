@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from pathlib import Path
 
+from hostinspect.kernel.procfs import content
 from hostinspect.kernel.text import text
 
 
@@ -54,10 +54,10 @@ def parse_modules_builtin(raw: bytes) -> frozenset[str]:
 def _loaded() -> frozenset[str] | None:
     """Loaded modules; None where the kernel was built without CONFIG_MODULES, and so has no such file."""
     try:
-        return parse_modules(Path("/proc/modules").read_bytes())
+        return parse_modules(content("/proc/modules"))
     except FileNotFoundError:
         # Hidden from us is something else: /proc must be there, with its files.
-        return None if Path("/proc/version").exists() else frozenset()
+        return None if os.path.exists("/proc/version") else frozenset()
     except OSError:
         return frozenset()
 
@@ -67,7 +67,7 @@ def _builtin() -> frozenset[str]:
     release = os.uname().release
     for folder in ("/lib/modules", "/usr/lib/modules"):
         try:
-            return parse_modules_builtin(Path(folder, release, "modules.builtin").read_bytes())
+            return parse_modules_builtin(content(f"{folder}/{release}/modules.builtin"))
         except OSError:
             continue
     return frozenset()

@@ -15,7 +15,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 
 from msgspec import Struct, field
@@ -117,7 +116,7 @@ def _add_directories(namespaces: dict[int, Found], directories: Iterable[str], k
     or in another mount namespace.
     """
     try:
-        nsfs = Path(f"{proc}/thread-self/ns/net").stat().st_dev
+        nsfs = os.stat(f"{proc}/thread-self/ns/net").st_dev
     except OSError:
         return
     seen = set()
@@ -131,7 +130,7 @@ def _add_directories(namespaces: dict[int, Found], directories: Iterable[str], k
             if (status.st_dev, status.st_ino) in seen:
                 continue  # /var/run is a link to /run
             seen.add((status.st_dev, status.st_ino))
-            for name in sorted(os.listdir(fd)):  # noqa: PTH208 - a descriptor
+            for name in sorted(os.listdir(fd)):
                 path = f"{directory}/{name}"
                 if path in known:
                     continue
@@ -281,5 +280,5 @@ def _open_checked(path: str, device: int | None, inode: int, proc: str = "/proc"
 
 def _inode(path: str) -> int | None:
     with suppress(OSError):
-        return Path(path).stat().st_ino
+        return os.stat(path).st_ino
     return None

@@ -308,9 +308,9 @@ def sees_trusted() -> bool:
     It takes CAP_SYS_ADMIN in the first user namespace: /proc/self/status (proc_pid_status(5)), /proc/self/uid_map.
     """
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
             effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
-        with open("/proc/self/uid_map", encoding="ascii") as uid_map:  # noqa: PTH123
+        with open("/proc/self/uid_map", encoding="ascii") as uid_map:
             return bool(effective >> _CAP_SYS_ADMIN & 1) and uid_map.read().split() == _ALL_IDS
     except (OSError, StopIteration, ValueError):
         return os.geteuid() == 0

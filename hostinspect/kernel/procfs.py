@@ -62,7 +62,7 @@ def pids(proc: int) -> list[int]:
     """All pids in /proc, ascending. Raises OSError."""
     listed = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
     try:
-        return sorted(int(name) for name in os.listdir(listed) if name.isdecimal())  # noqa: PTH208 - a descriptor
+        return sorted(int(name) for name in os.listdir(listed) if name.isdecimal())
     finally:
         os.close(listed)
 
@@ -171,6 +171,12 @@ def read_records(name: str, process: int) -> bytes:
         return b"".join(pages)
     finally:
         os.close(fd)
+
+
+def content(path: str) -> bytes:
+    """All of a file of /proc, or of another that only the host's root writes, by its path. Raises OSError."""
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def btime(proc: int) -> int | None:

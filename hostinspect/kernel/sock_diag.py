@@ -13,17 +13,18 @@ or tcp6, in whichever namespace, walks the table of all connections of the whole
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Literal
 
 from hostinspect.facts import ListeningSocket
 from hostinspect.kernel.modules import is_present
 from hostinspect.kernel.netlink import NETLINK_SOCK_DIAG, NetlinkSocket, attributes
+from hostinspect.kernel.procfs import content
 
 TCPDIAG_GETSOCK = 18
 SOCK_DIAG_BY_FAMILY = 20
@@ -120,13 +121,13 @@ def _sctp_addresses(raw: bytes, family: int) -> list[bytes]:
 @cache
 def _has_sctp(proc: str) -> bool:
     """Whether there is SCTP on this host, beside the module that reports on it."""
-    return Path(proc, "thread-self/net/sctp").exists()
+    return os.path.exists(f"{proc}/thread-self/net/sctp")
 
 
 def _proc_net(proto: Literal["tcp", "udp"], netns: int, proc: str) -> list[ListeningSocket]:
-    found = parse_proc_net(Path(proc, "thread-self/net", proto).read_bytes(), proto, "ipv4", netns)
+    found = parse_proc_net(content(f"{proc}/thread-self/net/{proto}"), proto, "ipv4", netns)
     try:
-        raw = Path(proc, "thread-self/net", f"{proto}6").read_bytes()
+        raw = content(f"{proc}/thread-self/net/{proto}6")
     except FileNotFoundError:
         return found  # a kernel without IPv6
     return found + parse_proc_net(raw, proto, "ipv6", netns)

@@ -126,6 +126,29 @@ def test_version_and_help_without_loading_anything() -> None:
         assert result.stdout == text
 
 
+def test_a_report_loads_nothing_that_takes_long() -> None:
+    script = """if True:
+        import sys
+        import hostinspect.cli.app, hostinspect.cli.report, hostinspect.collectors.tour, hostinspect.collectors.engines
+        import hostinspect.correlate, hostinspect.render.json
+        print(*sorted(sys.modules))"""
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert "hostinspect.kernel.nftables.messages" in loaded
+    slow = {
+        "pathlib",
+        "urllib.parse",
+        "ctypes",
+        "subprocess",
+        "json",
+        "yaml",
+        "rich",
+        "difflib",
+        "dataclasses",
+        "logging",
+    }
+    assert not slow & {*loaded}
+
+
 def test_version_and_help_by_click_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     for argument, text in (("--version", f"hostinspect {__version__}\n"), ("--help", HELP), ("-h", HELP)):
         assert run([argument]) == 0

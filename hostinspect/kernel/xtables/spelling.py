@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_ntop
 
 IFNAMSIZ = 16  # bytes with the final NUL, linux/if.h
@@ -95,7 +94,8 @@ def _etc_protocols() -> dict[int, str]:
     """protocols(5), read only when a rule names a rare protocol: first name of each number."""
     names: dict[int, str] = {}
     try:
-        lines = Path("/etc/protocols").read_text(errors="replace").splitlines()
+        with open("/etc/protocols", errors="replace") as file:
+            lines = file.read().splitlines()
     except OSError:
         return names
     for line in lines:

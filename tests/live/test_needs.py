@@ -26,10 +26,10 @@ def everything(data_roots=(), *, families=None, only=None, **more):
 
 def answer(argv, collect):
     collectors.collect = collect
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    said = io.BytesIO()
+    with contextlib.redirect_stdout(io.TextIOWrapper(said, write_through=True)):
         code = run([argv[0], "-o", "json", *argv[1:]])
-    answer = json.loads(said.getvalue() or "null")
+        answer = json.loads(said.getvalue() or b"null")
     if answer:
         answer.pop("collected_at", None)
     return code, answer

@@ -17,6 +17,10 @@ from msgspec import Struct
 Family = Literal["ipv4", "ipv6", "inet", "bridge", "arp", "netdev"]
 Backend = Literal["legacy", "nft"]
 
+# Families of facts that may be asked for have the names that are in `Gap.collector`; but of rules, "rules" are those of
+# the host's network namespace, and these all others.
+RULES_OF_CONTAINERS = "rules of containers"
+
 
 class Record(Struct, frozen=True, omit_defaults=True):
     """Base of everything in `Facts`: frozen, comparable, serialisable."""

@@ -77,7 +77,7 @@ def complete_names(
 def _names(ctx: click.Context, families: Sequence[Family]) -> list[str]:
     """The names, sorted; those that the engine made up, and what is no name, left out."""
     found: set[str] = set()
-    for records in _records(ctx.params.get("snapshot"), tuple(ctx.params.get("data_roots") or ())):
+    for records in _records(ctx.params.get("snapshot"), tuple(ctx.params.get("data_roots") or ()), families):
         for family in families:
             for record in getattr(records, family):
                 if _PLAIN_NAME.fullmatch(record.name) and not (family == "volumes" and len(record.name) == _MADE_UP):
@@ -85,7 +85,9 @@ def _names(ctx: click.Context, families: Sequence[Family]) -> list[str]:
     return sorted(found)
 
 
-def _records(snapshot: str | None, data_roots: tuple[str, ...]) -> Iterable[Facts | EngineRecords]:
+def _records(
+    snapshot: str | None, data_roots: tuple[str, ...], families: Sequence[Family]
+) -> Iterable[Facts | EngineRecords]:
     """What the engines wrote down, here or in a snapshot. The kernel is not asked: names are not its business."""
     if snapshot is not None:
         from hostinspect.snapshot import read_snapshot
@@ -100,4 +102,4 @@ def _records(snapshot: str | None, data_roots: tuple[str, ...]) -> Iterable[Fact
     gaps = GapLog()  # nobody is told
     host = collect_host(gaps)
     for engine in collect_engines(host, tuple(collect_processes(gaps)), gaps, data_roots):
-        yield collect_records(engine, gaps)
+        yield collect_records(engine, gaps, families=families)

@@ -36,7 +36,7 @@ def nat(request: Request, keys: tuple[str, ...], every: bool) -> int:
       hostinspect nat -o table --columns chain,num,packets,rule --sort=-packets
       hostinspect nat -o json | jq '.namespaces[].chains[] | {name, policy, packets}'
     """
-    from hostinspect.questions.answer import RULES_OF_CONTAINERS
+    from hostinspect.facts import RULES_OF_CONTAINERS
     from hostinspect.questions.links import LinkFinder
     from hostinspect.questions.nat import NEEDS, list_nat
 

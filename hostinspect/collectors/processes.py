@@ -29,7 +29,8 @@ ENGINE_COMMS = frozenset(
     )
 )
 
-_CONTAINER_CGROUP = re.compile(r".*(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])[^/]*", re.DOTALL)
+CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_CONTAINER_CGROUP = re.compile(rf".*{CONTAINER_ID.pattern}[^/]*", re.DOTALL)
 
 
 def container_cgroup(path: str) -> str | None:

@@ -8,8 +8,7 @@ from hostinspect.collectors.found import Tour
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.network import Reader, collect_network
 from hostinspect.collectors.packet_filter import PacketFilter
-from hostinspect.collectors.wanted import RULES_OF_CONTAINERS
-from hostinspect.facts import Host, MountPoint, Process, Sysctl
+from hostinspect.facts import RULES_OF_CONTAINERS, Host, MountPoint, Process, Sysctl
 
 
 def tour_network(

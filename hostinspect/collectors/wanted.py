@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Container, Iterable
 from typing import NamedTuple
 
+from hostinspect.collectors.processes import CONTAINER_ID
 from hostinspect.facts import ContainerRecord, Process
 
 NETWORK = frozenset(("namespaces", "links", "addresses", "routes", "sockets", "rules", "nsids", "sysctls"))
-RULES_OF_CONTAINERS = "rules of containers"  # as `hostinspect.questions` have it
-
-_CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 class _Everything:
@@ -51,7 +48,7 @@ def depth_of(
     strangers: set[int | None] = set()
     for process in processes:
         if process.cgroups not in container_of:
-            ids = [id_ for path in process.cgroups for id_ in _CONTAINER_ID.findall(path)]
+            ids = [id_ for path in process.cgroups for id_ in CONTAINER_ID.findall(path)]
             container_of[process.cgroups] = next((id_ for id_ in ids if id_ in known), ids[0] if ids else None)
         container = container_of[process.cgroups]
         if container not in known and (container is not None or process.pid in pids):

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from hostinspect.facts import Gap
 from hostinspect.topology import SCHEMA_VERSION, Node, Topology
 
-# Each question has two lists of families of facts, by the names that collectors have in `Gap.collector`: `FAMILIES` are
-# those whose gaps its answer tells; `NEEDS`, where there is one, are those that must be read for it, else `FAMILIES`.
-RULES_OF_CONTAINERS = "rules of containers"  # "rules" alone are those of the host's network namespace
+# Each question has two lists of families of facts: `FAMILIES` are those whose gaps its answer tells; `NEEDS`, where
+# there is one, are those that must be read for it, else `FAMILIES`.
 
 
 class Answer(Node, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hostinspect.correlate.index import Index
-from hostinspect.facts import Gap, RecordedPort
-from hostinspect.questions.answer import RULES_OF_CONTAINERS, Answer, gaps_about
+from hostinspect.facts import RULES_OF_CONTAINERS, Gap, RecordedPort
+from hostinspect.questions.answer import Answer, gaps_about
 from hostinspect.questions.containers import FAMILIES
 from hostinspect.questions.inspection import Inspection
 from hostinspect.topology import Container, Link, NatRule, Node, RuleRef, Topology

@@ -7,10 +7,9 @@ processes with start-up included, and how it compares to `find` over the same up
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 
+from tests.bench.sides import HOSTINSPECT, show, take_turns
 from tests.lab.host import LabHost, LabSpec
 
 _SEED = r"""
@@ -55,7 +54,7 @@ def main() -> None:
         host.run(["bash", "-ec", _SEED], timeout=600)
         for name in ("spread", "flat"):
             upper = host.docker("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", name)
-            ours = f"{sys.executable} -m hostinspect diff {name}"
+            ours = f"{HOSTINSPECT} diff {name}"
             commands = {
                 "find": f"find {upper}",
                 "find -printf": f"find {upper} -printf '%m %s %T@ %p\\n'",
@@ -64,24 +63,9 @@ def main() -> None:
                 "diff -0": f"{ours} -0",
                 "diff -o json": f"{ours} -o json",
             }
-            _measure(host, name, commands, runs)
-
-
-def _measure(host: LabHost, name: str, commands: dict[str, str], runs: int) -> None:
-    seconds: dict[str, list[float]] = {command: [] for command in commands}
-    for i in range(runs + 1):
-        for command, script in commands.items():
-            start = time.perf_counter()
-            host.run(["sh", "-c", f"unset PYTHONDONTWRITEBYTECODE; {script} >/dev/null"], timeout=600)
-            if i:  # the first is a warm-up
-                seconds[command].append(time.perf_counter() - start)
-    changes = host.run(["sh", "-c", f"{commands['diff']} | wc -l"], timeout=600).stdout.strip()
-    print(f"{name}: {changes} changes, {runs} runs; milliseconds with the way into the host")
-    base = statistics.median(seconds["find"])
-    for command, taken in seconds.items():
-        median = statistics.median(taken)
-        spread = f"{min(taken) * 1e3:.0f}-{max(taken) * 1e3:.0f}"
-        print(f"  {command:14} {median * 1e3:6.0f}  ({spread:>11})  {median / base:5.2f}x")
+            changes = host.run(["sh", "-c", f"{ours} | wc -l"], timeout=600).stdout.strip()
+            print(f"\n{name}: {changes} changes, {runs} runs")
+            show(take_turns(host, commands, runs), "find")
 
 
 if __name__ == "__main__":

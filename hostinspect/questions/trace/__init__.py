@@ -16,7 +16,8 @@ from ipaddress import ip_address
 from shlex import quote
 from typing import Literal, NamedTuple
 
-from hostinspect.questions.answer import RULES_OF_CONTAINERS, gaps_about
+from hostinspect.facts import RULES_OF_CONTAINERS
+from hostinspect.questions.answer import gaps_about
 from hostinspect.questions.dnat import port_ranges, without_prefix
 from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.trace.answer import Hop, State, Trace, Traces

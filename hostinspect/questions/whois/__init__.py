@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hostinspect.questions.answer import RULES_OF_CONTAINERS, gaps_about
+from hostinspect.facts import RULES_OF_CONTAINERS
+from hostinspect.questions.answer import gaps_about
 from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.whois import (
     addresses,

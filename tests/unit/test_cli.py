@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jsonschema
@@ -120,10 +120,26 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_version_and_help_without_loading_anything() -> None:
-    script = "import sys; from hostinspect.cli import main\ntry: main()\nfinally: assert 'click' not in sys.modules"
     for argument, text in (("--version", f"hostinspect {__version__}\n"), ("--help", HELP), ("-h", HELP)):
-        result = subprocess.run([sys.executable, "-c", script, argument], capture_output=True, text=True, check=True)
-        assert result.stdout == text
+        assert _said_without_loading_anything([argument]) == text
+
+
+def test_completion_of_commands_and_options_without_loading_anything() -> None:
+    for words, first in (("hostinspect re", "plain,report\n"), ("hostinspect report --co", "plain,--color\n")):
+        env = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_HOSTINSPECT_COMPLETE": "bash_complete"}
+        assert _said_without_loading_anything([], env) == first
+
+
+def _said_without_loading_anything(arguments: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """What the command says on stdout, if it loads neither click nor what takes long of Python's own."""
+    script = """if True:
+        import sys
+        before = {*sys.modules}
+        from hostinspect.cli import main
+        try: main()
+        finally: assert not {"click", "typing", "re", "msgspec"} & ({*sys.modules} - before)"""
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, env=env, cwd=REPO, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_report_loads_nothing_that_takes_long() -> None:

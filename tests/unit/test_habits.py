@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
-from hostinspect.cli import man
+from hostinspect.cli import man, words
 from hostinspect.cli.app import COMMANDS, hostinspect, run
 from hostinspect.cli.completion import complete
 
@@ -125,6 +126,77 @@ def test_commands_and_options_are_completed(
 ) -> None:
     completions = _completed(capsys, monkeypatch, *words)
     assert {*among} <= {*completions} and not {*not_among} & {*completions}
+
+
+# Each way to ask for completion as JSON in, and what click alone says, in a process of its own: it keeps its --help
+# option from the first time that it was asked for.
+ASK_CLICK = """
+import contextlib, io, json, os, sys
+from hostinspect.cli.completion import complete
+for instruction, typed, position in json.load(sys.stdin):
+    os.environ.update(COMP_WORDS=typed, COMP_CWORD=position)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        code = complete(instruction)
+    print(json.dumps([code, said.getvalue()]))
+"""
+
+_BEFORE = [[], *([name] for name in COMMANDS), ["trace", "8080"], ["container", "a/b", "c:d"], ["schema", "a", "b"]]
+_TYPED = [*COMMANDS, *{name[:2] for name in COMMANDS}, "", "x", "-", "--", "--co", "-v", "--help", "_", "/x", "-x"]
+_ODD = [
+    ("hostinspect report --color", "2"),
+    ("hostinspect report\n-", "2"),
+    ("/usr/bin/hostinspect re", "1"),
+    ("hostinspect  report   --", "2"),
+    ("hostinspect re", "0"),
+    ("hostinspect re", "7"),
+    ("", "1"),
+]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_without_click_says_what_click_says(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [(f"{shell}_complete", *typed) for typed in _ODD]
+    for before in _BEFORE:
+        for typed in _TYPED:
+            position = typed if shell == "fish" else str(1 + len(before))
+            asked.append((f"{shell}_complete", " ".join(["hostinspect", *before, typed]), position))
+    told = {}
+    for case in asked:
+        monkeypatch.setenv("COMP_WORDS", case[1])
+        monkeypatch.setenv("COMP_CWORD", case[2])
+        if (answer := words.complete(case[0])) is not None:
+            told[case] = [0, answer + "\n"]
+    assert len(told) > len(_TYPED) + 5 * len(_BEFORE)
+    command = [sys.executable, "-c", ASK_CLICK]
+    by_click = subprocess.run(
+        command, input=json.dumps([*told]), cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert [*told.values()] == [json.loads(line) for line in by_click.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("typed", "position", "instruction"),
+    [
+        ("hostinspect 're", "1", "bash_complete"),
+        ("hostinspect report\\ -", "1", "bash_complete"),
+        ("hostinspect report --color=a", "2", "bash_complete"),
+        ("hostinspect report -v -", "3", "bash_complete"),  # has been given
+        ("hostinspect report -- -", "3", "bash_complete"),
+        ("hostinspect -o json", "2", "bash_complete"),
+        ("hostinspect repot -", "2", "bash_complete"),
+        ("hostinspect re", "-1", "bash_complete"),
+        ("hostinspect re", "", "bash_complete"),
+        ("hostinspect re", " ", "fish_complete"),
+        ("hostinspect re", "1", "tcsh_complete"),
+        ("hostinspect re", "1", "bash_source"),
+    ],
+)
+def test_what_is_not_plain_is_left_to_click(
+    typed: str, position: str, instruction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", position)
+    assert words.complete(instruction) is None
 
 
 @pytest.mark.parametrize("instruction", ["tcsh_complete", "bash_source", "", "bash_complete_x"])

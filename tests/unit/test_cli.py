@@ -29,14 +29,15 @@ REPO = Path(__file__).parents[2]
 
 # A process of its own that reports on the sample instead of on this machine, and says what it loaded.
 HARNESS = """
-import atexit, sys
+import os, sys
 import hostinspect.collectors, hostinspect.correlate
 from tests.unit.sample import demo
 hostinspect.collectors.collect = lambda data_roots, **more: None
 hostinspect.correlate.correlate = lambda facts, topology=demo(): topology
 if "--list-modules" in sys.argv:
     sys.argv.remove("--list-modules")
-    atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))
+    leave = os._exit
+    os._exit = lambda code: (print(*sorted(sys.modules), file=sys.stderr, flush=True), leave(code))
 from hostinspect.cli import main
 main()
 """
@@ -133,9 +134,10 @@ def test_completion_of_commands_and_options_without_loading_anything() -> None:
 def _said_without_loading_anything(arguments: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """What the command says on stdout, if it loads neither click nor what takes long of Python's own."""
     script = """if True:
-        import sys
+        import os, sys
         before = {*sys.modules}
         from hostinspect.cli import main
+        os._exit = sys.exit
         try: main()
         finally: assert not {"click", "typing", "re", "msgspec"} & ({*sys.modules} - before)"""
     command = [sys.executable, "-c", script, *arguments]

@@ -181,6 +181,12 @@ class Index:
     def host_mounts_by_device(self) -> dict[str, list[MountPoint]]:
         return _grouped(self.mounts.get(self.facts.host.mntns or 0, []), lambda m: m.device)
 
+    @cached_property
+    def host_mount_points_by_upper(self) -> dict[str | None, str]:
+        """Where the host has an overlay of an upper directory mounted: of several, the first."""
+        mounts = self.mounts.get(self.facts.host.mntns or 0, [])
+        return {mount.upperdir: mount.mount_point for mount in reversed(mounts)}
+
 
 def normal_run_path(path: str) -> str:
     """`/var/run` is `/run` on every system with systemd, and libnetwork writes the former."""

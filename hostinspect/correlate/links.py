@@ -7,6 +7,7 @@ or vxlan names its lower device alone; that is the kernel's word and needs only 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from hostinspect import facts, topology
@@ -107,7 +108,7 @@ def describe_links(index: Index, ends: Mapping[Key, Ends], owners: Mapping[int, 
                 mac=link.mac,
                 mtu=link.mtu,
                 operstate=link.operstate,
-                flags=_flags(link),
+                flags=_flags(link.flags),
                 master=master.ifname if master else None,
                 addresses=tuple(address.address for address in addresses),
                 prefixes=tuple(f"{address.address}/{address.prefix_len}" for address in addresses),
@@ -152,10 +153,11 @@ _FLAGS = (
 )
 
 
-def _flags(link: facts.Link) -> tuple[str, ...]:
+@lru_cache
+def _flags(flags: tuple[str, ...]) -> tuple[str, ...]:
     """A link's flags as `ip link` prints them."""
-    carrier = () if "RUNNING" in link.flags or "UP" not in link.flags else ("NO-CARRIER",)
-    return (*carrier, *(flag for flag in _FLAGS if flag in link.flags))
+    carrier = () if "RUNNING" in flags or "UP" not in flags else ("NO-CARRIER",)
+    return (*carrier, *(flag for flag in _FLAGS if flag in flags))
 
 
 def _ref(link: facts.Link | None) -> topology.LinkRef | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from posixpath import basename, normpath
 from typing import NamedTuple
 
@@ -23,11 +23,13 @@ def join_mounts(index: Index, record: ContainerRecord, mntns: int | None) -> Joi
 
     `mntns` is None for a container that does not run; one whose mounts could not be read is treated alike.
     """
+    wanted = (*record.mounts, *(_tmpfs(destination, options) for destination, options in record.tmpfs))
+    if not wanted:
+        return Joined((), ())
     table = index.mounts.get(mntns or 0)
     effective = {mount.mount_point: mount for mount in table} if table else None
     mounts: list[Mount] = []
     drift: list[Drift] = []
-    wanted = (*record.mounts, *(_tmpfs(destination, options) for destination, options in record.tmpfs))
     claimed = {normpath(recorded.destination) for recorded in wanted}
     for recorded in wanted:
         mounted = _find(index, recorded, effective, claimed) if effective is not None else None
@@ -145,14 +147,10 @@ def join_overlay(
         return OverlayFS(lower=layer.lower, upper=layer.upper, work=layer.work, merged=layer.merged), drift
     if mounted is None:
         return None, ()
-    merged = _merged(index.mounts.get(index.facts.host.mntns or 0, ()), mounted)
+    merged = index.host_mount_points_by_upper.get(mounted.upperdir)
     return OverlayFS(lower=mounted.lowerdir, upper=mounted.upperdir, work=mounted.workdir, merged=merged), ()
 
 
 def _same_directory(mounted: str, recorded: str) -> bool:
     """overlay2 mounts with paths relative to its home when the options would outgrow a page: MOUNT-ID/diff."""
     return mounted == recorded or (not mounted.startswith("/") and recorded.endswith("/" + mounted))
-
-
-def _merged(host_mounts: Iterable[MountPoint], mounted: MountPoint) -> str | None:
-    return next((m.mount_point for m in host_mounts if m.upperdir == mounted.upperdir), None)

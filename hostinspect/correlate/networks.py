@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 from hostinspect import facts, topology
@@ -110,11 +109,11 @@ class Networks:
         if link.kind != "bridge":
             return None, [Drift(field="bridge", recorded=name, effective=f"{name} is of kind {link.kind}")]
         addresses = self._index.addresses.get((link.netns, link.ifindex), [])
-        held = {_address(a.address) for a in addresses}
+        held = {a.address for a in addresses}
         drift = []
         for pool in record.subnets:
             gateway = pool.gateway
-            if gateway and _address(gateway) not in held and not self._gatewayless(record):
+            if gateway and not _holds(held, gateway) and not self._gatewayless(record):
                 effective = ", ".join(f"{a.address}/{a.prefix_len}" for a in addresses) or None
                 drift.append(Drift(field=f"subnets[{pool.subnet}].gateway", recorded=gateway, effective=effective))
         return name, drift
@@ -202,11 +201,13 @@ class Networks:
         return tuple(sorted(link.vxlan_id for link in self._hidden_links(netns, "vxlan") if link.vxlan_id is not None))
 
     def _hidden_subnets(self, netns: int | None) -> tuple[Subnet, ...]:
+        from ipaddress import ip_interface
+
         subnets = []
         for link in self._hidden_links(netns, "bridge"):
             for address in self._index.addresses.get((link.netns, link.ifindex), []):
                 if address.scope == "global":
-                    pool = ipaddress.ip_interface(f"{address.address}/{address.prefix_len}").network
+                    pool = ip_interface(f"{address.address}/{address.prefix_len}").network
                     subnets.append(Subnet(subnet=str(pool), gateway=address.address))
         return tuple(sorted(subnets, key=lambda s: s.subnet))
 
@@ -282,9 +283,16 @@ class Networks:
         return "container" if occupied or sandboxed else "other", None
 
 
+def _holds(addresses: Collection[str], address: str) -> bool:
+    """Whether `address` is one of `addresses`, however it is written."""
+    return address in addresses or _address(address) in map(_address, addresses)
+
+
 def _address(text: str) -> str:
     """An address in the kernel's spelling, so that two ways to write one compare equal; anything else as it is."""
+    from ipaddress import ip_address  # 1 ms to load, for what is spelled alike but for some of IPv6
+
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ip_address(text))
     except ValueError:
         return text

@@ -23,6 +23,7 @@ from hostinspect.facts import (
     Rule,
     SandboxRecord,
     SocketHolder,
+    Subnet,
     VolumeRecord,
 )
 from hostinspect.topology import Container, Drift, LinkRef, VolumeUser
@@ -429,6 +430,17 @@ HOST_DISK = mount("/", mntns=HOST_MNTNS)
 
 
 class TestMounts:
+    def test_layers_that_only_the_kernel_knows_are_merged_where_the_host_has_them_first(self) -> None:
+        root = mount("/", fstype="overlay", upperdir="/u/fs", workdir="/u/work", lowerdir=("/l",))
+        host = [
+            mount(path, mntns=HOST_MNTNS, fstype="overlay", upperdir=upper)
+            for path, upper in (("/run/other", "/o/fs"), ("/run/rootfs", "/u/fs"), ("/mnt", "/u/fs"))
+        ]
+        for mounts, merged in (((HOST_DISK, *host, root), "/run/rootfs"), ((HOST_DISK, host[0], root), None)):
+            overlay = only_container(host_with_web(mounts=mounts)).overlay
+            assert overlay is not None
+            assert (overlay.upper, overlay.merged) == ("/u/fs", merged)
+
     def test_a_volume_is_where_the_record_says(self) -> None:
         facts = host_with_web(
             containers=(record(mounts=(VOLUME_MOUNT,)),),
@@ -518,6 +530,16 @@ class TestNetworks:
     def test_a_gateway_that_the_bridge_lost_is_drift(self) -> None:
         (network,) = correlate(host_with_web(addresses=())).networks
         assert network.drift == (Drift(field="subnets[172.17.0.0/16].gateway", recorded="172.17.0.1", effective=None),)
+
+    def test_a_gateway_is_the_same_however_it_is_written(self) -> None:
+        facts = host_with_web()
+        subnet = Subnet(subnet="fd00::/64", gateway="FD00:0::1")
+        (bridge,) = (a for a in facts.addresses if a.address == "172.17.0.1")
+        held = replace(bridge, family="ipv6", address="fd00::1", prefix_len=64)
+        record = replace(facts.networks[0], subnets=(*facts.networks[0].subnets, subnet))
+        for addresses, drifts in (((*facts.addresses, held), 0), (facts.addresses, 1)):
+            (network,) = correlate(replace(facts, networks=(record,), addresses=addresses)).networks
+            assert len(network.drift) == drifts
 
     def test_an_overlay_network_known_from_its_hidden_namespace_alone(self) -> None:
         id_ = "4pch0v6bty3ij1q0s4lvmr808"

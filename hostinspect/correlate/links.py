@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect import facts, topology
 from hostinspect.correlate.index import Index
@@ -18,7 +19,7 @@ _STACKED = {"macvlan", "macvtap", "ipvlan", "ipvtap", "vlan", "vxlan"}
 Key = tuple[int, int]  # namespace, ifindex
 
 
-class Ends(NamedTuple):
+class Ends(Struct, frozen=True):
     """What a link is connected to."""
 
     peer: facts.Link | None = None

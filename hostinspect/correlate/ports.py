@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from hostinspect.correlate.index import Index
 from hostinspect.facts import ContainerRecord, ListeningSocket, RecordedPort, Rule
 from hostinspect.topology import Drift, Endpoint, Listener, Listening, PublishedPort, RuleRef, Via
@@ -23,7 +25,7 @@ class Target(NamedTuple):
     port: int
 
 
-class Proxy(NamedTuple):
+class Proxy(Struct, frozen=True):
     """A docker-proxy process, by its command line."""
 
     pid: int
@@ -33,7 +35,7 @@ class Proxy(NamedTuple):
     target: Target
 
 
-class Dnat(NamedTuple):
+class Dnat(Struct, frozen=True):
     """A DNAT rule of the host that leads to one address and port."""
 
     rule: Rule

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from hostinspect.correlate.index import Index, normal_run_path
 from hostinspect.facts import ContainerRecord, Process
@@ -11,7 +11,7 @@ from hostinspect.topology import ContainerState, Drift
 _GONE = "ZX"  # zombie, dead: proc_pid_stat(5)
 
 
-class Runtime(NamedTuple):
+class Runtime(Struct, frozen=True):
     """A container as the kernel has it."""
 
     state: ContainerState

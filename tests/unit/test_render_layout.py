@@ -7,8 +7,11 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.color import ColorSystem
+from rich.style import Style as RichStyle
 
-from hostinspect.render.layout import ASCII_GUIDES, Branch, Guides, Layout, Line, Span, detail, item, wrap
+from hostinspect.render.layout import ASCII_GUIDES, Branch, Guides, Layout, Line, Span, Style, detail, item, wrap
+from hostinspect.render.screen import Screen
 from hostinspect.render.text import safe
 
 
@@ -91,3 +94,23 @@ def test_nothing_is_lost_and_nothing_is_wider(texts: list[str], room: int, hang:
     rows = _texts(Line(items, hang=hang), room)
     assert all(cell_len(row) <= room for row in rows)
     assert "".join(rows).replace(" ", "") == "".join(span.text for spans in items for span in spans).replace(" ", "")
+
+
+_RICH: dict[Style, RichStyle] = {
+    "": RichStyle(),
+    "name": RichStyle(bold=True),
+    "dim": RichStyle(dim=True),
+    "warn": RichStyle(color="yellow"),
+    "bad": RichStyle(color="red", bold=True),
+}
+
+
+@given(st.lists(st.builds(Span, st.sampled_from(["", " ", "web1", "two words ", "→"]), st.sampled_from([*_RICH]))))
+def test_colours_are_those_that_rich_would_paint(spans: list[Span]) -> None:
+    plain = Screen().paint(spans)
+    painted = Screen(color=True).paint(spans)
+    while spans and not spans[-1].text.strip(" "):
+        spans = spans[:-1]
+    ends = [*spans[:-1], *(span._replace(text=span.text.rstrip(" ")) for span in spans[-1:])]
+    assert painted == "".join(_RICH[s.style].render(s.text, color_system=ColorSystem.STANDARD) for s in ends)
+    assert plain == "".join(span.text for span in ends)

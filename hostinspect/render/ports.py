@@ -109,14 +109,13 @@ def _way_in(view: View, group: PortGroup) -> Iterator[Item]:
 
 def _rules(view: View, rules: Sequence[RuleRef]) -> str:
     """`DNAT rule 3`; with the chain where it is not DOCKER, and the backend where the host has rules in two."""
-    backends = {rule.backend for rule in view.topology.nat_rules if rule.netns == view.host_netns}
     words = []
     for (family, backend, chain), same in itertools.groupby(rules, lambda r: (r.family, r.backend, r.chain)):
         positions = number_ranges(rule.position for rule in same)
         said = f"{'IPv6 ' if family == 'ipv6' else ''}DNAT rule{'s' if not positions.isdigit() else ''} {positions}"
         if chain != "DOCKER" or view.verbose:
             said += f" of {chain}"
-        if len(backends) > 1 or view.verbose:
+        if len(view.host_backends) > 1 or view.verbose:
             said += f" ({backend})"
         words.append(said)
     return " + ".join(words)
@@ -143,11 +142,10 @@ def _answer(view: View, container: Container, group: PortGroup) -> Iterator[Span
 
 def _elsewhere(view: View, container: Container, port: PublishedPort) -> Iterator[Listener]:
     """Sockets on the container's port that packets from outside do not reach: on a loopback address, usually."""
-    for candidate in view.running:
-        if candidate.netns is not None and candidate.netns == container.netns:
-            for listener in candidate.listeners:
-                if (listener.proto, listener.port) == (port.proto, port.container_port):
-                    yield listener
+    for candidate in view.running_in.get(container.netns, ()) if container.netns is not None else ():
+        for listener in candidate.listeners:
+            if (listener.proto, listener.port) == (port.proto, port.container_port):
+                yield listener
 
 
 def other_listeners(view: View, container: Container) -> Iterator[Line]:

@@ -28,6 +28,15 @@ class View(Places):
         return [container for container in self.topology.containers if is_running(container)]
 
     @cached_property
+    def running_in(self) -> dict[int, list[Container]]:
+        """The running containers in each network namespace."""
+        members: dict[int, list[Container]] = defaultdict(list)
+        for container in self.running:
+            if container.netns is not None:
+                members[container.netns].append(container)
+        return dict(members)
+
+    @cached_property
     def sharers(self) -> dict[str, list[Container]]:
         """Running containers that joined another one's network namespace, by that one's id."""
         sharers: dict[str, list[Container]] = defaultdict(list)
@@ -106,6 +115,11 @@ class View(Places):
     def peer_namespace(self, link: Link) -> NetworkNamespace | None:
         """Where a veth's other end is."""
         return self.namespaces.get(link.peer.netns) if link.peer else None
+
+    @cached_property
+    def host_backends(self) -> frozenset[str]:
+        """Those in which the host's own namespace has NAT rules: legacy, nft, or both."""
+        return frozenset(rule.backend for rule in self.topology.nat_rules if rule.netns == self.host_netns)
 
     # --- what could be seen ---
 

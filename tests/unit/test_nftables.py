@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from hostinspect.facts import Chain, Rule
 from hostinspect.kernel import nftables
-from hostinspect.kernel.netlink import NetlinkError
-from hostinspect.kernel.nftables import iptables, messages
-from hostinspect.kernel.nftables.messages import GETCHAIN, GETRULE
+from hostinspect.kernel.netlink import NetlinkError, attributes
+from hostinspect.kernel.nftables import datatypes, iptables, messages, native
+from hostinspect.kernel.nftables.messages import GETCHAIN, GETRULE, Element
 from hostinspect.kernel.nftables.native import Speller
 from hostinspect.kernel.xtables import ipset
 from tests.unit.packet_filter_fixtures import Replay, set_name
@@ -245,6 +245,8 @@ def test_what_other_versions_of_iptables_write(expressions: tuple[bytes, ...], s
         (verdict(3),),
         (meta(16), compare(b"\x06"), payload(2, 13, 1), compare(b"\x40")),  # a flag that libxt_tcp has no name for
         (payload(1, 12, 4), compare(b"\x0a\0\0\1"), payload(1, 12, 4), compare(b"\x0a\0\0\2")),
+        (payload(1, 12, 4), bitwise(b"\xff" * 8), compare(b"\x0a\0\0\1")),  # a mask longer than the address
+        (payload(1, 12, 4), bitwise(b"\x0f" * 8), compare(b"\x0a\0\0\1")),
     ],
 )
 def test_what_iptables_cannot_have_written(expressions: tuple[bytes, ...]) -> None:
@@ -267,11 +269,25 @@ def test_what_iptables_cannot_have_written(expressions: tuple[bytes, ...]) -> No
             (payload(1, 12, 4), bitwise(b"\xff" * 4, b"\1\0\0\0"), compare(b"\x0a\0\0\0")),
             "[unknown bitwise expression] [unknown cmp expression]",
         ),
+        ((payload(1, 12, 4), bitwise(b"\xff" * 8), compare(b"\x0a\0\0\1"), ACCEPT), "[unknown cmp expression] accept"),
     ],
 )
 def test_native_expressions_that_are_not_known(expressions: tuple[bytes, ...], spelled: str) -> None:
     rule = Speller(None).rule(messages.Rule("ipv4", "t", "c", list(expressions), b""), 1, 1)
     assert (rule.text, rule.exact) == (spelled, False)
+
+
+def test_a_comparison_with_more_bytes_than_an_interface_index_has() -> None:
+    """The kernel takes such a rule from whoever owns a network namespace."""
+    expressions = [payload(1, 0, 16), meta(4), compare(b"\xff" * 16), ACCEPT]
+    rule = Speller(None).rule(messages.Rule("ipv4", "t", "c", expressions, b""), 1, 1)
+    assert rule.text == f"iif {(1 << 128) - 1} accept"
+
+
+def test_an_interval_whose_ends_differ_in_length_is_not_known() -> None:
+    ends = [Element(b"\xff", 0, {}, None), Element(b"\x01\0\0", 1, {}, None)]
+    with pytest.raises(datatypes.UnknownExpressionError):
+        native._intervals(ends, datatypes.NUMBER)
 
 
 def test_comments_of_userdata() -> None:
@@ -313,3 +329,47 @@ def test_no_damaged_message_raises_anything_but_unknown_layout(body: bytes, dama
         list(nftables.read(replay, 1))
     except nftables.UnknownLayoutError:
         return
+
+
+def values(body: bytes, at: int, end: int) -> list[list[tuple[int, int]]]:
+    """Of each value in a message that is no attributes itself: the attributes that it is in, from the outermost on."""
+    found: list[list[tuple[int, int]]] = []
+    while at + 4 <= end:
+        length = struct.unpack_from("=H", body, at)[0]
+        if length < 4 or at + length > end:
+            return []
+        inner = values(body, at + 4, at + length) if length >= 12 else []
+        found += [[(at, at + length), *path] for path in inner or [[]]]
+        at += (length + 3) & ~3
+    return found if at >= end else []
+
+
+def with_value(body: bytes, path: list[tuple[int, int]], value: bytes) -> bytes:
+    """`body` with another value, of any length, in place of one that `values` found."""
+    for start, end in reversed(path):
+        kind = struct.unpack_from("=H", body, start + 2)[0]
+        value = attribute(kind, value)
+        outer = next((span for span in reversed(path) if span[0] < start), None)
+        head, tail = (outer[0] + 4, outer[1]) if outer else (0, len(body))
+        value = body[head:start] + value + body[(end + 3) & ~3 : max(tail, (end + 3) & ~3)]
+    return value
+
+
+@given(st.sampled_from(RECORDED), st.data())
+def test_no_value_of_any_length_raises(body: bytes, drawn: st.DataObject) -> None:
+    """A container that may change its own rules writes what the kernel takes: 16 bytes where an index has four."""
+    path = drawn.draw(st.sampled_from(values(body, messages.NFGENMSG, len(body))))
+    old = body[path[-1][0] + 4 : path[-1][1]]
+    assert with_value(body, path, old) == body
+    broken = with_value(body, path, drawn.draw(st.binary(max_size=20) | st.sampled_from([b"\xff" * 16, old * 2])))
+    a = attributes(broken, messages.NFGENMSG)
+    for family in ("ipv4", "ipv6", "inet"):
+        try:
+            rule = messages.parse_rule(family, a)
+        except (KeyError, ValueError):
+            return  # for `read` to call an unknown layout
+        Speller(None).rule(rule, 1, 1)
+        try:
+            iptables.spell(rule)
+        except iptables.NotIptablesError:
+            continue

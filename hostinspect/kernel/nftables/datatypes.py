@@ -67,7 +67,7 @@ def _interface_index(raw: bytes) -> str:
     index = host_integer(raw)
     try:
         return f'"{socket.if_indextoname(index)}"' if index else "0"
-    except OSError:
+    except (OSError, OverflowError):  # none has it; a rule may compare with 16 bytes, which are no index at all
         return str(index)
 
 

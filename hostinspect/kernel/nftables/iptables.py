@@ -338,7 +338,7 @@ def _negated(operator: int) -> bool:
 
 def _address(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> tuple[bytes, bytes, bool]:
     """A network whose prefix ends at a byte is compared by its first bytes only; any other has a mask."""
-    if loaded.length > reading.width or len(data) != loaded.length:
+    if loaded.length > reading.width or len(data) != loaded.length or len(loaded.mask or b"") > len(data):
         raise NotIptablesError("address")
     mask = loaded.mask if loaded.mask is not None else b"\xff" * len(data)
     return data.ljust(reading.width, b"\0"), mask.ljust(reading.width, b"\0"), _negated(operator)

@@ -428,7 +428,7 @@ def _spell_short(value_kind: Kind, loaded: Loaded, data: bytes) -> str:
 
 def _compare_masked(reading: _Reading, loaded: Loaded, mask: bytes, operator: int, data: bytes) -> None:
     selector = _selector(reading, loaded)
-    if operator not in (CMP_EQ, CMP_NEQ):
+    if operator not in (CMP_EQ, CMP_NEQ) or len(mask) > len(data):
         raise UnknownExpressionError("bitwise")
     negation = "!= " if operator == CMP_NEQ else ""
     if selector.kind.is_bitmask:
@@ -543,6 +543,8 @@ def _singles(found: list[Element], value_kind: Kind) -> list[tuple[str, str]]:
 def _intervals(found: list[Element], value_kind: Kind) -> list[tuple[str, str]]:
     """An interval is two elements: its first value, and (marked) the first after it."""
     if value_kind.host_order or any(element.key_end is not None for element in found):
+        raise UnknownExpressionError("lookup")
+    if len({len(element.key) for element in found}) > 1:
         raise UnknownExpressionError("lookup")
     spelled: list[tuple[str, str]] = []
     start: Element | None = None

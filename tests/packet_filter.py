@@ -217,8 +217,13 @@ def undecoded_nft() -> Seen:
 
 
 def undecoded_legacy() -> Seen:
+    """`legacy_tables` are those that are there after we have looked, before the tools do."""
     load_undecoded("legacy")
-    return with_tools("legacy")
+    seen = read()
+    tables = legacy_tables()
+    seen = with_tools("legacy")
+    seen.legacy_tables = tables
+    return seen
 
 
 def undecoded_without_library() -> Seen:
@@ -227,13 +232,15 @@ def undecoded_without_library() -> Seen:
     return with_tools("legacy")
 
 
+def legacy_tables() -> tuple[str, str]:
+    folder = Path("/proc/thread-self/net")
+    return (folder / "ip_tables_names").read_text(), (folder / "ip6_tables_names").read_text()
+
+
 def empty() -> Seen:
     """A namespace without tables, and what there is after we have looked."""
     seen = read()
-    seen.legacy_tables = (
-        Path("/proc/thread-self/net/ip_tables_names").read_text(),
-        Path("/proc/thread-self/net/ip6_tables_names").read_text(),
-    )
+    seen.legacy_tables = legacy_tables()
     seen.nft_tables = run("nft", "list", "tables")
     return seen
 

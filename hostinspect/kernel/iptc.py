@@ -47,18 +47,21 @@ def saved(family: Family, table: str, chain: str, position: int) -> Saved | None
     iptc = _load()
     if iptc is None:
         return None
-    kind = iptc.Table if family == "ipv4" else iptc.Table6
+    kind, of_rule = (iptc.Table, iptc.Rule) if family == "ipv4" else (iptc.Table6, iptc.Rule6)
     try:
         # Tables and chains are cached by their names, whatever the namespace.
         kind._cache.clear()
         iptc.Chain._cache.clear()
         opened = kind(table, autocommit=False)
+        # Whether a target is a chain is looked up in every table there could be, which makes those that are not.
+        of_rule.tables = [opened]
         try:
             rule = iptc.Chain(opened, chain).rules[position - 1]
             matches = tuple(_save(match, rule) for match in rule.matches)
             return Saved(matches, _save(rule.target, rule) if rule.target is not None else None)
         finally:
             opened.close()
+            of_rule.tables = []
             kind._cache.clear()
     except Exception:  # a library of C structures and longjmp(3): whatever it raises, we have no text
         return None

@@ -187,6 +187,7 @@ def test_python_iptables_helps_with_legacy_rules_that_are_not_known() -> None:
     assert [rule.text for rule in seen.rules] == list(UNDECODED)
     assert counted(seen.rules) == sorted(seen.saved)
     assert all(rule.exact for rule in seen.rules)
+    assert seen.legacy_tables == ("filter\n", "")  # the one that was there
 
 
 def test_without_python_iptables_they_are_in_brackets() -> None:

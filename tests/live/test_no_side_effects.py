@@ -95,7 +95,7 @@ def test_no_system_call_that_changes_the_host(question: tuple[str, ...], demo_ho
     by_process = [
         [line for line in part.splitlines() if "(" in line] for part in traced.split("==> /tmp/trace/of.")[1:]
     ]
-    assert sum(map(len, by_process)) > 250
+    assert sum(map(len, by_process)) > 500
     assert len(by_process) <= 2  # itself, and a fork that looks at the network meanwhile
     assert by_process[0][0].startswith("execve(")  # the interpreter's own start
     assert harmful(by_process[0][1:]) == []

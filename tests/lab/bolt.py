@@ -22,7 +22,7 @@ def bolt_file(bucket: bytes, items: Iterable[tuple[bytes, bytes]]) -> bytes:
     root, _ = level[0]
     top, _ = pages.leaf([(_BUCKET_FLAG, bucket, struct.pack("<QQ", root, 0))])
     freelist = struct.pack("<QHHI", 2, _FREELIST, 0, 0).ljust(PAGE, b"\0")
-    metas = [_meta(number, top, pages.next, transaction) for number, transaction in enumerate((1, 2))]
+    metas = [meta_page(number, top, transaction, pages.next) for number, transaction in enumerate((1, 2))]
     return b"".join((*metas, freelist, *pages.written))
 
 
@@ -34,12 +34,9 @@ class _Pages:
         self.next = 3
 
     def leaf(self, items: Sequence[Item]) -> tuple[int, bytes]:
-        elements, tail = b"", b""
-        for index, (flags, key, value) in enumerate(items):
-            position = (len(items) - index) * _ELEMENT + len(tail)
-            elements += struct.pack("<IIII", flags, position, len(key), len(value))
-            tail += key + value
-        return self._page(_LEAF, len(items), elements + tail), items[0][1] if items else b""
+        page = leaf_page(self.next, items)
+        page = leaf_page(self.next, items, overflow=-(-len(page) // PAGE) - 1)
+        return self._add(page), items[0][1] if items else b""
 
     def branch(self, children: Sequence[tuple[int, bytes]]) -> tuple[int, bytes]:
         elements, tail = b"", b""
@@ -47,13 +44,12 @@ class _Pages:
             position = (len(children) - index) * _ELEMENT + len(tail)
             elements += struct.pack("<IIQ", position, len(key), page)
             tail += key
-        return self._page(_BRANCH, len(children), elements + tail), children[0][1]
+        header = struct.pack("<QHHI", self.next, _BRANCH, len(children), 0)
+        return self._add(header + elements + tail), children[0][1]
 
-    def _page(self, kind: int, count: int, body: bytes) -> int:
-        number = self.next
-        size = -(-(_HEADER + len(body)) // PAGE)
-        content = struct.pack("<QHHI", number, kind, count, size - 1) + body
-        self.written.append(content.ljust(size * PAGE, b"\0"))
+    def _add(self, page: bytes) -> int:
+        number, size = self.next, -(-len(page) // PAGE)
+        self.written.append(page.ljust(size * PAGE, b"\0"))
         self.next += size
         return number
 
@@ -77,10 +73,23 @@ def _branches(children: Sequence[tuple[int, bytes]]) -> Iterable[Sequence[tuple[
     return (children[start : start + per_page] for start in range(0, len(children), per_page))
 
 
-def _meta(number: int, root: int, pages: int, transaction: int) -> bytes:
-    body = struct.pack("<IIIIQQQQQ", 0xED0CDAED, 2, PAGE, 0, root, 0, 2, pages, transaction)
-    header = struct.pack("<QHHI", number, _META, 0, 0)
-    return (header + body + struct.pack("<Q", _fnv1a(body))).ljust(PAGE, b"\0")
+def leaf_page(number: int, items: Sequence[Item], overflow: int = 0, order: str = "<") -> bytes:
+    """A leaf, unpadded; `overflow` is how many pages it has beyond the first."""
+    elements, tail = b"", b""
+    for index, (flags, key, value) in enumerate(items):
+        position = (len(items) - index) * _ELEMENT + len(tail)
+        elements += struct.pack(order + "IIII", flags, position, len(key), len(value))
+        tail += key + value
+    return struct.pack(order + "QHHI", number, _LEAF, len(items), overflow) + elements + tail
+
+
+def meta_page(
+    number: int, root: int, transaction: int, pages: int = 16, page_size: int = PAGE, order: str = "<"
+) -> bytes:
+    """A meta page of a file of that many pages, whose root bucket is on page `root`."""
+    body = struct.pack(order + "IIIIQQQQQ", 0xED0CDAED, 2, page_size, 0, root, 0, 2, pages, transaction)
+    checksum = struct.pack(order + "Q", _fnv1a(body))
+    return (struct.pack(order + "QHHI", number, _META, 0, 0) + body + checksum).ljust(page_size, b"\0")
 
 
 def _fnv1a(content: bytes) -> int:

@@ -15,26 +15,10 @@ from hypothesis import strategies as st
 
 from hostinspect.engines import boltdb
 from hostinspect.engines.boltdb import Bolt, BoltError
+from tests.lab.bolt import PAGE, leaf_page, meta_page
 from tests.unit.docker_fixtures import RECORDED, lay_out
 
-PAGE = 4096
-BRANCH, LEAF, META, FREELIST = 1, 2, 4, 16
-
-
-def meta_page(page_id: int, root: int, txid: int, pages: int = 16, page_size: int = PAGE, order: str = "<") -> bytes:
-    body = struct.pack(order + "IIIIQQQQQ", 0xED0CDAED, 2, page_size, 0, root, 0, 2, pages, txid)
-    checksum = struct.pack(order + "Q", boltdb._fnv1a(body))
-    return (struct.pack(order + "QHHI", page_id, META, 0, 0) + body + checksum).ljust(page_size, b"\0")
-
-
-def leaf_page(page_id: int, items: list[tuple[int, bytes, bytes]], overflow: int = 0, order: str = "<") -> bytes:
-    header = struct.pack(order + "QHHI", page_id, LEAF, len(items), overflow)
-    elements, tail = b"", b""
-    for index, (flags, key, value) in enumerate(items):
-        pos = (len(items) - index) * 16 + len(tail)
-        elements += struct.pack(order + "IIII", flags, pos, len(key), len(value))
-        tail += key + value
-    return header + elements + tail
+BRANCH, LEAF, FREELIST = 1, 2, 16
 
 
 def branch_page(page_id: int, children: list[int]) -> bytes:

@@ -26,9 +26,10 @@ from hostinspect.questions.sizes import Sizes
 from hostinspect.render.screen import Screen
 from hostinspect.render.table import choose_columns, render_table
 from hostinspect.render.tables.layers import directory_columns, directory_rows, layer_columns, layer_rows
+from tests.lab.bolt import leaf_page
 from tests.live import layers_lab
 from tests.unit.docker_fixtures import answers, lay_out
-from tests.unit.test_boltdb import bucket, leaf_page, table
+from tests.unit.test_boltdb import bucket, table
 
 A, B = "a" * 64, "b" * 64
 NOW = 2_000_000_000  # after anything recorded

@@ -1,6 +1,6 @@
 /* What of a synthetic container is the kernel's: a process in namespaces and cgroups of its own, its mounts, its address.
 
-   synthetic spawn                reads lines of  ID NAME LOWER UPPER WORK MERGED VOLUME RECORD  and prints a pid for each
+   synthetic spawn                reads lines of  ID LOWER UPPER WORK MERGED VOLUME RECORD  and prints a pid for each
    synthetic configure            reads lines of  PID ADDRESS NETMASK GATEWAY NETNS_FILE
    (as) docker-proxy ...          listens on its -host-ip and -host-port
    (as) containerd-shim-runc-v2   does nothing
@@ -105,11 +105,11 @@ static void spawn(void) {
     int host = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     must(unshare(CLONE_NEWNS), "unshare", "mnt");
     int before = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-    char id[FIELD], name[FIELD], lower[FIELD], upper[FIELD], work[FIELD], merged[FIELD], volume[FIELD], record[FIELD];
+    char id[FIELD], lower[FIELD], upper[FIELD], work[FIELD], merged[FIELD], volume[FIELD], record[FIELD];
     while (fgets(line, sizeof line, stdin)) {
-        if (sscanf(line, "%1023s %1023s %1023s %1023s %1023s %1023s %1023s %1023s", id, name, lower, upper, work, merged,
-                   volume, record) != 8)
-            die("not a line of eight fields:", line);
+        if (sscanf(line, "%1023s %1023s %1023s %1023s %1023s %1023s %1023s", id, lower, upper, work, merged, volume,
+                   record) != 7)
+            die("not a line of seven fields:", line);
         char options[4 * FIELD];
         snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", lower, upper, work);
         must(setns(host, CLONE_NEWNS), "setns", "the host's mounts");

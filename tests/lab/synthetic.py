@@ -239,9 +239,7 @@ def spawn(every: Sequence[Synthetic]) -> list[int]:
         lower = [str(_ROOT / "overlay2" / name) for name in (container.layer / "lower").read_text().split(":")]
         directories = [str(container.layer / name) for name in ("diff", "work", "merged")]
         volume = str(_ROOT / "volumes" / container.name / "_data")
-        lines.append(
-            " ".join((container.id, container.name, ":".join(lower), *directories, volume, str(container.record)))
-        )
+        lines.append(" ".join((container.id, ":".join(lower), *directories, volume, str(container.record))))
     done = _tool("spawn", lines)
     return [int(pid) for pid in done.split()]
 

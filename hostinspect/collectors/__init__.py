@@ -18,7 +18,7 @@ from hostinspect.collectors.mounts import NSFS, collect_host_mounts, collect_mou
 from hostinspect.collectors.processes import collect_processes
 from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
-from hostinspect.facts import Engine, Facts, Host, MountPoint, Process
+from hostinspect.facts import Engine, Facts, MountPoint
 
 if TYPE_CHECKING:
     from hostinspect.collectors.engines import EngineRecords
@@ -64,7 +64,18 @@ def collect(
         return engines, records, depth
 
     known = read() if only else None
-    with _beside(host, processes, host_mounts, families, known[2].netns if known else EVERYTHING, health) as tour:
+    netns = known[2].netns if known else EVERYTHING
+    has_network = any(family in families for family in NETWORK)
+
+    def look(later: Callable[[], Iterable[MountPoint]]) -> Tour:
+        if not has_network:
+            return Tour()
+        from hostinspect.collectors.tour import tour_network
+
+        return tour_network(host, processes, host_mounts, families, netns, health, later)
+
+    many = has_network and len({process.netns for process in processes}) >= MANY_NAMESPACES
+    with Beside(look, Tour, MountPoint, forked=many and has_processor_to_spare()) as tour:
         engines, records, depth = known or read()
         pids = [record.pid for record in records.containers if record.pid]
         mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns)
@@ -109,27 +120,6 @@ def collect(
     from hostinspect.collectors.health import collect_health
 
     return replace(facts, health=collect_health(facts, gaps), gaps=gaps.as_tuple())
-
-
-def _beside(
-    host: Host,
-    processes: Sequence[Process],
-    host_mounts: Sequence[MountPoint],
-    families: Container[object],
-    netns: Container[object],
-    health: bool,
-) -> Beside[MountPoint, Tour]:
-    """The tour of the network namespaces, in a process of its own where there are many of them."""
-    if not any(family in families for family in NETWORK):
-        return Beside(lambda later: Tour(), Tour, MountPoint, forked=False)
-
-    def task(later: Callable[[], Iterable[MountPoint]]) -> Tour:
-        from hostinspect.collectors.tour import tour_network
-
-        return tour_network(host, processes, host_mounts, families, netns, health, later)
-
-    many = len({process.netns for process in processes}) >= MANY_NAMESPACES
-    return Beside(task, Tour, MountPoint, forked=many and has_processor_to_spare())
 
 
 def _records(

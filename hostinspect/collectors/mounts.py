@@ -7,6 +7,7 @@ import os
 from collections.abc import Container, Iterable, Iterator
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.proc import opened
 from hostinspect.collectors.processes import container_cgroup
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import MountPoint, Process
@@ -19,15 +20,8 @@ NSFS = "nsfs"
 
 def collect_host_mounts(gaps: GapLog, proc: str = "/proc") -> tuple[MountPoint, ...]:
     """The mounts of the host's mount namespace: those that pid 1 sees, else those that we see."""
-    try:
-        fd = procfs.open_proc(proc)
-    except OSError as error:
-        gaps.add(COLLECTOR, proc, error)
-        return ()
-    try:
-        return _host(fd, proc, gaps)
-    finally:
-        os.close(fd)
+    with opened(proc, COLLECTOR, gaps) as fd:
+        return () if fd is None else _host(fd, proc, gaps)
 
 
 def collect_mounts(
@@ -41,20 +35,15 @@ def collect_mounts(
 ) -> tuple[MountPoint, ...]:
     """`host`, then the mounts of each mount namespace that a container's process is in, by its lowest pid.
 
-    A container's process is one with a 64-hex id in its
-    cgroup path, or of `pids`: those that an engine recorded, for engines that make no cgroups (rootless). Services with
-    mounts of their own are no containers, and left out. A namespace whose processes all ended meanwhile has none. Of
-    one that is not in `whole`, only mounts of namespaces (nsfs) are read.
+    A container's process is one with a 64-hex id in its cgroup path, or of `pids`: those that an engine recorded, for
+    engines that make no cgroups (rootless). Services with mounts of their own are no containers, and left out. A
+    namespace whose processes all ended meanwhile has none. Of one that is not in `whole`, only mounts of namespaces
+    (nsfs) are read.
     """
-    try:
-        fd = procfs.open_proc(proc)
-    except OSError as error:
-        gaps.add(COLLECTOR, proc, error)
-        return ()
-    try:
+    with opened(proc, COLLECTOR, gaps) as fd:
+        if fd is None:
+            return ()
         return (*host, *_of_containers(fd, proc, processes, host, frozenset(pids), gaps, whole))
-    finally:
-        os.close(fd)
 
 
 def candidates(

@@ -84,16 +84,16 @@ def collect_network(
     except OSError as error:
         gaps.add(COLLECTOR, f"{proc}/thread-self/ns/net", error)
         return NetworkFacts()
-    with visitor:
+    with visitor, ExitStack() as stack:
         host_mntns = next((mount.mntns for mount in mounts), None)
-        tour = _Tour(visitor, netns.find(processes, mounts, host_mntns, proc), gaps, readers, routes, sockets)
-        with tour.stack:
+        found = netns.find(processes, mounts, host_mntns, proc)
+        tour = _Tour(visitor, stack, found, gaps, readers, routes, sockets)
+        tour.visit_all()
+        more = [*later()] if later else []
+        if more:
+            tour.add(netns.find(processes, [*mounts, *more], host_mntns, proc))
             tour.visit_all()
-            more = [*later()] if later else []
-            if more:
-                tour.add(netns.find(processes, [*mounts, *more], host_mntns, proc))
-                tour.visit_all()
-            return tour.result()
+        return tour.result()
 
 
 class _Tour:
@@ -102,6 +102,7 @@ class _Tour:
     def __init__(
         self,
         visitor: netns.Visitor,
+        stack: ExitStack,
         found: dict[int, netns.Found],
         gaps: GapLog,
         readers: Sequence[Reader],
@@ -109,10 +110,10 @@ class _Tour:
         sockets: Container[object],
     ) -> None:
         self.visitor = visitor
+        self.stack = stack
         self.gaps = gaps
         self.readers = readers
         self.with_routes, self.with_sockets = routes, sockets
-        self.stack = ExitStack()
         self.host = _host(visitor)
         self.found: dict[int, netns.Found] = {}
         self.add(found)

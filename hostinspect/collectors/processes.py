@@ -6,6 +6,7 @@ import os
 import re
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.proc import opened
 from hostinspect.facts import Process
 from hostinspect.kernel import procfs
 from hostinspect.kernel.text import text
@@ -52,16 +53,11 @@ def collect_processes(gaps: GapLog, proc: str = "/proc") -> tuple[Process, ...]:
     in none of interest: of both only stat is certain. Where namespaces may not be seen (EACCES without ptrace access)
     the process is there without them; what is refused becomes one gap each, with a count.
     """
-    try:
-        fd = procfs.open_proc(proc)
-    except OSError as error:
-        gaps.add(COLLECTOR, proc, error)
-        return ()
-    try:
+    with opened(proc, COLLECTOR, gaps) as fd:
+        if fd is None:
+            return ()
         _check(fd, proc, gaps)
         return _collect(fd, proc, gaps)
-    finally:
-        os.close(fd)
 
 
 def _check(fd: int, proc: str, gaps: GapLog) -> None:

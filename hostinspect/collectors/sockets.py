@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterable
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.proc import opened
 from hostinspect.facts import ListeningSocket, Process, SocketHolder
 from hostinspect.kernel import procfs
 
@@ -24,26 +25,23 @@ class OpenSockets:
     def __init__(self, processes: Iterable[Process], gaps: GapLog, proc: str = "/proc") -> None:
         # Pairs, in arrays: a proxy may have a million of them.
         self._inodes, self._pids = array("Q"), array("i")
-        try:
-            fd = procfs.open_proc(proc)
-        except OSError as error:
-            gaps.add(COLLECTOR, proc, error)
-            return
+        with opened(proc, COLLECTOR, gaps) as fd:
+            if fd is not None:
+                self._read_all(fd, proc, processes, gaps)
+
+    def _read_all(self, fd: int, proc: str, processes: Iterable[Process], gaps: GapLog) -> None:
         refused = 0
-        try:
-            for process in processes:
-                if process.netns is None:
-                    continue
-                try:
-                    self._read(fd, process.pid)
-                except procfs.GONE:
-                    continue
-                except PermissionError:
-                    refused += 1
-                except OSError as error:
-                    gaps.add(COLLECTOR, f"{proc}/{process.pid}/fd", error)
-        finally:
-            os.close(fd)
+        for process in processes:
+            if process.netns is None:
+                continue
+            try:
+                self._read(fd, process.pid)
+            except procfs.GONE:
+                continue
+            except PermissionError:
+                refused += 1
+            except OSError as error:
+                gaps.add(COLLECTOR, f"{proc}/{process.pid}/fd", error)
         if refused:
             gaps.add(COLLECTOR, f"open files of {refused} processes", "Permission denied", PERMISSION)
 

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostinspect.facts import Chain, Rule
+from hostinspect.facts import Chain, Family, Rule
 from hostinspect.kernel import nftables
 from hostinspect.kernel.netlink import NetlinkError, attributes
-from hostinspect.kernel.nftables import datatypes, iptables, messages, native
+from hostinspect.kernel.nftables import datatypes, iptables, messages, native, shapes
 from hostinspect.kernel.nftables.messages import GETCHAIN, GETRULE, Element
 from hostinspect.kernel.nftables.native import Speller
+from hostinspect.kernel.nftables.shapes import Shape, Shapes
 from hostinspect.kernel.xtables import ipset
+from hostinspect.kernel.xtables.extension import UnknownError
 from tests.unit.packet_filter_fixtures import Replay, set_name
 
 
@@ -196,6 +198,16 @@ def verdict(code: int) -> bytes:
     return expression("immediate", number(1, 0), attribute(2, attribute(2, number(1, code))))
 
 
+def wide(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack(">Q", value))
+
+
+def message(*expressions: bytes) -> bytes:
+    """A rule of the chain INPUT of iptables' filter table, as in a dump."""
+    listed = b"".join(attribute(1, e) for e in expressions)
+    return b"\2\0\0\1" + attribute(1, b"filter\0") + attribute(2, b"INPUT\0") + wide(3, 9) + attribute(4, listed)
+
+
 ACCEPT = verdict(1)
 
 
@@ -305,6 +317,158 @@ def test_no_expression_raises(raws: list[bytes], userdata: bytes) -> None:
         iptables.spell(rule)
     except iptables.NotIptablesError:
         return
+
+
+# --- shapes: rules that are alike, held equal to the plain way ----------------------------------------------------
+
+
+def plainly(body: bytes, position: int = 1) -> Rule:
+    """The record of a rule that iptables-nft wrote, each expression read by itself."""
+    rule = messages.parse_rule(messages.FAMILIES[body[0]], attributes(body, 4))
+    spelled, packets, octets = iptables.spell(rule)
+    return Rule(
+        netns=7,
+        family=rule.family,
+        backend="nft",
+        table=rule.table,
+        chain=rule.chain,
+        position=position,
+        text=spelled.text,
+        verdict=spelled.verdict,
+        packets=packets,
+        bytes=octets,
+        exact=spelled.exact,
+        **spelled.fields,
+    )
+
+
+BY_IPTABLES = [body for _, body in IPTABLES.answers[f"{GETRULE}:00000000"]]
+SHAPED = [(body, shape) for body in BY_IPTABLES if (shape := shapes.make(body)) is not None]
+
+
+def knowing(shape: Shape) -> Shapes:
+    """Shapes that have met none but this."""
+    found = Shapes()
+    found._known[shape.unpack.__self__.size] = [shape]  # type: ignore[attr-defined]
+    return found
+
+
+def test_most_recorded_rules_have_a_shape() -> None:
+    assert len(SHAPED) > 0.9 * len(BY_IPTABLES)
+    assert sum(len(shape.values) for _, shape in SHAPED) > 40
+    assert sum(len(shape.extensions) for _, shape in SHAPED) > 50
+
+
+@pytest.mark.parametrize("number_of_rule", range(len(SHAPED)))
+def test_a_rule_fits_its_own_shape(number_of_rule: int) -> None:
+    body, shape = SHAPED[number_of_rule]
+    assert knowing(shape).rule(body, 7, {}, ()) == plainly(body)
+
+
+@given(st.data())
+def test_what_a_shape_says_is_what_the_plain_way_says(draw: st.DataObject) -> None:
+    body, shape = draw.draw(st.sampled_from(SHAPED))
+    parts = list(shape.unpack(body))
+    few = st.integers(0, 3)
+    for value in shape.values:
+        of_part = parts[value.part]
+        if isinstance(of_part, int):
+            parts[value.part] = draw.draw(
+                st.one_of(st.sampled_from([0, 1, 53, 0xFFFE, 0xFFFF]), st.integers(0, 0xFFFF))
+            )
+        else:
+            size = len(of_part)
+            parts[value.part] = draw.draw(
+                st.one_of(st.sampled_from([bytes(size), b"\xff" * size]), st.binary(min_size=size, max_size=size))
+            )
+    for extension in shape.extensions:
+        info = bytearray(parts[extension.part])
+        for at in draw.draw(st.lists(st.integers(0, len(info) - 1), max_size=4)) if info else ():
+            info[at] = draw.draw(st.one_of(few, st.integers(0, 255)))
+        parts[extension.part] = bytes(info)
+    for counter in shape.counters or ():
+        parts[counter] = draw.draw(st.integers(0, 2**64 - 1))
+    alike = shape.unpack.__self__.pack(*parts)
+    positions: dict[tuple[Family, str, str], int] = {}
+    found = knowing(shape).rule(alike, 7, positions, ())
+    if found is None:
+        assert positions == {}  # it is counted where it is read plainly
+        assert any(fields_of(extension, parts, shape) != extension.fields for extension in shape.extensions)
+    else:
+        assert found == plainly(alike)
+
+
+def fields_of(extension: shapes._Extension, parts: list[bytes], shape: Shape) -> list[str] | None:
+    """The fields that an extension's bytes have; None where they cannot be read or have another name."""
+    try:
+        clause = extension.decode(extension.name, extension.revision, parts[extension.part], shape.family)
+    except UnknownError:
+        return None
+    return None if clause.name else [name for name, _ in clause.fields]
+
+
+@given(st.sampled_from(SHAPED), st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 255)), max_size=3))
+def test_a_rule_that_fits_a_shape_by_chance_is_read_as_plainly(
+    found: tuple[bytes, Shape], damage: list[tuple[int, int]]
+) -> None:
+    body, shape = found
+    broken = bytearray(body)
+    for at, octet in damage:
+        broken[at % len(broken)] = octet
+    record = knowing(shape).rule(bytes(broken), 7, {}, ())
+    if record is not None:
+        assert record == plainly(bytes(broken))
+
+
+def test_rules_of_foreign_tables_have_no_shape() -> None:
+    body, shape = SHAPED[0]
+    positions: dict[tuple[Family, str, str], int] = {}
+    assert knowing(shape).rule(body, 7, positions, {shape.table}) is None
+    assert positions == {}
+
+
+def test_positions_are_counted_by_chain() -> None:
+    body, shape = SHAPED[0]
+    known, positions = knowing(shape), {shape.chain: 4}
+    records = [known.rule(body, 7, positions, ()) for _ in range(3)]
+    assert [record.position for record in records if record] == [5, 6, 7]
+
+
+def test_a_shape_is_learned_from_the_second_of_its_kind_and_not_without_end() -> None:
+    known, body = Shapes(), SHAPED[0][0]
+    known.learn(body)
+    assert known.rule(body, 7, {}, ()) is None
+    known.learn(body)
+    assert known.rule(body, 7, {}, ()) == plainly(body)
+    for _ in range(100):
+        known.learn(body)
+    assert len(known._known[len(body)]) <= 8
+
+
+@pytest.mark.parametrize(
+    "expressions",
+    [
+        # one port by two comparisons: `--dport 80` of the first would be `--dport 70:80` with another value
+        (meta(16), compare(b"\x06"), payload(2, 2, 2), compare(b"\0\x50"), compare(b"\0\x51", 2)),
+        (meta(16), compare(b"\x06"), payload(2, 2, 2), compare(b"\0\x50"), compare(b"\0\x51")),
+        (meta(16), compare(b"\x06"), payload(2, 2, 2), compare(b"\0\x50"), payload(2, 0, 4), compare(b"\0\1\0\2")),
+        (expression("counter", wide(1, 1), wide(2, 2)), expression("counter", wide(1, 1), wide(2, 2))),
+        (expression("counter", attribute(1, b"\1"), attribute(2, b"\2")),),
+    ],
+)
+def test_rules_of_which_nothing_is_learned(expressions: tuple[bytes, ...]) -> None:
+    body = message(*expressions)
+    assert plainly(body).text.startswith("-A INPUT")
+    assert shapes.make(body) is None
+
+
+def test_a_text_with_a_percent_sign() -> None:
+    body = message(meta(6), compare(b"%s%d\0"), payload(1, 12, 4), compare(b"\x0a\0\0\1"))
+    shape = shapes.make(body)
+    assert shape is not None
+    found = knowing(shape).rule(body, 7, {}, ())
+    assert found == plainly(body)
+    assert found.text == "-A INPUT -s 10.0.0.1/32 -i %s%d"
 
 
 RECORDED = [

@@ -69,7 +69,7 @@ class _Ports:
         return Clause(found.text + self.flags, found.fields)
 
 
-class _Reading:
+class Reading:
     """A rule while its expressions are read. iptables prints addresses first, wherever they were compared."""
 
     __slots__ = (
@@ -94,8 +94,8 @@ class _Reading:
         self.family = family
         self.width = 4 if family == "ipv4" else 16  # bytes of an address
         self.registers: dict[int, Loaded] = {}
-        self.source: tuple[bytes, bytes, bool] | None = None  # address, mask, inverted
-        self.destination: tuple[bytes, bytes, bool] | None = None
+        self.source: tuple[bytes | str, bytes, bool] | None = None  # address, mask, inverted
+        self.destination: tuple[bytes | str, bytes, bool] | None = None
         self.iniface = ("", False)
         self.outiface = ("", False)
         self.protocol = (0, False)
@@ -110,25 +110,18 @@ class _Reading:
 
 def spell(rule: Rule) -> tuple[RuleText, int | None, int | None]:
     """The rule's text and fields, and its packets and bytes. Raises NotIptablesError, nothing else."""
-    return _spell(rule.family, rule.chain, tuple(rule.expressions), rule.userdata)
-
-
-# Every container on a network of its own has the same few rules, most of them byte for byte.
-@lru_cache(maxsize=4096)
-def _spell(
-    family: Family, chain: str, expressions: tuple[bytes, ...], userdata: bytes
-) -> tuple[RuleText, int | None, int | None]:
-    reading = _Reading(family)
+    reading = Reading(rule.family)
     try:
-        for raw in expressions:
-            do, arguments = _step(raw)
+        for raw in rule.expressions:
+            do, arguments = step(raw)
             do(reading, *arguments)
     except (UnknownError, KeyError, ValueError, IndexError) as e:
         raise NotIptablesError(str(e)) from e
-    return _write(reading, chain, userdata), reading.packets, reading.octets
+    return write(reading, rule.chain, rule.userdata), reading.packets, reading.octets
 
 
-def _write(reading: _Reading, chain: str, userdata: bytes) -> RuleText:
+def write(reading: Reading, chain: str, userdata: bytes) -> RuleText:
+    """What was read as a rule of `chain`."""
     spelled = RuleText(reading.family, f"-A {chain}")
     if reading.source:
         spelled.address("s", "src", *reading.source)
@@ -166,7 +159,7 @@ Step = tuple[Callable[..., None], tuple[Any, ...]]
 
 
 @lru_cache(maxsize=8192)
-def _step(raw: bytes) -> Step:
+def step(raw: bytes) -> Step:
     """An expression (NFTA_LIST_ELEM) as a step. Most of a ruleset's expressions are the same few, byte for byte.
 
     Raises NotIptablesError; KeyError, ValueError on another layout.
@@ -217,7 +210,7 @@ def _parse_immediate(a: Attributes) -> Step:
 
 def _parse_cmp(a: Attributes) -> Step:
     """NFTA_CMP_*: SREG 1, OP 2, DATA 3."""
-    return _compare, (register(a[1]), number(a[2]), attributes(a[3])[1])
+    return compare, (register(a[1]), number(a[2]), attributes(a[3])[1])
 
 
 def _parse_range(a: Attributes) -> Step:
@@ -228,17 +221,17 @@ def _parse_range(a: Attributes) -> Step:
 
 def _parse_counter(a: Attributes) -> Step:
     """NFTA_COUNTER_*: BYTES 1, PACKETS 2."""
-    return _count, (number(a[2]), number(a[1]))
+    return count, (number(a[2]), number(a[1]))
 
 
 def _parse_match(a: Attributes) -> Step:
     """NFTA_MATCH_*: NAME 1, REV 2, INFO 3."""
-    return _add_match, (name(a[1]), number(a.get(2)), a.get(3, b""))
+    return add_match, (name(a[1]), number(a.get(2)), a.get(3, b""))
 
 
 def _parse_target(a: Attributes) -> Step:
     """NFTA_TARGET_*: NAME 1, REV 2, INFO 3."""
-    return _set_target, (name(a[1]), number(a.get(2)), a.get(3, b""))
+    return set_target, (name(a[1]), number(a.get(2)), a.get(3, b""))
 
 
 def _parse_limit(a: Attributes) -> Step:
@@ -246,7 +239,7 @@ def _parse_limit(a: Attributes) -> Step:
     if number(a.get(4)) or number(a.get(5)) or not number(a[1]):
         raise NotIptablesError("limit")
     avg = 10_000 * number(a[2]) // number(a[1])
-    return _add_match, ("limit", Clause(limit_options(avg, number(a[3]))))
+    return add_match, ("limit", Clause(limit_options(avg, number(a[3]))))
 
 
 def _parse_log(a: Attributes) -> Step:
@@ -256,7 +249,7 @@ def _parse_log(a: Attributes) -> Step:
     from hostinspect.kernel.xtables.targets import nflog_options
 
     text = nflog_options(number(a.get(3)), number(a[1]), number(a.get(4)), 1 if 3 in a else 0, a.get(2, b""))
-    return _set_target, ("NFLOG", Clause(text))
+    return set_target, ("NFLOG", Clause(text))
 
 
 _PARSERS: dict[str, Callable[[Attributes], Step]] = {
@@ -277,44 +270,44 @@ _PARSERS: dict[str, Callable[[Attributes], Step]] = {
 # --- steps ------------------------------------------------------------------------------------------------------
 
 
-def _load(reading: _Reading, to: int, loaded: Loaded) -> None:
+def _load(reading: Reading, to: int, loaded: Loaded) -> None:
     reading.registers[to] = loaded
 
 
-def _mask(reading: _Reading, source: int, to: int, mask: bytes) -> None:
+def _mask(reading: Reading, source: int, to: int, mask: bytes) -> None:
     loaded = reading.registers.get(source)
     if loaded is None:
         raise NotIptablesError("bitwise of nothing")
     reading.registers[to] = loaded._replace(mask=mask)
 
 
-def _trace(reading: _Reading, source: int) -> None:
+def _trace(reading: Reading, source: int) -> None:
     loaded = reading.registers.get(source)
     if loaded is None or loaded.value[:1] == b"\0":
         raise NotIptablesError("nftrace")
     reading.target = ("TRACE", Clause(""))
 
 
-def _count(reading: _Reading, packets: int, octets: int) -> None:
+def count(reading: Reading, packets: int, octets: int) -> None:
     reading.packets, reading.octets = packets, octets
 
 
-def _add_match(reading: _Reading, *match: Any) -> None:
+def add_match(reading: Reading, *match: Any) -> None:
     reading.matches.append(match)
 
 
-def _set_target(reading: _Reading, *target: Any) -> None:
+def set_target(reading: Reading, *target: Any) -> None:
     reading.target = target
 
 
-def _jump(reading: _Reading, chain: str, goto: bool) -> None:
+def _jump(reading: Reading, chain: str, goto: bool) -> None:
     reading.jump = (chain, goto)
 
 
 # --- comparisons ------------------------------------------------------------------------------------------------
 
 
-def _compare(reading: _Reading, source: int, operator: int, data: bytes) -> None:
+def compare(reading: Reading, source: int, operator: int, data: bytes) -> None:
     loaded = reading.registers.get(source)
     if loaded is None:
         raise NotIptablesError("cmp of nothing")
@@ -336,7 +329,7 @@ def _negated(operator: int) -> bool:
     return operator == CMP_NEQ
 
 
-def _address(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> tuple[bytes, bytes, bool]:
+def _address(reading: Reading, loaded: Loaded, operator: int, data: bytes) -> tuple[bytes, bytes, bool]:
     """A network whose prefix ends at a byte is compared by its first bytes only; any other has a mask."""
     if loaded.length > reading.width or len(data) != loaded.length or len(loaded.mask or b"") > len(data):
         raise NotIptablesError("address")
@@ -344,31 +337,31 @@ def _address(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> t
     return data.ljust(reading.width, b"\0"), mask.ljust(reading.width, b"\0"), _negated(operator)
 
 
-def _source(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> None:
+def _source(reading: Reading, loaded: Loaded, operator: int, data: bytes) -> None:
     if reading.source is not None:
         raise NotIptablesError("two sources")
     reading.source = _address(reading, loaded, operator, data)
 
 
-def _destination(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> None:
+def _destination(reading: Reading, loaded: Loaded, operator: int, data: bytes) -> None:
     if reading.destination is not None:
         raise NotIptablesError("two destinations")
     reading.destination = _address(reading, loaded, operator, data)
 
 
-def _protocol(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> None:
+def _protocol(reading: Reading, loaded: Loaded, operator: int, data: bytes) -> None:
     if loaded.mask is not None or len(data) != 1:
         raise NotIptablesError("protocol")
     reading.protocol = (data[0], _negated(operator))
 
 
-def _fragment(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> None:
+def _fragment(reading: Reading, loaded: Loaded, operator: int, data: bytes) -> None:
     if loaded.mask != b"\x1f\xff" or any(data):  # the offset of a fragment is not zero
         raise NotIptablesError("fragment")
     reading.fragment = not _negated(operator)
 
 
-def _hops(reading: _Reading, _loaded: Loaded, operator: int, data: bytes) -> None:
+def _hops(reading: Reading, _loaded: Loaded, operator: int, data: bytes) -> None:
     option = "ttl" if reading.family == "ipv4" else "hl"
     hops = data[0] + {CMP_LTE: 1, CMP_GTE: -1}.get(operator, 0)
     if not 0 <= hops <= 255:
@@ -384,15 +377,15 @@ def _interface(data: bytes, operator: int) -> tuple[str, bool]:
     return string(data) + ("" if b"\0" in data else "+"), _negated(operator)
 
 
-def _iifname(reading: _Reading, _loaded: Loaded, operator: int, data: bytes) -> None:
+def _iifname(reading: Reading, _loaded: Loaded, operator: int, data: bytes) -> None:
     reading.iniface = _interface(data, operator)
 
 
-def _oifname(reading: _Reading, _loaded: Loaded, operator: int, data: bytes) -> None:
+def _oifname(reading: Reading, _loaded: Loaded, operator: int, data: bytes) -> None:
     reading.outiface = _interface(data, operator)
 
 
-def _mark(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> None:
+def _mark(reading: Reading, loaded: Loaded, operator: int, data: bytes) -> None:
     """A mark is a number of this machine's own byte order, unlike what is read from packets."""
     mask = number_of_host(loaded.mask) if loaded.mask is not None else 0xFFFFFFFF
     spelled = f"{' !' if _negated(operator) else ''} --mark {mark(number_of_host(data), mask)}"
@@ -402,7 +395,7 @@ def _mark(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> None
 _PKTTYPES = {0: "unicast", 1: "broadcast", 2: "multicast", 3: "otherhost"}
 
 
-def _pkttype(reading: _Reading, _loaded: Loaded, operator: int, data: bytes) -> None:
+def _pkttype(reading: Reading, _loaded: Loaded, operator: int, data: bytes) -> None:
     kind = _PKTTYPES.get(data[0], data[0])
     reading.matches.append(("pkttype", Clause(f"{' !' if _negated(operator) else ''} --pkt-type {kind}")))
 
@@ -411,7 +404,7 @@ def number_of_host(raw: bytes) -> int:
     return int.from_bytes(raw, sys.byteorder)
 
 
-_Field = Callable[[_Reading, Loaded, int, bytes], None]
+_Field = Callable[[Reading, Loaded, int, bytes], None]
 _META_FIELDS: dict[int, _Field] = {
     META_MARK: _mark,
     META_IIFNAME: _iifname,
@@ -437,7 +430,7 @@ _NETWORK_FIELDS: dict[tuple[str, int], _Field] = {  # by the offset in struct ip
 _ICMP = {("ipv4", 1): ("icmp", "icmp-type"), ("ipv6", 58): ("icmp6", "icmpv6-type")}
 
 
-def _compare_transport(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> None:
+def _compare_transport(reading: Reading, loaded: Loaded, operator: int, data: bytes) -> None:
     protocol, inverted_protocol = reading.protocol
     if inverted_protocol:
         raise NotIptablesError("port of another protocol")
@@ -461,7 +454,7 @@ def _compare_transport(reading: _Reading, loaded: Loaded, operator: int, data: b
         raise NotIptablesError("transport")
 
 
-def _ports(reading: _Reading, protocol: int) -> _Ports:
+def _ports(reading: Reading, protocol: int) -> _Ports:
     if protocol not in (TCP, UDP):
         raise NotIptablesError("port")
     if reading.ports is None:
@@ -484,14 +477,14 @@ def _bound(ends: list[int], operator: int, port: int) -> bool:
     return operator == CMP_NEQ
 
 
-def _icmp(reading: _Reading, loaded: Loaded, operator: int, data: bytes, match: str, option: str) -> None:
+def _icmp(reading: Reading, loaded: Loaded, operator: int, data: bytes, match: str, option: str) -> None:
     if loaded.offset != 0 or len(data) not in (1, 2) or loaded.mask is not None:
         raise NotIptablesError("icmp")
     kind = "/".join(map(str, data))
     reading.matches.append((match, Clause(f"{' !' if _negated(operator) else ''} --{option} {kind}")))
 
 
-def _compare_range(reading: _Reading, source: int, invert: bool, low: int, high: int) -> None:
+def _compare_range(reading: Reading, source: int, invert: bool, low: int, high: int) -> None:
     loaded = reading.registers.get(source)
     if loaded is None or loaded.source != "payload" or loaded.key != TRANSPORT_HEADER or loaded.length != 2:
         raise NotIptablesError("range")

@@ -70,18 +70,12 @@ def name(raw: bytes) -> str:
     return text(raw.split(b"\0", 1)[0])
 
 
-def dump(netfilter: NetlinkSocket, request: int) -> tuple[set[bytes], list[tuple[Family, Attributes]]]:
-    """The messages of a dump over all families, and the generations of the ruleset that they say they are from.
+def dump(netfilter: NetlinkSocket, request: int) -> list[bytes]:
+    """The messages of a dump over all families, struct nfgenmsg first, which says the generation of the ruleset.
 
     Families that we have no name for are left out. Raises NetlinkError.
     """
-    generations, found = set(), []
-    for _kind, body in netfilter.dump(request, _ALL_FAMILIES):
-        generations.add(body[2:NFGENMSG])
-        family = FAMILIES.get(body[0])
-        if family is not None:
-            found.append((family, attributes(body, NFGENMSG)))
-    return generations, found
+    return [body for _kind, body in netfilter.dump(request, _ALL_FAMILIES) if body[0] in FAMILIES]
 
 
 def parse_chain(family: Family, a: Attributes) -> Chain:
@@ -112,8 +106,9 @@ def parse_rule(family: Family, a: Attributes) -> Rule:
     return Rule(family, name(a[1]), name(a[2]), expressions, a.get(7, b""))
 
 
-def parse_set(family: Family, a: Attributes) -> Set:
+def parse_set(body: bytes) -> Set:
     """NFTA_SET_*. Raises ValueError, KeyError on another layout."""
+    family, a = FAMILIES[body[0]], attributes(body, NFGENMSG)
     return Set(family, name(a[1]), name(a[2]), number(a.get(3)), number(a.get(5)))
 
 

@@ -109,8 +109,8 @@ class Speller:
             self._sets = {}
             if self._netfilter is not None:
                 with suppress(NetlinkError):
-                    _generations, found = messages.dump(self._netfilter, messages.GETSET)
-                    sets = [messages.parse_set(*message) for message in found]
+                    found = messages.dump(self._netfilter, messages.GETSET)
+                    sets = [messages.parse_set(body) for body in found]
                     self._sets = {(s.family, s.table, s.name): s for s in sets}
         return self._sets.get((rule.family, rule.table, set_name))
 

@@ -24,11 +24,11 @@ class RuleText:
         self.exact = True
         self.verdict: str | None = None
 
-    def address(self, letter: str, name: str, addr: bytes, mask: bytes, invert: object) -> None:
-        """`-s` and `-d`: not written when every address is meant."""
+    def address(self, letter: str, name: str, addr: bytes | str, mask: bytes, invert: object) -> None:
+        """`-s` and `-d`: not written when every address is meant. `addr` may be spelled already."""
         if not invert and not any(mask) and (self.family == "ipv6" or not any(addr)):
             return
-        host, length = address(addr), prefix_length(mask)
+        host, length = addr if isinstance(addr, str) else address(addr), prefix_length(mask)
         network = f"{host}/{address(mask) if length is None else length}"
         self.text += f"{' !' if invert else ''} -{letter} {network}"
         self.fields[name] = inverted(invert, host if length == len(mask) * 8 else network)

@@ -74,13 +74,13 @@ def _chains(raw: tuple[bytes, ...]) -> tuple[list[dict[str, Any]], Tables]:
 
     chains = [messages.parse_chain(messages.FAMILIES[body[0]], attributes(body, 1)) for body in raw]
     foreign = frozenset(
-        (chain.family, chain.table)
+        (chain["family"], chain["table"])
         for chain in chains
-        if chain.family not in ("ipv4", "ipv6")
-        or chain.table not in iptables.TABLES
-        or (chain.hook is not None and chain.name not in iptables.CHAINS)
+        if chain["family"] not in ("ipv4", "ipv6")
+        or chain["table"] not in iptables.TABLES
+        or (chain["hook"] is not None and chain["name"] not in iptables.CHAINS)
     )
-    return [chain._asdict() for chain in chains], foreign
+    return chains, foreign
 
 
 # Containers with embedded DNS have the same chains, byte for byte.

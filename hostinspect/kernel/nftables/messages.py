@@ -7,7 +7,9 @@ attributes are in network order; expressions stay (name, attributes), for the tw
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from hostinspect.facts import Family
 from hostinspect.kernel.netlink import NetlinkSocket, attribute_list, attributes
@@ -26,19 +28,7 @@ Attributes = dict[int, bytes]
 Expression = tuple[str, Attributes]  # "payload", {NFTA_PAYLOAD_*: bytes}
 
 
-class Chain(NamedTuple):
-    family: Family
-    table: str
-    name: str
-    type: str | None
-    hook: str | None
-    priority: int | None
-    policy: str | None
-    packets: int | None
-    bytes: int | None
-
-
-class Rule(NamedTuple):
+class Rule(Struct, frozen=True):
     family: Family
     table: str
     chain: str
@@ -46,7 +36,7 @@ class Rule(NamedTuple):
     userdata: bytes  # type, length, value, …: what the tool that made the rule noted with it
 
 
-class Set(NamedTuple):
+class Set(Struct, frozen=True):
     family: Family
     table: str
     name: str
@@ -54,7 +44,7 @@ class Set(NamedTuple):
     key_length: int  # bytes
 
 
-class Element(NamedTuple):
+class Element(Struct, frozen=True):
     key: bytes
     flags: int  # NFT_SET_ELEM_*: 1 the end of an interval, not in it
     data: Attributes  # NFTA_DATA_*; of a map
@@ -78,8 +68,8 @@ def dump(netfilter: NetlinkSocket, request: int) -> list[bytes]:
     return [body for _kind, body in netfilter.dump(request, _ALL_FAMILIES) if body[0] in FAMILIES]
 
 
-def parse_chain(family: Family, a: Attributes) -> Chain:
-    """NFTA_CHAIN_*. Raises ValueError, KeyError on another layout."""
+def parse_chain(family: Family, a: Attributes) -> dict[str, Any]:
+    """NFTA_CHAIN_*, as the fields of facts.Chain. Raises ValueError, KeyError on another layout."""
     kind, hook, priority, policy, packets, octets = None, None, None, None, None, None
     if 4 in a:  # NFTA_CHAIN_HOOK: a base chain
         at = attributes(a[4])
@@ -91,7 +81,17 @@ def parse_chain(family: Family, a: Attributes) -> Chain:
     if 8 in a:  # NFTA_CHAIN_COUNTERS, of base chains that iptables made
         counters = attributes(a[8])
         packets, octets = number(counters.get(2)), number(counters.get(1))
-    return Chain(family, name(a[1]), name(a[3]), kind, hook, priority, policy, packets, octets)
+    return {
+        "family": family,
+        "table": name(a[1]),
+        "name": name(a[3]),
+        "type": kind,
+        "hook": hook,
+        "priority": priority,
+        "policy": policy,
+        "packets": packets,
+        "bytes": octets,
+    }
 
 
 def parse_expression(raw: bytes) -> Expression:

@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from functools import lru_cache
 from operator import itemgetter
-from struct import Struct
-from typing import Any, NamedTuple
+from struct import Struct as Layout
+from typing import Any
+
+from msgspec import Struct
 
 from hostinspect import facts
 from hostinspect.kernel import xtables
@@ -45,26 +47,17 @@ _IN_CONTEXT = ("set", "SET")  # their bytes mean something only in one namespace
 _PORT_MATCHES = ("tcp", "udp")  # what iptables before 1.8.8 wrote instead of comparisons
 
 
-class _Value(NamedTuple):
-    """A place whose value is spelled alike in the text and in one field."""
+# A place whose value is spelled alike in the text and in one field: which part of the unpacked message it is, how it is
+# spelled, the field, and "!" where it is negated.
+Value = tuple[int, Callable[[Any], str], str, str]
 
-    part: int  # of the unpacked message
-    spell: Callable[[Any], str]
-    field: str
-    sign: str  # "!" where it is negated
-
-
-class _Extension(NamedTuple):
-    """A place with the bytes of a match or target."""
-
-    part: int
-    decode: Callable[[str, int, bytes, facts.Family], Clause]
-    name: str
-    revision: int
-    fields: list[str]  # the names of its fields in this shape
+# A place with the bytes of a match or target: which part it is, what decodes it, its name and revision, and the names
+# of the fields that it has in this shape.
+Decode = Callable[[str, int, bytes, facts.Family], Clause]
+Extension = tuple[int, Decode, str, int, list[str]]
 
 
-class Shape(NamedTuple):
+class Shape(Struct, frozen=True):
     """What is the same in all rules of a shape, and where they differ."""
 
     family: facts.Family
@@ -75,8 +68,8 @@ class Shape(NamedTuple):
     expected: tuple[bytes, ...]
     text: str  # with %s for each of `values`, then each of `extensions`
     fields: dict[str, Any]  # of facts.Rule, the same in all
-    values: tuple[_Value, ...]
-    extensions: tuple[_Extension, ...]
+    values: tuple[Value, ...]
+    extensions: tuple[Extension, ...]
     counters: tuple[int, int] | None  # the parts with packets and bytes
 
 
@@ -144,12 +137,12 @@ SHAPES = Shapes()  # of all namespaces
 # --- making one -------------------------------------------------------------------------------------------------
 
 
-class _Place(NamedTuple):
+class _Place(Struct, frozen=True):
     span: Span
     code: str  # of struct
     marker: str  # begins and ends with a NUL, which no string of a rule has
     spell: Callable[[Any], str] = str
-    extension: tuple[Callable[[str, int, bytes, facts.Family], Clause], str, int, list[str]] | None = None
+    extension: tuple[Decode, str, int, list[str]] | None = None
 
 
 class _MarkedPort(int):
@@ -219,7 +212,7 @@ class _Maker:
 
     def _extension(
         self,
-        decode: Callable[[str, int, bytes, facts.Family], Clause],
+        decode: Decode,
         of_expression: dict[int, Span],
         extension: str,
         *rest: Any,
@@ -278,13 +271,13 @@ class _Maker:
         if in_text != [place.marker for place in (*self.values, *self.extensions)]:
             raise ValueError("a place is spelled twice, or out of turn")
         codes, parts, common = self._layout()
-        layout = Struct(codes)
+        layout = Layout(codes)
         fields = spelled.fields.copy()
-        values = tuple(_Value(parts[place.span], place.spell, *_taken(fields, place.marker)) for place in self.values)
+        values = tuple((parts[place.span], place.spell, *_taken(fields, place.marker)) for place in self.values)
         extensions = []
         for place in self.extensions:
             assert place.extension is not None
-            extensions.append(_Extension(parts[place.span], *place.extension))
+            extensions.append((parts[place.span], *place.extension))
             for of_rule in place.extension[3]:
                 if fields.pop(of_rule) != place.marker + of_rule:
                     raise ValueError("a field that another has set")

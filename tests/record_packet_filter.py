@@ -48,7 +48,7 @@ def legacy() -> list[str]:
 
 
 def _entries(protocol: ip_tables.Protocol, table: ip_tables.Table) -> Iterator[tuple[str, int, ip_tables.Entry]]:
-    entries = list(ip_tables.entries(protocol, table.blob))
+    entries = ip_tables.entries(protocol, table.blob)
     return ip_tables.walk(table, entries, ip_tables.chain_heads(table, entries))
 
 
@@ -58,8 +58,8 @@ def _rule(protocol: ip_tables.Protocol, name: str, chain: str, position: int, en
         for _, table, text, packets, octets in saved("legacy", protocol.family)[1]
         if table == name and text.split()[1] == chain
     ]
-    found = [("match", *match) for match in entry.matches]
-    found += [("target", *entry.target)] if entry.target.name else []
+    found = [("match", *match) for match in ip_tables.extensions(entry.matches)]
+    found += [("target", *entry.target)] if entry.target[0] else []
     return "\t".join(("rule", protocol.family, *texts[position - 1], *(_extension(*e) for e in found)))
 
 

@@ -14,10 +14,13 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
-from itertools import zip_longest
-from struct import Struct, calcsize
+from functools import lru_cache
+from struct import Struct as Layout
+from struct import calcsize
 from struct import error as StructError  # noqa: N812
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from hostinspect import facts
 from hostinspect.kernel.xtables.rule import (
@@ -30,16 +33,16 @@ from hostinspect.kernel.xtables.rule import (
     RuleText,
     Words,
 )
-from hostinspect.kernel.xtables.spelling import IFNAMSIZ, string
+from hostinspect.kernel.xtables.spelling import IFNAMSIZ, address, string
 
 if TYPE_CHECKING:
     from hostinspect.kernel.iptc import Saved
 
 SO_GET_INFO, SO_GET_ENTRIES = 64, 65  # IPT_BASE_CTL and the next; the same numbers for IPv6
-_INFO = Struct("@32sI5I5I2I")  # struct ipt_getinfo: name, valid_hooks, hook_entry, underflow, num_entries, size
-_ENTRIES = Struct("@32sI4x")  # struct ipt_get_entries, up to its entries
-_EXTENSION = Struct("@H29sB")  # struct xt_entry_match, xt_entry_target: size, name, revision; data follows
-_VERDICT = Struct("@i")
+_INFO = Layout("@32sI5I5I2I")  # struct ipt_getinfo: name, valid_hooks, hook_entry, underflow, num_entries, size
+_ENTRIES = Layout("@32sI4x")  # struct ipt_get_entries, up to its entries
+_EXTENSION = Layout("@H29sB")  # struct xt_entry_match, xt_entry_target: size, name, revision; data follows
+_VERDICT = Layout("@i")
 _HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")  # enum nf_inet_hooks
 _VERDICTS = {-1: "DROP", -2: "ACCEPT", -4: "QUEUE", -5: "RETURN"}  # -NF_* - 1; XT_RETURN is -NF_REPEAT - 1
 Saver = Callable[[facts.Family, str, str, int], "Saved | None"]  # family, table, chain, position
@@ -51,14 +54,15 @@ class UnknownLayoutError(ValueError):
     """The blob is not one of the layout that we know."""
 
 
-class Protocol(NamedTuple):
+class Protocol(Struct, frozen=True):
     """iptables or ip6tables."""
 
     family: facts.Family
     domain: int
     level: int
     names: str  # the file that lists the tables of a namespace
-    entry: Struct  # src, dst, smsk, dmsk, iniface, outiface, their masks, proto, …, next_offset, comefrom, counters
+    entry: Layout  # src, dst, head, target_offset, next_offset, counters
+    head: Layout  # smsk, dmsk, iniface, outiface, their masks, proto, flags, invflags
     goto: int  # IPT_F_GOTO, IP6T_F_GOTO
 
 
@@ -67,7 +71,8 @@ IPV4 = Protocol(
     socket.AF_INET,
     socket.SOL_IP,
     "/proc/thread-self/net/ip_tables_names",
-    Struct("@4s4s4s4s16s16s16s16sHBBI2HI2Q"),
+    Layout("@4s4s76s4x2H4x2Q"),
+    Layout("@4s4s16s16s16s16sHBB"),
     0x02,
 )
 IPV6 = Protocol(
@@ -75,13 +80,14 @@ IPV6 = Protocol(
     socket.AF_INET6,
     socket.IPPROTO_IPV6,
     "/proc/thread-self/net/ip6_tables_names",
-    Struct("@16s16s16s16s16s16s16s16sHxBB3xI2HI2Q"),  # tos is not used by anyone
+    Layout("@16s16s104s4x2H4x2Q"),
+    Layout("@16s16s16s16s16s16sHxBB3x"),  # tos is not used by anyone
     0x04,
 )
 _F_FRAG = 0x01  # IPT_F_FRAG; IPv6's 0x01 only repeats that a protocol is given
 
 
-class Table(NamedTuple):
+class Table(Struct, frozen=True):
     """A table as the kernel gave it."""
 
     name: str
@@ -128,62 +134,78 @@ def read_table(protocol: Protocol, name: str) -> Table:
     raise OSError(errno.EAGAIN, f"the table {name} was being replaced each time it was read")
 
 
-class _Extension(NamedTuple):
-    name: str
-    revision: int
-    info: bytes
+Extension = tuple[str, int, bytes]  # name, revision, and what its struct xt_entry_* has after these
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True):
     """One struct ipt_entry."""
 
     offset: int
     next: int
-    header: tuple[bytes, ...]  # addresses, masks, interfaces, their masks
-    proto: int
-    flags: int
-    invert: int
+    source: bytes
+    destination: bytes
+    head: bytes  # of Protocol.head
+    matches: bytes  # as they are, for `extensions`
+    target: Extension
     packets: int
     bytes: int
-    matches: tuple[_Extension, ...]
-    target: _Extension
 
 
-def _extension(blob: bytes, offset: int, end: int) -> tuple[_Extension, int]:
-    size, name, revision = _EXTENSION.unpack_from(blob, offset)
-    if not _EXTENSION.size <= size <= end - offset:
+@lru_cache(maxsize=4096)
+def extensions(matches: bytes) -> tuple[Extension, ...]:
+    """The matches of a rule. Raises `UnknownLayoutError`."""
+    found, at, end = [], 0, len(matches)
+    while at < end:
+        one, size = _extension(matches[at:])
+        found.append(one)
+        at += size
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _target_of(raw: bytes) -> Extension:
+    return _extension(raw)[0]
+
+
+def _extension(raw: bytes) -> tuple[Extension, int]:
+    """The extension that `raw` begins with, and its size."""
+    try:
+        size, name, revision = _EXTENSION.unpack_from(raw)
+    except StructError as e:
+        raise UnknownLayoutError(str(e)) from e
+    if not _EXTENSION.size <= size <= len(raw):
         raise UnknownLayoutError("an extension is larger than its rule")
-    return _Extension(string(name), revision, blob[offset + _EXTENSION.size : offset + size]), offset + size
+    return (string(name), revision, raw[_EXTENSION.size : size]), size
 
 
-def entries(protocol: Protocol, blob: bytes) -> Iterator[Entry]:
+def entries(protocol: Protocol, blob: bytes) -> list[Entry]:
     """The rules of a blob, policies and heads of chains included. Raises `UnknownLayoutError`."""
     if calcsize("P") != 8:
         raise UnknownLayoutError("a 32-bit program sees other structures")
-    offset = 0
-    while offset < len(blob):
+    unpack, begin = protocol.entry.unpack_from, protocol.entry.size
+    found: list[Entry] = []
+    offset, end = 0, len(blob)
+    while offset < end:
         try:
-            *header, proto, flags, invert, _cache, target_offset, next_offset, _from, packets, octets = (
-                protocol.entry.unpack_from(blob, offset)
-            )
-            if not protocol.entry.size <= target_offset < next_offset <= len(blob) - offset:
-                raise UnknownLayoutError(f"a rule's offsets at {offset} make no sense")
-            matches, at = [], offset + protocol.entry.size
-            while at < offset + target_offset:
-                found, at = _extension(blob, at, offset + target_offset)
-                matches.append(found)
-            target, _end = _extension(blob, offset + target_offset, offset + next_offset)
+            source, destination, head, target_offset, next_offset, packets, octets = unpack(blob, offset)
         except StructError as e:
             raise UnknownLayoutError(str(e)) from e
-        after = offset + next_offset
-        yield Entry(offset, after, tuple(header), proto, flags, invert, packets, octets, tuple(matches), target)
+        if not begin <= target_offset < next_offset <= end - offset:
+            raise UnknownLayoutError(f"a rule's offsets at {offset} make no sense")
+        target_at, after = offset + target_offset, offset + next_offset
+        matches = blob[offset + begin : target_at]
+        extensions(matches)
+        target = _target_of(blob[target_at:after])
+        found.append(Entry(offset, after, source, destination, head, matches, target, packets, octets))
         offset = after
+    return found
 
 
 def _verdict(entry: Entry) -> int:
-    if len(entry.target.info) < _VERDICT.size:
+    info = entry.target[2]
+    if len(info) < _VERDICT.size:
         raise UnknownLayoutError("a standard target without a verdict")
-    verdict: int = _VERDICT.unpack_from(entry.target.info)[0]
+    verdict: int = _VERDICT.unpack_from(info)[0]
     return verdict
 
 
@@ -191,45 +213,49 @@ def chain_heads(table: Table, rules: list[Entry]) -> dict[int, str]:
     """Offset of the first rule of each chain, and its name: hooks, and user's chains after their ERROR entry."""
     heads = {offset: name for name, offset in table.hook_entry.items()}
     for entry in rules:
-        if entry.target.name == "ERROR" and entry.next < len(table.blob):  # the last one ends the table
-            heads[entry.next] = string(entry.target.info)
+        if entry.target[0] == "ERROR" and entry.next < len(table.blob):  # the last one ends the table
+            heads[entry.next] = string(entry.target[2])
     return heads
 
 
-def decode(
-    protocol: Protocol, table: Table, netns: int, saved: Saver | None = None
-) -> Iterator[facts.Chain | facts.Rule]:
+def decode(protocol: Protocol, table: Table, netns: int, saved: Saver | None = None) -> list[facts.Chain | facts.Rule]:
     """The chains and rules of a table, in its order; `position` counts from 1 in each chain.
 
     An extension that is not known makes its rule inexact, with a bracket in its text, unless `saved` (which is
     `hostinspect.kernel.iptc.saved`) knows it. Raises `UnknownLayoutError`.
     """
-    rules = list(entries(protocol, table.blob))
+    rules = entries(protocol, table.blob)
     heads = chain_heads(table, rules)
+    found: list[facts.Chain | facts.Rule] = []
     for chain, position, entry in walk(table, rules, heads):
         if position == 0:
-            yield _chain(protocol, table, netns, chain, entry)
+            found.append(_chain(protocol, table, netns, chain, entry))
             continue
-        spelled = _spell(protocol, chain, entry, heads)
-        if not spelled.exact and saved is not None:
+        matches, target = _matches(protocol.family, entry.matches), _target(protocol, entry, heads)
+        if saved is not None and not (matches.exact and target.exact):
             known = saved(protocol.family, table.name, chain, position)
-            spelled = spelled if known is None else _spell(protocol, chain, entry, heads, known)
-        yield _rule(protocol, table, netns, chain, position, entry, spelled)
+            if known is not None:
+                of_entry = extensions(entry.matches)
+                others = known.matches if len(known.matches) == len(of_entry) else (None,) * len(of_entry)
+                matches = _spell_matches(protocol.family, of_entry, others)
+                target = _spell_target(protocol, entry, heads, known.target)
+        found.append(_rule(protocol, table, netns, chain, position, entry, matches, target))
+    return found
 
 
 def walk(table: Table, rules: list[Entry], heads: dict[int, str]) -> Iterator[tuple[str, int, Entry]]:
     """The entries of a table by chain and position. Position 0 is the policy of a built-in chain or the beginning of a
     user's; the RETURN that ends one, which no tool shows, is left out."""
     policies = {offset: name for name, offset in table.underflow.items()}
-    chain, position = "", 0
-    for entry, following in zip_longest(rules, rules[1:]):
+    chain, position, last = "", 0, len(rules) - 1
+    for n, entry in enumerate(rules):
         if entry.offset in heads:
             chain, position = heads[entry.offset], 0
             if chain not in table.hook_entry:
                 yield chain, 0, entry
         if entry.offset in policies:
             yield policies[entry.offset], 0, entry
-        elif entry.target.name != "ERROR" and following is not None and following.target.name != "ERROR":
+        elif entry.target[0] != "ERROR" and n < last and rules[n + 1].target[0] != "ERROR":
             position += 1
             yield chain, position, entry
 
@@ -249,45 +275,129 @@ def _chain(protocol: Protocol, table: Table, netns: int, name: str, entry: Entry
     )
 
 
-def _spell(protocol: Protocol, chain: str, entry: Entry, heads: dict[int, str], known: Saved | None = None) -> RuleText:
-    """The rule's text; an extension that we do not know as `known` has it."""
-    spelled = RuleText(protocol.family, f"-A {chain}")
-    source, destination, source_mask, destination_mask, iniface, outiface, in_mask, out_mask = entry.header
-    spelled.address("s", "src", source, source_mask, entry.invert & INV_SRCIP)
-    spelled.address("d", "dst", destination, destination_mask, entry.invert & INV_DSTIP)
-    spelled.interface("i", "in_interface", interface(iniface, in_mask), entry.invert & INV_VIA_IN)
-    spelled.interface("o", "out_interface", interface(outiface, out_mask), entry.invert & INV_VIA_OUT)
-    spelled.protocol(entry.proto, entry.invert & INV_PROTO)
-    if protocol is IPV4 and entry.flags & _F_FRAG:
-        spelled.fragment(entry.invert & INV_FRAG)
-    others: tuple[Words | None, ...] = (None,) * len(entry.matches)
-    if known is not None and len(known.matches) == len(entry.matches):
-        others = known.matches
-    for match, other in zip(entry.matches, others, strict=True):
-        spelled.match(*match, other)
-    if entry.target.name:
-        spelled.target(*entry.target, known.target if known is not None else None)
+# --- a rule, from parts that are the same in many --------------------------------------------------------------
+
+_address = lru_cache(maxsize=4096)(address)
+
+
+# `-s` or `-d` with a mask: the address that is not written (b"": none is), the text before and behind any other, what
+# is before it in the field, and whether what is behind it is in the field, too. None where no address is written.
+_Form = tuple[bytes, str, str, str, bool] | None
+
+
+class _Head(Struct, frozen=True):
+    """What a rule says before its extensions, but for its addresses."""
+
+    source: _Form
+    destination: _Form
+    flags: int
+    spelled: RuleText
+
+
+@lru_cache(maxsize=1024)
+def _head(protocol: Protocol, raw: bytes) -> _Head:
+    source_mask, destination_mask, iniface, outiface, in_mask, out_mask, proto, flags, invert = protocol.head.unpack(
+        raw
+    )
+    spelled = RuleText(protocol.family, "")
+    spelled.interface("i", "in_interface", interface(iniface, in_mask), invert & INV_VIA_IN)
+    spelled.interface("o", "out_interface", interface(outiface, out_mask), invert & INV_VIA_OUT)
+    spelled.protocol(proto, invert & INV_PROTO)
+    if protocol is IPV4 and flags & _F_FRAG:
+        spelled.fragment(invert & INV_FRAG)
+    source = _form(protocol.family, "s", source_mask, invert & INV_SRCIP)
+    return _Head(source, _form(protocol.family, "d", destination_mask, invert & INV_DSTIP), flags, spelled)
+
+
+def _form(family: facts.Family, letter: str, mask: bytes, invert: int) -> _Form:
+    """Told from how one address is written, here as a NUL."""
+    spelled = RuleText(family, "")
+    spelled.address(letter, letter, "\0", mask, invert)
+    if not spelled.text:
+        return None
+    before, _, behind = spelled.text.partition("\0")
+    sign, _, of_field = spelled.fields[letter].partition("\0")
+    return b"" if invert or any(mask) else bytes(len(mask)), before, behind, sign, bool(of_field)
+
+
+def _matches(family: facts.Family, raw: bytes) -> RuleText:
+    return _kept_matches(family, raw) or _spell_matches(family, extensions(raw))
+
+
+@lru_cache(maxsize=4096)
+def _kept_matches(family: facts.Family, raw: bytes) -> RuleText | None:
+    """None where they mean something else in each namespace."""
+    of_rule = extensions(raw)
+    return None if any(name == "set" for name, _, _ in of_rule) else _spell_matches(family, of_rule)
+
+
+def _spell_matches(
+    family: facts.Family, of_rule: tuple[Extension, ...], others: tuple[Words | None, ...] | None = None
+) -> RuleText:
+    """As `others` have them where we do not know them."""
+    spelled = RuleText(family, "")
+    for n, match in enumerate(of_rule):
+        spelled.match(*match, others[n] if others else None)
+    return spelled
+
+
+def _target(protocol: Protocol, entry: Entry, heads: dict[int, str]) -> RuleText:
+    name, revision, info = entry.target
+    if name and name != "SET":
+        return _kept_target(protocol.family, name, revision, info)
+    return _spell_target(protocol, entry, heads)
+
+
+@lru_cache(maxsize=4096)
+def _kept_target(family: facts.Family, name: str, revision: int, info: bytes) -> RuleText:
+    spelled = RuleText(family, "")
+    spelled.target(name, revision, info)
+    return spelled
+
+
+def _spell_target(protocol: Protocol, entry: Entry, heads: dict[int, str], other: Words | None = None) -> RuleText:
+    spelled = RuleText(protocol.family, "")
+    if entry.target[0]:
+        spelled.target(*entry.target, other)
     else:
         _jump(spelled, protocol, entry, heads)
     return spelled
 
 
 def _rule(
-    protocol: Protocol, table: Table, netns: int, chain: str, position: int, entry: Entry, spelled: RuleText
+    protocol: Protocol,
+    table: Table,
+    netns: int,
+    chain: str,
+    position: int,
+    entry: Entry,
+    matches: RuleText,
+    target: RuleText,
 ) -> facts.Rule:
+    family, head = protocol.family, _head(protocol, entry.head)
+    spelled = head.spelled
+    fields = {**matches.fields, **spelled.fields}  # of two restrictions, the first
+    text = f"-A {chain}"
+    for addr, name, form in ((entry.source, "src", head.source), (entry.destination, "dst", head.destination)):
+        if form is not None and addr != form[0]:
+            _, before, behind, sign, whole = form
+            host = _address(addr)
+            text += before + host + behind
+            fields[name] = sign + host + behind if whole else sign + host
+    fields.update(target.fields)
     return facts.Rule(
         netns=netns,
-        family=protocol.family,
+        family=family,
         backend="legacy",
         table=table.name,
         chain=chain,
         position=position,
-        text=spelled.text,
-        verdict=spelled.verdict,
+        text=f"{text}{spelled.text}{matches.text}{target.text}",
+        verdict=target.verdict,
         packets=entry.packets,
         bytes=entry.bytes,
-        exact=spelled.exact,
-        **spelled.fields,
+        exact=matches.exact and target.exact,
+        **fields,
     )
 
 
@@ -300,7 +410,7 @@ def _jump(spelled: RuleText, protocol: Protocol, entry: Entry, heads: dict[int, 
     if name is None:
         spelled.unknown(f"verdict {verdict}")
     else:
-        spelled.jump(name, goto=bool(entry.flags & protocol.goto))
+        spelled.jump(name, goto=bool(_head(protocol, entry.head).flags & protocol.goto))
 
 
 def interface(ifname: bytes, mask: bytes) -> str:

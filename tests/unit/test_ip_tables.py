@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hostinspect.facts import Chain, Rule
 from hostinspect.kernel import ip_tables
@@ -18,6 +21,14 @@ TABLES = legacy()
 @pytest.fixture(autouse=True)
 def recorded_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ipset, "set_name", set_name)
+
+
+@pytest.fixture
+def nothing_kept() -> Iterator[None]:
+    """Matches that were spelled before are not known, nor those that are spelled in the test after it."""
+    ip_tables._kept_matches.cache_clear()
+    yield
+    ip_tables._kept_matches.cache_clear()
 
 
 def by_chain(rules: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
@@ -76,7 +87,9 @@ def test_the_fields_of_a_published_port() -> None:
     )
 
 
-def test_an_extension_that_is_not_known_to_us_may_be_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extension_that_is_not_known_to_us_may_be_to_another(
+    monkeypatch: pytest.MonkeyPatch, nothing_kept: None
+) -> None:
     from hostinspect.kernel import xtables
     from hostinspect.kernel.iptc import Saved
 
@@ -115,7 +128,7 @@ def test_interfaces(ifname: bytes, mask: bytes, spelled: str) -> None:
 
 
 def test_without_the_module_there_are_no_tables() -> None:
-    assert ip_tables.table_names(IPV4._replace(names="/nowhere/ip_tables_names")) == []
+    assert ip_tables.table_names(replace(IPV4, names="/nowhere/ip_tables_names")) == []
 
 
 @given(st.sampled_from([IPV4, IPV6]), st.binary(max_size=600))
@@ -136,6 +149,6 @@ def test_no_damage_raises_anything_but_unknown_layout(
     for at, octet in damage:
         blob[at % len(blob)] = octet
     try:
-        list(decode(protocol, table._replace(blob=bytes(blob)), 1))
+        list(decode(protocol, replace(table, blob=bytes(blob)), 1))
     except UnknownLayoutError:
         return

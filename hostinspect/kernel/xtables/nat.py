@@ -17,6 +17,7 @@ from hostinspect.kernel.xtables.spelling import address, nf_address, prefix_leng
 
 MAP_IPS, PROTO_SPECIFIED, PROTO_RANDOM, PERSISTENT, RANDOM_FULLY, PROTO_OFFSET, NETMAP = 1, 2, 4, 8, 16, 32, 64
 _OPTIONS = {PROTO_RANDOM: " --random", RANDOM_FULLY: " --random-fully", PERSISTENT: " --persistent"}
+_WORDS = PROTO_RANDOM | RANDOM_FULLY | PERSISTENT
 _KNOWN = MAP_IPS | PROTO_SPECIFIED | PROTO_RANDOM | PERSISTENT | RANDOM_FULLY | PROTO_OFFSET
 
 
@@ -75,7 +76,8 @@ def _translation(option: str, read: Callable[[Values, Where], Range], *, bare_po
             raise UnknownError
         to = str(target)
         text = f" --{option} {to[1:] if bare_port and to.startswith(':') else to}" if to else ""
-        text += "".join(word for bit, word in _OPTIONS.items() if target.flags & bit)
+        if target.flags & _WORDS:
+            text += "".join(word for bit, word in _OPTIONS.items() if target.flags & bit)
         return Clause(text, (("to", to),) if to else ())
 
     return decode

@@ -27,13 +27,17 @@ _TCP_FLAGS = {0x01: "FIN", 0x02: "SYN", 0x04: "RST", 0x08: "PSH", 0x10: "ACK", 0
 
 def ports(sport: Ports, dport: Ports, invert_sport: object, invert_dport: object) -> Clause:
     """`--sport` and `--dport` with their fields; a full range is not written, as in the tools."""
-    text, fields = "", []
-    for option, (low, high), invert in (("sport", sport, invert_sport), ("dport", dport, invert_dport)):
-        if (low, high) != ANY_PORT:
-            value = span(low, high)
-            text += f"{negation(invert)} --{option} {value}"
-            fields.append((option, inverted(invert, value)))
-    return Clause(text, tuple(fields))
+    text: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+    if sport != ANY_PORT:
+        value = span(*sport)
+        text = f"{negation(invert_sport)} --sport {value}"
+        fields = (("sport", inverted(invert_sport, value)),)
+    if dport != ANY_PORT:
+        value = span(*dport)
+        text += f"{negation(invert_dport)} --dport {value}"
+        fields = (*fields, ("dport", inverted(invert_dport, value)))
+    return Clause(text, fields)
 
 
 def tcp_flags(bits: int) -> str:
@@ -41,8 +45,11 @@ def tcp_flags(bits: int) -> str:
 
 
 def tcp(v: Values, _: Where) -> Clause:
-    *port, option, mask, flags, invert = v
-    text, fields, _name = ports((port[0], port[1]), (port[2], port[3]), invert & 1, invert & 2)
+    sport, sport_end, dport, dport_end, option, mask, flags, invert = v
+    found = ports((sport, sport_end), (dport, dport_end), invert & 1, invert & 2)
+    if not (option or mask or invert & 12):
+        return found
+    text, fields, _name = found
     if option or invert & 8:
         text += f"{negation(invert & 8)} --tcp-option {option}"
     if mask or invert & 4:
@@ -51,8 +58,8 @@ def tcp(v: Values, _: Where) -> Clause:
 
 
 def udp(v: Values, _: Where) -> Clause:
-    *port, invert = v
-    return ports((port[0], port[1]), (port[2], port[3]), invert & 1, invert & 2)
+    sport, sport_end, dport, dport_end, invert = v
+    return ports((sport, sport_end), (dport, dport_end), invert & 1, invert & 2)
 
 
 def _flagged_ports(dport: Ports, sport: Ports, flags: int, invert: int) -> Clause:

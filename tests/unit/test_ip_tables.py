@@ -13,6 +13,7 @@ from hostinspect.facts import Chain, Rule
 from hostinspect.kernel import ip_tables
 from hostinspect.kernel.ip_tables import IPV4, IPV6, Protocol, Table, UnknownLayoutError, decode, interface
 from hostinspect.kernel.xtables import ipset
+from tests.unit import plain_ip_tables
 from tests.unit.packet_filter_fixtures import LegacyRule, legacy, set_name
 
 TABLES = legacy()
@@ -141,14 +142,18 @@ def test_no_blob_raises_anything_but_unknown_layout(protocol: Protocol, blob: by
 
 
 @given(st.sampled_from(TABLES), st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=8))
-def test_no_damage_raises_anything_but_unknown_layout(
+def test_a_damaged_table_is_read_as_plainly_or_of_an_unknown_layout(
     found: tuple[Protocol, Table, list[LegacyRule]], damage: list[tuple[int, int]]
 ) -> None:
     protocol, table, _saved = found
     blob = bytearray(table.blob)
     for at, octet in damage:
         blob[at % len(blob)] = octet
+    damaged = replace(table, blob=bytes(blob))
     try:
-        list(decode(protocol, replace(table, blob=bytes(blob)), 1))
+        plainly = list(plain_ip_tables.decode(protocol, damaged, 1))
     except UnknownLayoutError:
-        return
+        with pytest.raises(UnknownLayoutError):
+            decode(protocol, damaged, 1)
+    else:
+        assert decode(protocol, damaged, 1) == plainly

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostinspect.facts import Chain, Family, Rule
+from hostinspect.facts import Chain, Rule
 from hostinspect.kernel import nftables
 from hostinspect.kernel.netlink import NetlinkError, attributes
 from hostinspect.kernel.nftables import datatypes, iptables, messages, native, shapes
@@ -322,9 +322,11 @@ def test_no_expression_raises(raws: list[bytes], userdata: bytes) -> None:
 # --- shapes: rules that are alike, held equal to the plain way ----------------------------------------------------
 
 
-def plainly(body: bytes, position: int = 1) -> Rule:
-    """The record of a rule that iptables-nft wrote, each expression read by itself."""
+def plainly(body: bytes, *, foreign: bool, position: int = 1) -> Rule:
+    """The record of a rule, each expression read by itself."""
     rule = messages.parse_rule(messages.FAMILIES[body[0]], attributes(body, 4))
+    if foreign:
+        return Speller(None).rule(rule, 7, position)
     spelled, packets, octets = iptables.spell(rule)
     return Rule(
         netns=7,
@@ -343,26 +345,37 @@ def plainly(body: bytes, position: int = 1) -> Rule:
 
 
 BY_IPTABLES = [body for _, body in IPTABLES.answers[f"{GETRULE}:00000000"]]
-SHAPED = [(body, shape) for body in BY_IPTABLES if (shape := shapes.make(body)) is not None]
+BY_NFT = [body for _, body in NATIVE.answers[f"{GETRULE}:00000000"]]
+SHAPED = [
+    (body, shape)
+    for bodies, foreign in ((BY_IPTABLES, False), (BY_NFT, True))
+    for body in bodies
+    if (shape := shapes.make(body, foreign=foreign)) is not None
+]
 
 
-def knowing(shape: Shape) -> Shapes:
-    """Shapes that have met none but this."""
-    found = Shapes()
-    found._known[shape.unpack.__self__.size] = [shape]  # type: ignore[attr-defined]
-    return found
+def by_shape(shape: Shape, body: bytes, positions: shapes.Positions | None = None) -> Rule | None:
+    """The record of a rule where no shape but this is known."""
+    known = Shapes()
+    known._known[shape.unpack.__self__.size] = [shape]  # type: ignore[attr-defined]
+    return known.rule(body, 7, {} if positions is None else positions, {shape.table} if shape.is_foreign else ())
 
 
 def test_most_recorded_rules_have_a_shape() -> None:
-    assert len(SHAPED) > 0.9 * len(BY_IPTABLES)
-    assert sum(len(shape.values) for _, shape in SHAPED) > 40
-    assert sum(len(shape.extensions) for _, shape in SHAPED) > 50
+    by_iptables = [shape for _, shape in SHAPED if not shape.is_foreign]
+    by_nft = [shape for _, shape in SHAPED if shape.is_foreign]
+    assert len(by_iptables) > 0.9 * len(BY_IPTABLES)
+    assert len(by_nft) > 0.7 * len(BY_NFT)
+    assert sum(len(shape.values) for shape in by_iptables) > 40
+    assert sum(len(shape.extensions) for shape in by_iptables) > 50
+    assert sum(len([value for value in shape.values if value[2]]) for shape in by_nft) > 20
+    assert sum(len(shape.joined) for shape in by_nft) > 2
 
 
 @pytest.mark.parametrize("number_of_rule", range(len(SHAPED)))
 def test_a_rule_fits_its_own_shape(number_of_rule: int) -> None:
     body, shape = SHAPED[number_of_rule]
-    assert knowing(shape).rule(body, 7, {}, ()) == plainly(body)
+    assert by_shape(shape, body) == plainly(body, foreign=shape.is_foreign)
 
 
 @given(st.data())
@@ -373,7 +386,8 @@ def test_what_a_shape_says_is_what_the_plain_way_says(draw: st.DataObject) -> No
     for value in shape.values:
         of_part = parts[value[0]]
         if isinstance(of_part, int):
-            parts[value[0]] = draw.draw(st.one_of(st.sampled_from([0, 1, 53, 0xFFFE, 0xFFFF]), st.integers(0, 0xFFFF)))
+            most = 0xFFFF if value[0] not in (shape.counters or ()) else 2**64 - 1
+            parts[value[0]] = draw.draw(st.one_of(st.sampled_from([0, 1, 53, 0xFFFE, 0xFFFF]), st.integers(0, most)))
         else:
             size = len(of_part)
             parts[value[0]] = draw.draw(
@@ -387,13 +401,13 @@ def test_what_a_shape_says_is_what_the_plain_way_says(draw: st.DataObject) -> No
     for counter in shape.counters or ():
         parts[counter] = draw.draw(st.integers(0, 2**64 - 1))
     alike = shape.unpack.__self__.pack(*parts)  # type: ignore[attr-defined]
-    positions: dict[tuple[Family, str, str], int] = {}
-    found = knowing(shape).rule(alike, 7, positions, ())
+    positions: shapes.Positions = {}
+    found = by_shape(shape, alike, positions)
     if found is None:
         assert positions == {}  # it is counted where it is read plainly
         assert any(fields_of(extension, parts, shape) != extension[4] for extension in shape.extensions)
     else:
-        assert found == plainly(alike)
+        assert found == plainly(alike, foreign=shape.is_foreign)
 
 
 def fields_of(extension: shapes.Extension, parts: list[bytes], shape: Shape) -> list[str] | None:
@@ -414,34 +428,46 @@ def test_a_rule_that_fits_a_shape_by_chance_is_read_as_plainly(
     broken = bytearray(body)
     for at, octet in damage:
         broken[at % len(broken)] = octet
-    record = knowing(shape).rule(bytes(broken), 7, {}, ())
+    record = by_shape(shape, bytes(broken))
     if record is not None:
-        assert record == plainly(bytes(broken))
+        assert record == plainly(bytes(broken), foreign=shape.is_foreign)
 
 
-def test_rules_of_foreign_tables_have_no_shape() -> None:
-    body, shape = SHAPED[0]
-    positions: dict[tuple[Family, str, str], int] = {}
-    assert knowing(shape).rule(body, 7, positions, {shape.table}) is None
+def test_rules_of_foreign_tables_have_other_shapes() -> None:
+    known, body = Shapes(), BY_IPTABLES[0]
+    shape = shapes.make(body, foreign=False)
+    assert shape is not None
+    for _ in range(2):
+        known.learn(body, foreign=False)
+    positions: shapes.Positions = {}
+    assert known.rule(body, 7, positions, {shape.table}) is None
     assert positions == {}
+    known.learn(body, foreign=True)
+    foreign = known.rule(body, 7, positions, {shape.table})
+    assert foreign is not None
+    assert foreign == plainly(body, foreign=True)
+    assert known.rule(body, 7, {}, ()) == plainly(body, foreign=False)
 
 
 def test_positions_are_counted_by_chain() -> None:
     body, shape = SHAPED[0]
-    known, positions = knowing(shape), {shape.chain: 4}
-    records = [known.rule(body, 7, positions, ()) for _ in range(3)]
+    positions = {shape.chain: 4}
+    records = [by_shape(shape, body, positions) for _ in range(3)]
     assert [record.position for record in records if record] == [5, 6, 7]
 
 
 def test_a_shape_is_learned_from_the_second_of_its_kind_and_not_without_end() -> None:
-    known, body = Shapes(), SHAPED[0][0]
-    known.learn(body)
+    known, body = Shapes(), BY_IPTABLES[0]
+    known.learn(body, foreign=False)
     assert known.rule(body, 7, {}, ()) is None
-    known.learn(body)
-    assert known.rule(body, 7, {}, ()) == plainly(body)
+    known.learn(body, foreign=False)
+    assert known.rule(body, 7, {}, ()) == plainly(body, foreign=False)
     for _ in range(100):
-        known.learn(body)
+        known.learn(body, foreign=False)
     assert len(known._known[len(body)]) <= 8
+    for size in range(10_000):
+        known.learn(bytes(size), foreign=False)
+    assert len(known._met) <= 256
 
 
 @pytest.mark.parametrize(
@@ -457,17 +483,45 @@ def test_a_shape_is_learned_from_the_second_of_its_kind_and_not_without_end() ->
 )
 def test_rules_of_which_nothing_is_learned(expressions: tuple[bytes, ...]) -> None:
     body = message(*expressions)
-    assert plainly(body).text.startswith("-A INPUT")
-    assert shapes.make(body) is None
+    assert plainly(body, foreign=False).text.startswith("-A INPUT")
+    assert shapes.make(body, foreign=False) is None
 
 
 def test_a_text_with_a_percent_sign() -> None:
     body = message(meta(6), compare(b"%s%d\0"), payload(1, 12, 4), compare(b"\x0a\0\0\1"))
-    shape = shapes.make(body)
+    shape = shapes.make(body, foreign=False)
     assert shape is not None
-    found = knowing(shape).rule(body, 7, {}, ())
-    assert found == plainly(body)
+    found = by_shape(shape, body)
+    assert found is not None
+    assert found == plainly(body, foreign=False)
     assert found.text == "-A INPUT -s 10.0.0.1/32 -i %s%d"
+
+
+@pytest.mark.parametrize(
+    "expressions",
+    [
+        (meta(4), compare(b"\1\0\0\0"), ACCEPT),  # iif: the name of an interface in one namespace
+        (meta(6), expression("lookup", attribute(1, b"__set0\0"), number(2, 1)), ACCEPT),
+        (expression("numgen"),),
+        # a constant that is used twice
+        (
+            expression("immediate", number(1, 1), data(2, b"\x0a\0\0\1")),
+            expression("meta", number(2, 3), number(3, 1)),
+            expression("nat", number(1, 1), number(2, 2), number(3, 1)),
+        ),
+    ],
+)
+def test_native_rules_of_which_nothing_is_learned(expressions: tuple[bytes, ...]) -> None:
+    assert shapes.make(message(*expressions), foreign=True) is None
+
+
+def test_a_range_of_native_ports_is_no_place() -> None:
+    """A value that is compared twice as the beginning and the end of a range stays what all have in common."""
+    tcp = (meta(16), compare(b"\x06"), payload(2, 2, 2))
+    shape = shapes.make(message(*tcp, compare(b"\0\x50", 5), compare(b"\0\x5a", 3), ACCEPT), foreign=True)
+    assert shape is not None
+    assert shape.text == "tcp dport 80-90 accept"
+    assert shape.values == ()
 
 
 RECORDED = [

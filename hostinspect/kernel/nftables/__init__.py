@@ -111,7 +111,7 @@ def _rules(netfilter: NetlinkSocket, rules: list[bytes], foreign: Tables, netns:
             except iptables.NotIptablesError:
                 pass  # then as nft spells it
             else:
-                SHAPES.learn(body)
+                SHAPES.learn(body, foreign=False)
                 found.append(
                     facts.Rule(
                         netns=netns,
@@ -133,5 +133,7 @@ def _rules(netfilter: NetlinkSocket, rules: list[bytes], foreign: Tables, netns:
             from hostinspect.kernel.nftables.native import Speller
 
             native = Speller(netfilter)
+        if where[:2] in foreign:
+            SHAPES.learn(body, foreign=True)
         found.append(native.rule(rule, netns, position))
     return found

@@ -51,7 +51,7 @@ class Selector(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Reading:
+class Reading:
     """A rule while its expressions are read."""
 
     rule: Rule
@@ -73,6 +73,31 @@ class _Reading:
     def family(self) -> int | None:
         """NFPROTO_IPV4 or IPV6: the table's, or what the rule has asked for."""
         return {"ipv4": 2, "ipv6": 10}.get(self.rule.family, self.nfproto)
+
+    @property
+    def text(self) -> str:
+        return " ".join(word for word in self.words if word)
+
+    def read(self, expression: str, a: Attributes) -> None:
+        """One more expression of the rule."""
+        handler = _HANDLERS.get(expression)
+        try:
+            if handler is None:
+                raise UnknownExpressionError(expression)
+            handler(self, a)
+        except (UnknownExpressionError, KeyError, ValueError, IndexError):
+            self.words.append(f"[unknown {expression} expression]")
+            self.exact = False
+            self.registers.clear()  # what it left there is not known
+
+    def end(self) -> None:
+        """What is known when all expressions are read."""
+        comment = messages.comment(self.rule.userdata)
+        if comment is not None:
+            self.words.append(f'comment "{text(comment)}"')
+            self.note("comment", text(comment))
+        if self.l4proto is not None:
+            self.note("proto", protocol(self.l4proto))
 
     def loaded(self, raw: bytes) -> Loaded:
         found = self.registers.get(register(raw))
@@ -124,24 +149,10 @@ class Speller:
 
     def rule(self, rule: Rule, netns: int, position: int) -> facts.Rule:
         """`rule` in nft's spelling."""
-        reading = _Reading(rule, self)
+        reading = Reading(rule, self)
         for raw in rule.expressions:
-            expression, a = _expression(raw)
-            handler = _HANDLERS.get(expression)
-            try:
-                if handler is None:
-                    raise UnknownExpressionError(expression)
-                handler(reading, a)
-            except (UnknownExpressionError, KeyError, ValueError, IndexError):
-                reading.words.append(f"[unknown {expression} expression]")
-                reading.exact = False
-                reading.registers.clear()  # what it left there is not known
-        comment = messages.comment(rule.userdata)
-        if comment is not None:
-            reading.words.append(f'comment "{text(comment)}"')
-            reading.note("comment", text(comment))
-        if reading.l4proto is not None:
-            reading.note("proto", protocol(reading.l4proto))
+            reading.read(*expression_of(raw))
+        reading.end()
         return facts.Rule(
             netns=netns,
             family=rule.family,
@@ -149,7 +160,7 @@ class Speller:
             table=rule.table,
             chain=rule.chain,
             position=position,
-            text=" ".join(word for word in reading.words if word),
+            text=reading.text,
             verdict=reading.verdict,
             packets=reading.packets,
             bytes=reading.octets,
@@ -159,7 +170,7 @@ class Speller:
 
 
 @lru_cache(maxsize=8192)
-def _expression(raw: bytes) -> Expression:
+def expression_of(raw: bytes) -> Expression:
     """Most of a ruleset's expressions are the same few, byte for byte."""
     try:
         return messages.parse_expression(raw)
@@ -225,7 +236,7 @@ _TRANSPORT: dict[tuple[int, int, int], Selector] = {  # by protocol, offset and 
 }
 
 
-def _selector(reading: _Reading, loaded: Loaded) -> Selector:
+def selector_of(reading: Reading, loaded: Loaded) -> Selector:
     """What `loaded` is called. Hides the conditions that its name implies."""
     if loaded.source == "meta" and loaded.key in _META:
         return _META[loaded.key]
@@ -251,7 +262,7 @@ def _fib_selector(loaded: Loaded) -> Selector:
     return Selector(f"fib {asked} {result}", result_kind)
 
 
-def _network_selector(reading: _Reading, loaded: Loaded) -> Selector:
+def _network_selector(reading: Reading, loaded: Loaded) -> Selector:
     found, length = _NETWORK.get((reading.family or 0, loaded.offset), (None, 0))
     if found is None or loaded.length > length or (loaded.length != length and found.kind is not kind.ADDRESS):
         raise UnknownExpressionError("payload")
@@ -259,7 +270,7 @@ def _network_selector(reading: _Reading, loaded: Loaded) -> Selector:
     return found
 
 
-def _transport_selector(reading: _Reading, loaded: Loaded) -> Selector:
+def _transport_selector(reading: Reading, loaded: Loaded) -> Selector:
     proto = reading.l4proto
     found = _TRANSPORT.get((proto or 0, loaded.offset, loaded.length))
     if found is None and loaded.length == 2 and loaded.offset in (0, 2):
@@ -277,13 +288,13 @@ def _transport_selector(reading: _Reading, loaded: Loaded) -> Selector:
 # --- loads ------------------------------------------------------------------------------------------------------
 
 
-def _payload(reading: _Reading, a: Attributes) -> None:
+def _payload(reading: Reading, a: Attributes) -> None:
     if 1 not in a or number(a[2]) == LL_HEADER:
         raise UnknownExpressionError("payload")
     reading.registers[register(a[1])] = payload(a)
 
 
-def _meta(reading: _Reading, a: Attributes) -> None:
+def _meta(reading: Reading, a: Attributes) -> None:
     """NFTA_META_*: DREG 1, KEY 2, SREG 3."""
     if 1 in a:
         reading.registers[register(a[1])] = Loaded("meta", number(a[2]))
@@ -292,7 +303,7 @@ def _meta(reading: _Reading, a: Attributes) -> None:
     reading.words.append(f"{selector.text} set {_value_of(reading, reading.loaded(a[3]), selector.kind)}")
 
 
-def _ct(reading: _Reading, a: Attributes) -> None:
+def _ct(reading: Reading, a: Attributes) -> None:
     """NFTA_CT_*: DREG 1, KEY 2, DIRECTION 3, SREG 4."""
     key, direction = number(a[2]), number(a[3]) if 3 in a else None
     if 1 in a:
@@ -302,19 +313,19 @@ def _ct(reading: _Reading, a: Attributes) -> None:
     reading.words.append(f"ct {selector.text} set {_value_of(reading, reading.loaded(a[4]), selector.kind)}")
 
 
-def _fib(reading: _Reading, a: Attributes) -> None:
+def _fib(reading: Reading, a: Attributes) -> None:
     """NFTA_FIB_*: DREG 1, RESULT 2, FLAGS 3."""
     reading.registers[register(a[1])] = Loaded("fib", number(a[2]), offset=number(a[3]))
 
 
-def _value_of(reading: _Reading, loaded: Loaded, value_kind: Kind) -> str:
+def _value_of(reading: Reading, loaded: Loaded, value_kind: Kind) -> str:
     """What is set: a constant, or what a register was loaded with."""
     if loaded.mask is not None:
         raise UnknownExpressionError("bitwise")
-    return value_kind.spell(loaded.value) if loaded.source == "immediate" else _selector(reading, loaded).text
+    return value_kind.spell(loaded.value) if loaded.source == "immediate" else selector_of(reading, loaded).text
 
 
-def _bitwise(reading: _Reading, a: Attributes) -> None:
+def _bitwise(reading: Reading, a: Attributes) -> None:
     """NFTA_BITWISE_*: SREG 1, DREG 2, LEN 3, MASK 4, XOR 5, OP 6."""
     loaded = reading.loaded(a[1])
     xor = attributes(a[5])[1] if 5 in a else b""
@@ -325,7 +336,7 @@ def _bitwise(reading: _Reading, a: Attributes) -> None:
     reading.registers[register(a[2])] = loaded._replace(mask=attributes(a[4])[1])
 
 
-def _immediate(reading: _Reading, a: Attributes) -> None:
+def _immediate(reading: Reading, a: Attributes) -> None:
     """NFTA_IMMEDIATE_*: DREG 1, DATA 2."""
     data = attributes(a[2])
     if register(a[1]) != VERDICT:
@@ -352,7 +363,7 @@ def _verdict(data: Attributes) -> tuple[str, str | None]:
 # --- comparisons ------------------------------------------------------------------------------------------------
 
 
-def _cmp(reading: _Reading, a: Attributes) -> None:
+def _cmp(reading: Reading, a: Attributes) -> None:
     """NFTA_CMP_*: SREG 1, OP 2, DATA 3."""
     loaded, operator, data = reading.loaded(a[1]), number(a[2]), attributes(a[3])[1]
     before, reading.last = reading.last, (loaded, operator, data)
@@ -364,11 +375,11 @@ def _cmp(reading: _Reading, a: Attributes) -> None:
     if loaded.mask is not None:
         _compare_masked(reading, loaded, loaded.mask, operator, data)
         return
-    for part, value in _parts(reading, loaded, data) if operator == CMP_EQ else [(loaded, data)]:
+    for part, value in parts(reading, loaded, data) if operator == CMP_EQ else [(loaded, data)]:
         _compare(reading, part, operator, value)
 
 
-def _parts(reading: _Reading, loaded: Loaded, data: bytes) -> list[tuple[Loaded, bytes]]:
+def parts(reading: Reading, loaded: Loaded, data: bytes) -> list[tuple[Loaded, bytes]]:
     """nft compares neighbouring fields of a header in one go: `ip saddr 10.0.0.1 ip daddr 10.0.0.2`, both ports."""
     if loaded.source != "payload":
         return [(loaded, data)]
@@ -386,8 +397,8 @@ def _parts(reading: _Reading, loaded: Loaded, data: bytes) -> list[tuple[Loaded,
     return parts
 
 
-def _compare(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> None:
-    selector = _selector(reading, loaded)
+def _compare(reading: Reading, loaded: Loaded, operator: int, data: bytes) -> None:
+    selector = selector_of(reading, loaded)
     value = _spell_short(selector.kind, loaded, data)
     spelled_operator = "== " if selector.kind.is_bitmask and operator == CMP_EQ else _OPERATORS[operator]
     reading.words.append(f"{selector.text} {spelled_operator}{value}")
@@ -395,7 +406,7 @@ def _compare(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> N
         reading.note(selector.field, _plain(value), operator == CMP_NEQ)
 
 
-def _is_condition(reading: _Reading, loaded: Loaded, operator: int, data: bytes) -> bool:
+def _is_condition(reading: Reading, loaded: Loaded, operator: int, data: bytes) -> bool:
     """Protocols: what they are decides how later fields are read, and they may turn out to be implied by these."""
     if operator != CMP_EQ or loaded.mask is not None:
         return False
@@ -407,7 +418,7 @@ def _is_condition(reading: _Reading, loaded: Loaded, operator: int, data: bytes)
     at = loaded.offset if is_header else -1
     if not (loaded.source == "meta" and loaded.key == _L4PROTO) and (reading.family, at) not in ((2, 9), (10, 6)):
         return False
-    selector = _selector(reading, loaded)
+    selector = selector_of(reading, loaded)
     if (reading.nfproto, data[0]) in ((2, 1), (10, 58)):
         reading.hide_nfproto()
     # In a table of both families, `ip protocol tcp` says more than that a port is one of tcp.
@@ -426,8 +437,8 @@ def _spell_short(value_kind: Kind, loaded: Loaded, data: bytes) -> str:
     return value_kind.spell(data)
 
 
-def _compare_masked(reading: _Reading, loaded: Loaded, mask: bytes, operator: int, data: bytes) -> None:
-    selector = _selector(reading, loaded)
+def _compare_masked(reading: Reading, loaded: Loaded, mask: bytes, operator: int, data: bytes) -> None:
+    selector = selector_of(reading, loaded)
     if operator not in (CMP_EQ, CMP_NEQ) or len(mask) > len(data):
         raise UnknownExpressionError("bitwise")
     negation = "!= " if operator == CMP_NEQ else ""
@@ -442,7 +453,7 @@ def _compare_masked(reading: _Reading, loaded: Loaded, mask: bytes, operator: in
         reading.words.append(f"{selector.text} & {spell(mask)} {negation or '== '}{spell(data)}")
 
 
-def _compare_bits(reading: _Reading, selector: Selector, mask: bytes, operator: int, data: bytes) -> None:
+def _compare_bits(reading: Reading, selector: Selector, mask: bytes, operator: int, data: bytes) -> None:
     """`ct state new,established` is "any of these bits"; `tcp flags syn / syn,ack` "of these exactly those"."""
     if not any(data):
         negation = "! " if operator == CMP_EQ else ""
@@ -454,19 +465,19 @@ def _compare_bits(reading: _Reading, selector: Selector, mask: bytes, operator: 
     reading.words.append(f"{selector.text} {negation}{selector.kind.spell(data)} / {selector.kind.spell(mask)}")
 
 
-def _finish_range(reading: _Reading, loaded: Loaded, low: bytes, high: bytes) -> None:
+def _finish_range(reading: Reading, loaded: Loaded, low: bytes, high: bytes) -> None:
     """`>= 80` and `<= 90` one after the other are `80-90`."""
     reading.words.pop()
-    _add_range(reading, _selector(reading, loaded), low, high, negated=False)
+    _add_range(reading, selector_of(reading, loaded), low, high, negated=False)
 
 
-def _range(reading: _Reading, a: Attributes) -> None:
+def _range(reading: Reading, a: Attributes) -> None:
     """NFTA_RANGE_*: SREG 1, OP 2 (0 is in it, 1 is not), FROM_DATA 3, TO_DATA 4."""
-    selector = _selector(reading, reading.loaded(a[1]))
+    selector = selector_of(reading, reading.loaded(a[1]))
     _add_range(reading, selector, attributes(a[3])[1], attributes(a[4])[1], negated=number(a[2]) == 1)
 
 
-def _add_range(reading: _Reading, selector: Selector, low: bytes, high: bytes, *, negated: bool) -> None:
+def _add_range(reading: Reading, selector: Selector, low: bytes, high: bytes, *, negated: bool) -> None:
     ends = [selector.kind.spell(low), selector.kind.spell(high)]
     reading.words.append(f"{selector.text} {'!= ' if negated else ''}{'-'.join(ends)}")
     reading.note(selector.field, (":" if selector.kind is kind.PORT else "-").join(ends), negated)
@@ -483,7 +494,7 @@ def _plain(value: str) -> str:
 # --- sets and maps ----------------------------------------------------------------------------------------------
 
 
-def _lookup(reading: _Reading, a: Attributes) -> None:
+def _lookup(reading: Reading, a: Attributes) -> None:
     """NFTA_LOOKUP_*: SET 1, SREG 2, DREG 3 (of a map), FLAGS 5 (1 not in it)."""
     set_name, negated = name(a[1]), bool(number(a.get(5)) & 1)
     loaded = reading.loaded(a[2])
@@ -491,7 +502,7 @@ def _lookup(reading: _Reading, a: Attributes) -> None:
     if 3 in a and not is_verdict_map:
         reading.registers.pop(register(a[3]), None)
         raise UnknownExpressionError("lookup")
-    selector = _selector(reading, loaded)
+    selector = selector_of(reading, loaded)
     if loaded.mask is not None:
         raise UnknownExpressionError("lookup")
     known = reading.speller.set(reading.rule, set_name)
@@ -573,13 +584,13 @@ def _interval(low: bytes, last: int, value_kind: Kind) -> str:
 # --- statements -------------------------------------------------------------------------------------------------
 
 
-def _counter(reading: _Reading, a: Attributes) -> None:
+def _counter(reading: Reading, a: Attributes) -> None:
     """NFTA_COUNTER_*: BYTES 1, PACKETS 2."""
     reading.packets, reading.octets = number(a[2]), number(a[1])
     reading.words.append(f"counter packets {reading.packets} bytes {reading.octets}")
 
 
-def _notrack(reading: _Reading, _a: Attributes) -> None:
+def _notrack(reading: Reading, _a: Attributes) -> None:
     reading.words.append("notrack")
 
 
@@ -591,7 +602,7 @@ def _octets(count: int) -> str:
     return f"{count // size} {unit}"
 
 
-def _limit(reading: _Reading, a: Attributes) -> None:
+def _limit(reading: Reading, a: Attributes) -> None:
     """NFTA_LIMIT_*: RATE 1, UNIT 2, BURST 3, TYPE 4 (0 packets, 1 bytes), FLAGS 5 (1 over)."""
     rate, burst, unit = number(a[1]), number(a[3]), _UNITS[number(a[2])]
     over = "over " if number(a.get(5)) & 1 else ""
@@ -607,7 +618,7 @@ def _limit(reading: _Reading, a: Attributes) -> None:
 _LOG_FLAGS = ((4, "ip options"), (8, "skuid"), (32, "ether"))
 
 
-def _log(reading: _Reading, a: Attributes) -> None:
+def _log(reading: Reading, a: Attributes) -> None:
     """NFTA_LOG_*: GROUP 1, PREFIX 2, SNAPLEN 3, QTHRESHOLD 4, LEVEL 5, FLAGS 6."""
     spelled = "log"
     spelled += f' prefix "{name(a[2])}"' if 2 in a else ""
@@ -634,7 +645,7 @@ def _nat_flags(flags: int) -> str:
     return f" {bit_names(flags, _NAT_FLAGS)}" if flags else ""
 
 
-def _constant(reading: _Reading, raw: bytes | None) -> bytes | None:
+def _constant(reading: Reading, raw: bytes | None) -> bytes | None:
     if raw is None:
         return None
     loaded = reading.loaded(raw)
@@ -656,7 +667,7 @@ _NAT_VERDICTS = {0: ("snat", "SNAT"), 1: ("dnat", "DNAT")}
 _NAT_FAMILIES = {2: (4, "ip "), 10: (16, "ip6 ")}
 
 
-def _nat(reading: _Reading, a: Attributes) -> None:
+def _nat(reading: Reading, a: Attributes) -> None:
     """NFTA_NAT_*: TYPE 1, FAMILY 2, REG_ADDR_MIN 3, MAX 4, REG_PROTO_MIN 5, MAX 6, FLAGS 7."""
     word, reading.verdict = _NAT_VERDICTS[number(a[1])]
     flags = number(a.get(7))
@@ -690,18 +701,18 @@ def _addresses(low: bytes, high: bytes, has_port: bool) -> tuple[str, str]:
     return (f"{address(low)}/{len(low) * 8 - size.bit_length() + 1}" if is_network else plain), plain
 
 
-def _masquerade(reading: _Reading, a: Attributes) -> None:
+def _masquerade(reading: Reading, a: Attributes) -> None:
     """NFTA_MASQ_*: FLAGS 1, REG_PROTO_MIN 2, REG_PROTO_MAX 3."""
     _to_port(reading, "masquerade", "MASQUERADE", a.get(1), a.get(2), a.get(3))
 
 
-def _redirect(reading: _Reading, a: Attributes) -> None:
+def _redirect(reading: Reading, a: Attributes) -> None:
     """NFTA_REDIR_*: REG_PROTO_MIN 1, REG_PROTO_MAX 2, FLAGS 3."""
     _to_port(reading, "redirect", "REDIRECT", a.get(3), a.get(1), a.get(2))
 
 
 def _to_port(
-    reading: _Reading, word: str, verdict: str, flags: bytes | None, low: bytes | None, high: bytes | None
+    reading: Reading, word: str, verdict: str, flags: bytes | None, low: bytes | None, high: bytes | None
 ) -> None:
     reading.verdict = verdict
     port = _port_range(_constant(reading, low), _constant(reading, high))
@@ -715,7 +726,7 @@ _REJECT_DEFAULT = {2: 3, 10: 4}  # port unreachable, by NFPROTO_*: not listed
 _REJECT_CODES = {2: ("icmp", kind.ICMP_CODES), 10: ("icmpv6", kind.ICMPV6_CODES)}
 
 
-def _reject(reading: _Reading, a: Attributes) -> None:
+def _reject(reading: Reading, a: Attributes) -> None:
     """NFTA_REJECT_*: TYPE 1 (0 ICMP, 1 TCP reset, 2 either ICMP), ICMP_CODE 2."""
     reading.verdict = "REJECT"
     how, code = number(a[1]), number(a.get(2))
@@ -736,7 +747,7 @@ def _reject(reading: _Reading, a: Attributes) -> None:
     reading.words.append(spelled)
 
 
-_Handler = Callable[[_Reading, Attributes], Any]
+_Handler = Callable[[Reading, Attributes], Any]
 _HANDLERS: dict[str, _Handler] = {
     "bitwise": _bitwise,
     "cmp": _cmp,

@@ -1,13 +1,13 @@
-"""Rules of iptables-nft that are alike: what one of them has taught is used for the next, without reading it again.
+"""Rules that are alike: what one of them has taught is used for the next, without reading it again.
 
 Of a thousand published ports, and of a thousand containers with their embedded DNS, the rules are the same message but
 for an address, a port, the bytes of a target, counters and the rule's own handle. A *shape* is such a message with
 these places left open. A message that fits has the same attributes at the same places, so all that is left is to spell
 what stands in them.
 
-A shape is made by reading a rule in the plain way (`iptables.step`, `iptables.write`) with a marker in each place, and
-looking where the markers came out; where one did not come out as it went in, there is no shape. So a shape says what
-the plain way says, which tests/unit/test_nftables.py holds it to.
+A shape is made by reading a rule in the plain way (`iptables` or `native`) with a marker in each place, and looking
+where the markers came out; where one did not come out as it went in, there is no shape. So a shape says what the plain
+way says, which tests/unit/test_nftables.py holds it to.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from hostinspect import facts
 from hostinspect.kernel import xtables
 from hostinspect.kernel.netlink import attribute_list
 from hostinspect.kernel.nftables import iptables
-from hostinspect.kernel.nftables.messages import FAMILIES, NFGENMSG, name
-from hostinspect.kernel.nftables.registers import CMP_EQ, CMP_NEQ, NETWORK_HEADER, TRANSPORT_HEADER
+from hostinspect.kernel.nftables.messages import FAMILIES, NFGENMSG, Attributes, Rule, name, number
+from hostinspect.kernel.nftables.registers import CMP_EQ, CMP_NEQ, NETWORK_HEADER, TRANSPORT_HEADER, VERDICT, register
 from hostinspect.kernel.xtables.extension import Clause, UnknownError
-from hostinspect.kernel.xtables.rule import RuleText
 from hostinspect.kernel.xtables.spelling import address
 
 _OF_A_LENGTH = 8  # shapes of messages of one length, each of which is compared with them in turn
@@ -44,12 +43,34 @@ _ADDRESSES = {  # by family, offset in struct iphdr or ip6_hdr, and bytes
 }
 _ENDS = {0: "source", 2: "destination"}  # of the ports, by offset in struct tcphdr or udphdr
 _IN_CONTEXT = ("set", "SET")  # their bytes mean something only in one namespace
+_FREE_OF_CONTEXT = frozenset(  # of nft's expressions: no sets, and nothing that may be an interface's index
+    {
+        "bitwise",
+        "cmp",
+        "counter",
+        "ct",
+        "immediate",
+        "limit",
+        "log",
+        "masq",
+        "meta",
+        "nat",
+        "notrack",
+        "payload",
+        "redir",
+        "reject",
+    }
+)
+_META_OF_CONTEXT = (4, 5)  # NFT_META_IIF, OIF: spelled by name
+_FAMILY = {2: "ipv4", 10: "ipv6"}
 _PORT_MATCHES = ("tcp", "udp")  # what iptables before 1.8.8 wrote instead of comparisons
 
 
 # A place whose value is spelled alike in the text and in one field: which part of the unpacked message it is, how it is
-# spelled, the field, and "!" where it is negated.
+# spelled, the field or "" where it has none of its own, and "!" where it is negated.
 Value = tuple[int, Callable[[Any], str], str, str]
+# A field with several values: its name, a %s for each, and which of the shape's they are.
+Joined = tuple[str, str, list[int]]
 
 # A place with the bytes of a match or target: which part it is, what decodes it, its name and revision, and the names
 # of the fields that it has in this shape.
@@ -61,6 +82,7 @@ class Shape(Struct, frozen=True):
     """What is the same in all rules of a shape, and where they differ."""
 
     family: facts.Family
+    is_foreign: bool  # of a table that iptables has not made
     table: tuple[facts.Family, str]
     chain: tuple[facts.Family, str, str]
     unpack: Callable[[bytes], tuple[Any, ...]]  # a message of this length into its parts
@@ -69,6 +91,7 @@ class Shape(Struct, frozen=True):
     text: str  # with %s for each of `values`, then each of `extensions`
     fields: dict[str, Any]  # of facts.Rule, the same in all
     values: tuple[Value, ...]
+    joined: tuple[Joined, ...]
     extensions: tuple[Extension, ...]
     counters: tuple[int, int] | None  # the parts with packets and bytes
 
@@ -84,16 +107,18 @@ class Shapes:
     def rule(
         self, body: bytes, netns: int, positions: Positions, foreign: Container[tuple[facts.Family, str]]
     ) -> facts.Rule | None:
-        """The record of a rule of a shape that is known, counted in `positions`; None, and not counted, for others and
-        for those in a table of `foreign`."""
+        """The record of a rule of a shape that is known, counted in `positions`; None, and not counted, for others.
+
+        `foreign` are the tables that iptables has not made, whose rules have other shapes.
+        """
         for shape in self._known.get(len(body), ()):
             parts = shape.unpack(body)
-            if shape.common(parts) == shape.expected:
-                return None if shape.table in foreign else _rule(shape, parts, netns, positions)
+            if shape.common(parts) == shape.expected and (shape.table in foreign) is shape.is_foreign:
+                return _rule(shape, parts, netns, positions)
         return None
 
-    def learn(self, body: bytes) -> None:
-        """From a rule that iptables made, as the plain way has found, and that has no shape yet."""
+    def learn(self, body: bytes, *, foreign: bool) -> None:
+        """From a rule that has no shape yet, and that iptables has made, or that is in a foreign table."""
         length = len(body)
         met = self._met.get(length)
         if met is None:
@@ -101,7 +126,7 @@ class Shapes:
                 self._met[length] = 0
         elif met < _OF_A_LENGTH:
             self._met[length] = met + 1
-            shape = make(body)
+            shape = make(body, foreign=foreign)
             if shape is not None:
                 self._known.setdefault(length, []).append(shape)
 
@@ -113,7 +138,10 @@ def _rule(shape: Shape, parts: tuple[Any, ...], netns: int, positions: Positions
     for part, spell, field, sign in shape.values:
         value = spell(parts[part])
         spelled.append(value)
-        fields[field] = sign + value
+        if field:
+            fields[field] = sign + value
+    for field, form, which in shape.joined:
+        fields[field] = form % (*[spelled[n] for n in which],)
     for part, decode, extension, revision, names in shape.extensions:
         try:
             text, pairs, alias = decode(extension, revision, parts[part], shape.family)
@@ -154,10 +182,10 @@ class _MarkedPort(int):
         return self.marker
 
 
-def make(body: bytes) -> Shape | None:
+def make(body: bytes, *, foreign: bool) -> Shape | None:
     """The shape of a rule; None where its places cannot be told for certain."""
     try:
-        return _Maker(body).shape()
+        return (_OfNative(body) if foreign else _OfIptables(body)).shape()
     except (iptables.NotIptablesError, UnknownError, KeyError, ValueError, IndexError):
         return None
 
@@ -165,33 +193,147 @@ def make(body: bytes) -> Shape | None:
 class _Maker:
     """Reads one rule with a marker in each place."""
 
+    is_foreign: bool
+
     def __init__(self, body: bytes) -> None:
         self.body = body
-        self.reading = iptables.Reading(FAMILIES[body[0]])
-        self.skipped: list[Span] = [(2, NFGENMSG)]  # the generation
+        self.family = FAMILIES[body[0]]
+        self.of_rule = _spans(body, (NFGENMSG, len(body)))
+        self.expressions = [span for _kind, span in _span_list(body, self.of_rule[4])]  # NFTA_RULE_EXPRESSIONS
+        self.table, self.chain = (name(body[slice(*self.of_rule[kind])]) for kind in (1, 2))  # NFTA_RULE_TABLE, CHAIN
+        self.userdata = body[slice(*self.of_rule[7])] if 7 in self.of_rule else b""  # NFTA_RULE_USERDATA
         self.values: list[_Place] = []
         self.extensions: list[_Place] = []
         self.counters: list[Span] = []  # packets, bytes
+
+    def of_expression(self, span: Span) -> dict[int, Span]:
+        """The attributes in an expression's NFTA_EXPR_DATA."""
+        inside = _spans(self.body, span)
+        return _spans(self.body, inside[2]) if 2 in inside else {}
+
+    def _count(self, of_expression: dict[int, Span]) -> None:
+        if self.counters:
+            raise ValueError("two counters")
+        self.counters = [of_expression[2], of_expression[1]]  # NFTA_COUNTER_PACKETS, BYTES
+        if any(end - start != 8 for start, end in self.counters):
+            raise ValueError("a counter of another length")
+
+    def _marker(self) -> str:
+        return f"\0{len(self.values) + len(self.extensions)}\0"
+
+    def _value(self, span: Span, code: str, spell: Callable[[Any], str] = str) -> str:
+        """The marker of one more value."""
+        self.values.append(_Place(span, code, self._marker(), spell))
+        return self.values[-1].marker
+
+    def _assemble(self, text: str, fields: dict[str, str], verdict: str | None, exact: bool) -> Shape:
+        pieces = text.split("\0")
+        in_text = [f"\0{piece}\0" for piece in pieces[1::2]]
+        self.values.sort(key=lambda place: in_text.index(place.marker))
+        self.extensions.sort(key=lambda place: in_text.index(place.marker))
+        if in_text != [place.marker for place in (*self.values, *self.extensions)]:
+            raise ValueError("a place is spelled twice, or out of turn")
+        codes, parts, common = self._layout()
+        layout = Layout(codes)
+        fields = fields.copy()
+        extensions = []
+        for place in self.extensions:
+            assert place.extension is not None
+            extensions.append((parts[place.span], *place.extension))
+            for of_rule in place.extension[3]:
+                if fields.pop(of_rule) != place.marker + of_rule:
+                    raise ValueError("a field that another has set")
+        own, joined = self._fields(fields)
+        return Shape(
+            family=self.family,
+            is_foreign=self.is_foreign,
+            table=(self.family, self.table),
+            chain=(self.family, self.table, self.chain),
+            unpack=layout.unpack,
+            common=itemgetter(*common),
+            expected=itemgetter(*common)(layout.unpack(self.body)),
+            text="%s".join(piece.replace("%", "%%") for piece in pieces[::2]),
+            fields={
+                "family": self.family,
+                "backend": "nft",
+                "table": self.table,
+                "chain": self.chain,
+                "verdict": verdict,
+                "exact": exact,
+                **fields,
+            },
+            values=tuple((parts[place.span], place.spell, *own.get(place.marker, ("", ""))) for place in self.values),
+            joined=tuple(joined),
+            extensions=tuple(extensions),
+            counters=(parts[self.counters[0]], parts[self.counters[1]]) if self.counters else None,
+        )
+
+    def _fields(self, fields: dict[str, str]) -> tuple[dict[str, tuple[str, str]], list[Joined]]:
+        """Field and sign of each value that has one of its own, by its marker, and the fields of several. All of these
+        are taken out of `fields`."""
+        order = {place.marker: n for n, place in enumerate(self.values)}
+        own: dict[str, tuple[str, str]] = {}
+        joined: list[Joined] = []
+        for field, value in list(fields.items()):
+            pieces = value.split("\0")
+            markers = [f"\0{piece}\0" for piece in pieces[1::2]]
+            if not markers:
+                continue
+            if len(markers) == 1 and pieces[0] in ("", "!") and not pieces[2] and markers[0] not in own:
+                own[markers[0]] = field, pieces[0]
+            else:
+                form = "%s".join(piece.replace("%", "%%") for piece in pieces[::2])
+                joined.append((field, form, [order[marker] for marker in markers]))
+            del fields[field]
+        return own, joined
+
+    def _layout(self) -> tuple[str, dict[Span, int], list[int]]:
+        """The message as a format of struct; which part each place is; which parts are what all have in common."""
+        # The generation; NFTA_RULE_HANDLE and POSITION, which is the handle of the rule before.
+        skipped = [(2, NFGENMSG), *(self.of_rule[kind] for kind in (3, 6) if kind in self.of_rule)]
+        places = {span: "x" * (span[1] - span[0]) for span in skipped}
+        places.update(dict.fromkeys(self.counters, "Q"))
+        places.update({place.span: place.code for place in (*self.values, *self.extensions)})
+        parts: dict[Span, int] = {}
+        common: list[int] = []
+        codes, at = ">", 0
+        for span, code in sorted([*places.items(), ((len(self.body),) * 2, "")]):
+            if span[0] < at:
+                raise ValueError("places that overlap")
+            if span[0] > at:
+                codes += f"{span[0] - at}s"
+                common.append(len(parts) + len(common))
+            if "x" not in code:
+                parts[span] = len(parts) + len(common)
+            codes += code
+            at = span[1]
+        return codes, parts, common
+
+
+class _OfIptables(_Maker):
+    is_foreign = False
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self.reading = iptables.Reading(self.family)
         self.marked: list[tuple[list[int], _MarkedPort]] = []  # what a port's place has set: both ends of a range
 
     def shape(self) -> Shape:
         """Raises NotIptablesError, UnknownError, KeyError, ValueError, IndexError: there is none."""
-        body = self.body
-        of_rule = _spans(body, (NFGENMSG, len(body)))
-        self.skipped += [of_rule[kind] for kind in (3, 6) if kind in of_rule]  # NFTA_RULE_HANDLE, POSITION
-        for _kind, span in _span_list(body, of_rule[4]):  # NFTA_RULE_EXPRESSIONS
+        for span in self.expressions:
             self._read(span)
         if any(end is not port for ends, port in self.marked for end in ends):
             raise ValueError("a port that another comparison narrows")
-        table, chain = (name(body[slice(*of_rule[kind])]) for kind in (1, 2))  # NFTA_RULE_TABLE, CHAIN
-        userdata = body[slice(*of_rule[7])] if 7 in of_rule else b""  # NFTA_RULE_USERDATA
-        return self._assemble(iptables.write(self.reading, chain, userdata), table, chain)
+        spelled = iptables.write(self.reading, self.chain, self.userdata)
+        shape = self._assemble(spelled.text, spelled.fields, spelled.verdict, spelled.exact)
+        if shape.joined or not all(field for _, _, field, _ in shape.values):
+            raise ValueError("a place without a field")
+        return shape
 
     def _read(self, span: Span) -> None:
         """An expression (NFTA_LIST_ELEM), as `iptables.spell` does, but for its places."""
         do, arguments = iptables.step(self.body[slice(*span)])
-        inside = _spans(self.body, span)
-        of_expression = _spans(self.body, inside[2]) if 2 in inside else {}  # NFTA_EXPR_DATA
+        of_expression = self.of_expression(span)
         if do is iptables.compare and self._is_place(*arguments):
             self._compare(of_expression, *arguments)
             return
@@ -202,13 +344,6 @@ class _Maker:
         elif do is iptables.set_target:
             arguments = self._extension(xtables.target, of_expression, *arguments)
         do(self.reading, *arguments)
-
-    def _count(self, of_expression: dict[int, Span]) -> None:
-        if self.counters:
-            raise ValueError("two counters")
-        self.counters = [of_expression[2], of_expression[1]]  # NFTA_COUNTER_PACKETS, BYTES
-        if any(end - start != 8 for start, end in self.counters):
-            raise ValueError("a counter of another length")
 
     def _extension(
         self,
@@ -246,94 +381,135 @@ class _Maker:
         """A comparison with a place. A marker is left where it put the value."""
         reading = self.reading
         iptables.compare(reading, source, operator, data)
-        loaded, marker = reading.registers[source], self._marker()
+        loaded = reading.registers[source]
         span = _spans(self.body, of_expression[3])[1]  # NFTA_CMP_DATA, NFTA_DATA_VALUE
         if loaded.key == NETWORK_HEADER:
             of_reading = _ADDRESSES[reading.family, loaded.offset, len(data)]
+            marker = self._value(span, f"{len(data)}s", _address)
             setattr(reading, of_reading, (marker, *getattr(reading, of_reading)[1:]))
-            self.values.append(_Place(span, f"{len(data)}s", marker, _address))
         else:
             port = _MarkedPort.from_bytes(data, "big")
-            port.marker = marker
+            port.marker = self._value(span, "H")
             ends = getattr(reading.ports, _ENDS[loaded.offset])
             ends[:] = (port, port)
             self.marked.append((ends, port))
-            self.values.append(_Place(span, "H", marker))
-
-    def _marker(self) -> str:
-        return f"\0{len(self.values) + len(self.extensions)}\0"
-
-    def _assemble(self, spelled: RuleText, table: str, chain: str) -> Shape:
-        pieces = spelled.text.split("\0")
-        in_text = [f"\0{piece}\0" for piece in pieces[1::2]]
-        self.values.sort(key=lambda place: in_text.index(place.marker))
-        self.extensions.sort(key=lambda place: in_text.index(place.marker))
-        if in_text != [place.marker for place in (*self.values, *self.extensions)]:
-            raise ValueError("a place is spelled twice, or out of turn")
-        codes, parts, common = self._layout()
-        layout = Layout(codes)
-        fields = spelled.fields.copy()
-        values = tuple((parts[place.span], place.spell, *_taken(fields, place.marker)) for place in self.values)
-        extensions = []
-        for place in self.extensions:
-            assert place.extension is not None
-            extensions.append((parts[place.span], *place.extension))
-            for of_rule in place.extension[3]:
-                if fields.pop(of_rule) != place.marker + of_rule:
-                    raise ValueError("a field that another has set")
-        if any("\0" in value for value in fields.values()):
-            raise ValueError("a place is in two fields")
-        family = self.reading.family
-        return Shape(
-            family=family,
-            table=(family, table),
-            chain=(family, table, chain),
-            unpack=layout.unpack,
-            common=itemgetter(*common),
-            expected=itemgetter(*common)(layout.unpack(self.body)),
-            text="%s".join(piece.replace("%", "%%") for piece in pieces[::2]),
-            fields={
-                "family": family,
-                "backend": "nft",
-                "table": table,
-                "chain": chain,
-                "verdict": spelled.verdict,
-                "exact": spelled.exact,
-                **fields,
-            },
-            values=values,
-            extensions=tuple(extensions),
-            counters=(parts[self.counters[0]], parts[self.counters[1]]) if self.counters else None,
-        )
-
-    def _layout(self) -> tuple[str, dict[Span, int], list[int]]:
-        """The message as a format of struct; which part each place is; which parts are what all have in common."""
-        places = [(span, "x" * (span[1] - span[0])) for span in self.skipped]
-        places += [(span, "Q") for span in self.counters]
-        places += [(place.span, place.code) for place in (*self.values, *self.extensions)]
-        parts: dict[Span, int] = {}
-        common: list[int] = []
-        codes, at = ">", 0
-        for span, code in sorted([*places, ((len(self.body),) * 2, "")]):
-            if span[0] < at:
-                raise ValueError("places that overlap")
-            if span[0] > at:
-                codes += f"{span[0] - at}s"
-                common.append(len(parts) + len(common))
-            if "x" not in code:
-                parts[span] = len(parts) + len(common)
-            codes += code
-            at = span[1]
-        return codes, parts, common
 
 
-def _taken(fields: dict[str, str], marker: str) -> tuple[str, str]:
-    """The field that has a marker for its value, and its sign; it is taken out of `fields`."""
-    for of_rule, value in fields.items():
-        if value in (marker, f"!{marker}"):
-            del fields[of_rule]
-            return of_rule, value[: -len(marker)]
-    raise ValueError("a place without a field")
+class _OfNative(_Maker):
+    """Of a rule that nft spells. Text and fields are those of `native`, where a marker takes the place of each value as
+    soon as it is written."""
+
+    is_foreign = True
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        from hostinspect.kernel.nftables import native
+
+        self.native = native
+        rule = Rule(self.family, self.table, self.chain, [], self.userdata)
+        self.reading = native.Reading(rule, native.Speller(None))
+        # Registers that constants were loaded into, for the next expression that is none: where these stand.
+        self.constants: dict[int, Span] = {}
+
+    def shape(self) -> Shape:
+        """Raises KeyError, ValueError, IndexError: there is none."""
+        for n, span in enumerate(self.expressions):
+            expression, a = self.native.expression_of(self.body[slice(*span)])
+            if expression not in _FREE_OF_CONTEXT or (expression == "meta" and number(a[2]) in _META_OF_CONTEXT):
+                raise ValueError("what means something in one namespace only")
+            words, fields = len(self.reading.words), dict(self.reading.fields)
+            self.reading.read(expression, a)
+            if not self.reading.exact:
+                raise ValueError("not all is known")
+            of_expression = self.of_expression(span)
+            if expression == "immediate":
+                self._constant(a, of_expression)
+                continue
+            if expression == "counter":
+                self._count(of_expression)
+                packets, octets = (self._value(counter, "Q") for counter in self.counters)
+                self.reading.words[-1] = f"counter packets {packets} bytes {octets}"
+            elif expression == "cmp":
+                self._compare(a, of_expression, words, fields)
+            elif expression == "nat" and n == len(self.expressions) - 1:
+                self._nat(a, fields)
+            self.constants.clear()
+        self.reading.end()
+        return self._assemble(self.reading.text, self.reading.fields, self.reading.verdict, exact=True)
+
+    def _constant(self, a: Attributes, of_expression: dict[int, Span]) -> None:
+        """NFTA_IMMEDIATE_*: DREG 1, DATA 2."""
+        data = _spans(self.body, of_expression[2])
+        if register(a[1]) != VERDICT:
+            self.constants[register(a[1])] = data[1]
+
+    def _compare(self, a: Attributes, of_expression: dict[int, Span], words: int, before: dict[str, str]) -> None:
+        """After a comparison, which has written what is behind `words`. NFTA_CMP_*: SREG 1, OP 2, DATA 3."""
+        reading = self.reading
+        loaded, operator = reading.loaded(a[1]), number(a[2])
+        start, end = _spans(self.body, of_expression[3])[1]
+        if loaded.source != "payload" or loaded.mask is not None or end - start != loaded.length:
+            return
+        if operator not in (CMP_EQ, CMP_NEQ):
+            return
+        data = self.body[start:end]
+        parts = self.native.parts(reading, loaded, data) if operator == CMP_EQ else [(loaded, data)]
+        if len(parts) != len(reading.words) - words:
+            return
+        for n, (part, value) in enumerate(parts):
+            is_address = (
+                part.key == NETWORK_HEADER
+                and (_FAMILY.get(reading.family or 0, ""), part.offset, len(value)) in _ADDRESSES
+            )
+            is_port = part.key == TRANSPORT_HEADER and part.offset in _ENDS and len(value) == 2
+            word = reading.words[words + n]
+            spelled = address(value) if is_address else str(number(value))
+            if not (is_address or is_port) or word is None or not word.endswith(f" {spelled}"):
+                continue
+            at = start + part.offset - loaded.offset
+            place = (at, at + len(value))
+            marker = self._value(place, f"{len(value)}s", _address) if is_address else self._value(place, "H")
+            reading.words[words + n] = word[: -len(spelled)] + marker
+            field = self.native.selector_of(reading, part).field
+            if field is not None and field not in before:
+                self._mark(field, spelled, marker)
+
+    def _nat(self, a: Attributes, before: dict[str, str]) -> None:
+        """After the last expression of a rule. NFTA_NAT_*: FAMILY 2, REG_ADDR_MIN 3, MAX 4, REG_PROTO_MIN 5, MAX 6."""
+        reading = self.reading
+        if any(a.get(high, a.get(low)) != a.get(low) for low, high in ((3, 4), (5, 6))):
+            return  # a range
+        spelled = marked = ""
+        if 3 in a:
+            place = self.constants[register(a[3])]
+            value = self.body[slice(*place)]
+            if len(value) != {2: 4, 10: 16}[number(a[2])]:
+                raise ValueError("an address of another length")
+            marker = self._value(place, f"{len(value)}s", _address)
+            form = "[%s]" if len(value) == 16 and 5 in a else "%s"
+            spelled, marked = form % address(value), form % marker
+        if 5 in a:
+            place = self.constants[register(a[5])]
+            value = self.body[slice(*place)]
+            if len(value) != 2:
+                raise ValueError("a port of another length")
+            marker = self._value(place, "H")
+            spelled, marked = f"{spelled}:{number(value)}", f"{marked}:{marker}"
+        word = reading.words[-1]
+        if not spelled or word is None:
+            return
+        head, to, tail = word.partition(f" to {spelled}")
+        if not to or (tail and not tail.startswith(" ")):
+            raise ValueError("not as it is spelled here")
+        reading.words[-1] = f"{head} to {marked}{tail}"
+        if "to" not in before:
+            self._mark("to", spelled, marked)
+
+    def _mark(self, field: str, spelled: str, marked: str) -> None:
+        fields = self.reading.fields
+        if fields[field] not in (spelled, f"!{spelled}"):
+            raise ValueError("not as it is in the text")
+        fields[field] = fields[field][: -len(spelled)] + marked
 
 
 def _span_list(body: bytes, within: Span) -> list[tuple[int, Span]]:

@@ -1,14 +1,13 @@
 """NAT and filter rules of every network namespace, straight from the kernel: legacy tables and those of nf_tables.
 
 Nothing is changed by looking: no table is made, no module is loaded, no process is started. A namespace without rules
-costs one netlink dump and two small files of /proc.
+costs one netlink dump and, where the kernel has legacy tables at all, two small files of /proc.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
@@ -35,6 +34,7 @@ class PacketFilter:
         self._gaps = gaps
         self._chains: list[Chain] = []
         self._rules: list[Rule] = []
+        self._legacy = [protocol for protocol in (ip_tables.IPV4, ip_tables.IPV6) if ip_tables.is_registered(protocol)]
         self._has_nftables = is_present("nfnetlink") and is_present("nf_tables")
         if not self._has_nftables and not _modules_are_known():
             gaps.add(
@@ -56,7 +56,7 @@ class PacketFilter:
         """Read the rules of the network namespace that this thread is in; `netns` is its inode."""
         if self._has_nftables:
             self._read_nftables(netns)
-        for protocol in (ip_tables.IPV4, ip_tables.IPV6):
+        for protocol in self._legacy:
             self._read_legacy(protocol, netns)
 
     def _read_nftables(self, netns: int) -> None:
@@ -75,9 +75,7 @@ class PacketFilter:
         except (OSError, ip_tables.UnknownLayoutError) as e:
             self._gap(f"legacy rules of {program}", netns, e)
 
-    def _keep(self, records: Iterable[Chain | Rule]) -> None:
-        """All records or, where reading them fails half-way, none."""
-        found = list(records)
+    def _keep(self, found: list[Chain | Rule]) -> None:
         self._chains += [record for record in found if isinstance(record, Chain)]
         self._rules += [record for record in found if isinstance(record, Rule)]
 

@@ -96,6 +96,17 @@ class Table(Struct, frozen=True):
     blob: bytes
 
 
+def is_registered(protocol: Protocol) -> bool:
+    """Whether the kernel has the module now: it makes /proc/net/ip_tables_names in all namespaces at once."""
+    try:
+        os.stat(protocol.names)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # for `table_names` to say
+    return True
+
+
 def table_names(protocol: Protocol) -> list[str]:
     """The legacy tables of this network namespace (/proc/net/ip_tables_names); none where the module is absent."""
     try:

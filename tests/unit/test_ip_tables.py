@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from hostinspect.collectors import packet_filter
+from hostinspect.collectors.gaps import GapLog
 from hostinspect.facts import Chain, Rule
 from hostinspect.kernel import ip_tables
 from hostinspect.kernel.ip_tables import IPV4, IPV6, Protocol, Table, UnknownLayoutError, decode, interface
@@ -129,7 +132,31 @@ def test_interfaces(ifname: bytes, mask: bytes, spelled: str) -> None:
 
 
 def test_without_the_module_there_are_no_tables() -> None:
-    assert ip_tables.table_names(replace(IPV4, names="/nowhere/ip_tables_names")) == []
+    absent = replace(IPV4, names="/nowhere/ip_tables_names")
+    assert ip_tables.table_names(absent) == []
+    assert not ip_tables.is_registered(absent)
+
+
+def test_a_list_of_tables_that_may_not_be_seen_is_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert ip_tables.is_registered(replace(IPV4, names=str(tmp_path / "file")))
+    assert ip_tables.is_registered(replace(IPV4, names=str(tmp_path / "file" / "below")))  # ENOTDIR
+
+
+def test_without_the_module_namespaces_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Protocol] = []
+
+    def table_names(protocol: Protocol) -> list[str]:
+        asked.append(protocol)
+        return []
+
+    monkeypatch.setattr(ip_tables, "is_registered", lambda protocol: protocol is IPV6)
+    monkeypatch.setattr(ip_tables, "table_names", table_names)
+    monkeypatch.setattr(packet_filter, "is_present", lambda _module: False)
+    reader = packet_filter.PacketFilter(GapLog())
+    for netns in (1, 2):
+        reader(netns)
+    assert asked == [IPV6, IPV6]
 
 
 @given(st.sampled_from([IPV4, IPV6]), st.binary(max_size=600))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # typing alone takes half as long to load as Python to start
 
 def main() -> NoReturn:
     """The `hostinspect` command. `--help`, `--version` and most completions are answered before anything is loaded."""
+    sys.dont_write_bytecode = True  # nothing is changed, not even beside our own code
     gc.disable()  # a run is over before there is any garbage worth looking for (docs/performance.md)
     _leave(_run(sys.argv[1:], os.environ.get("_HOSTINSPECT_COMPLETE")))
 
@@ -28,6 +29,9 @@ def _run(arguments: list[str], instruction: str | None) -> int:
         if told is not None:
             return _print(told + "\n")
         from hostinspect.cli.completion import complete
+        from hostinspect.kernel.sandbox import enter
+
+        enter()
 
         return complete(instruction)
     if arguments == ["--version"]:
@@ -38,7 +42,7 @@ def _run(arguments: list[str], instruction: str | None) -> int:
         return _print(HELP)
     from hostinspect.cli.app import run
 
-    return run(arguments)
+    return run(arguments, confined=True)
 
 
 def _print(text: str) -> int:

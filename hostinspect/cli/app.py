@@ -95,11 +95,15 @@ def hostinspect() -> None:
     """Shows what a Docker host is made of (`hostinspect.cli.help` has the text)."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command line; returns the exit code. What a person can do something about never ends in a traceback."""
+def run(arguments: Sequence[str], *, confined: bool = False) -> int:
+    """Run a command line; returns the exit code. What a person can do something about never ends in a traceback.
+
+    `confined`: this process is the command's alone, which gives up for good what it does not need
+    (`hostinspect.kernel.sandbox`).
+    """
     try:
         # Not click's main(): it makes exit code 1 of a closed pipe.
-        with hostinspect.make_context("hostinspect", [*arguments]) as ctx:
+        with hostinspect.make_context("hostinspect", [*arguments], obj=confined) as ctx:
             code = hostinspect.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as request:
@@ -136,8 +140,10 @@ def _show(error: click.ClickException) -> None:
 
 
 def _drop_stdout() -> None:
-    """Python flushes stdout once more at exit, and would complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """What is left in its buffer goes nowhere: Python flushes it once more at exit, and would complain."""
+    from io import StringIO
+
+    sys.stdout = StringIO()
 
 
 def _is_debug() -> bool:

@@ -38,6 +38,7 @@ Options of report, also without naming it; most commands have them:
   --from SNAPSHOT                 answer from a snapshot, not from this host
   --data-root DIR                 an engine's directory that is not found by
                                   itself; may be given several times
+  --no-sandbox                    keep all privileges and system calls
   --color auto|always|never       auto: on a terminal, and without NO_COLOR
   --pager                         on a terminal, show it with $PAGER
   -v, --verbose                   whole ids and paths, every layer, label, rule

@@ -67,6 +67,7 @@ class Request(NamedTuple):
     columns: tuple[str, ...] = ()
     sort: tuple[str, ...] = ()
     header: bool = True
+    sandbox: bool = True
 
     # --- the host ---
 
@@ -180,6 +181,14 @@ def _safe(text: str) -> str:
     return safe(text)
 
 
+def confine(wanted: bool, *, writes: bool = False, connects: bool = False, executes: bool = False) -> None:
+    """Give up what the command does not need (`hostinspect.kernel.sandbox.enter`), if this process is its alone."""
+    if wanted and click.get_current_context().obj:
+        from hostinspect.kernel.sandbox import enter
+
+        enter(writes=writes, connects=connects, executes=executes)
+
+
 def existing_directories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Each must be a directory. One that may not even be looked at is for the collectors to report as a gap."""
     for value in values:
@@ -233,6 +242,14 @@ data_root_option = click.option(
     callback=existing_directories,
     help="An engine's directory that is not found by itself; may be given several times.",
 )
+sandbox_option = click.option(
+    "--no-sandbox",
+    "sandbox",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Keep all privileges and system calls, on a host where doing without some goes wrong.",
+)
 _HOST_OPTIONS = [
     click.option(
         "--from",
@@ -241,6 +258,7 @@ _HOST_OPTIONS = [
         help="Answer from a file of `hostinspect snapshot`, not from this host.",
     ),
     data_root_option,
+    sandbox_option,
 ]
 _DISPLAY_OPTIONS = [
     click.option(
@@ -276,7 +294,10 @@ def common_options(*outputs: str, table: bool = False) -> Callable[[Callable[...
         @functools.wraps(command)
         def called(**values: Any) -> Any:
             common = {name: values.pop(name) for name in Request._fields if name in values}
-            return command(Request(**common), **values)
+            request = Request(**common)
+            pages = request.pager and sys.stdout.isatty()
+            confine(request.sandbox, connects=values.get("probe", False), executes=pages)
+            return command(request, **values)
 
         choice = click.option(
             "-o", "--output", type=click.Choice(outputs), default=outputs[0], help="What to print.", show_default=True

@@ -6,13 +6,14 @@ import os
 
 import click
 
-from hostinspect.cli.request import NOT_ENOUGH_SEEN, data_root_option
+from hostinspect.cli.request import NOT_ENOUGH_SEEN, confine, data_root_option, sandbox_option
 
 
 @click.command()
 @click.option("-o", "--output", metavar="FILE", required=True, help="The file to write; mode 0600.")
 @data_root_option
-def snapshot(output: str, data_roots: tuple[str, ...]) -> int:
+@sandbox_option
+def snapshot(output: str, data_roots: tuple[str, ...], sandbox: bool) -> int:
     """Write all that can be read of this host to one file, for other commands to answer from (--from).
 
     \b
@@ -23,6 +24,7 @@ def snapshot(output: str, data_roots: tuple[str, ...]) -> int:
     from hostinspect.collectors import collect
     from hostinspect.snapshot import write_snapshot
 
+    confine(sandbox, writes=True)
     facts = collect(data_roots, image_layers=True, health=True)
     try:
         write_snapshot(facts, output)

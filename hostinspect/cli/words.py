@@ -33,11 +33,15 @@ COMMANDS: dict[str, str] = {
 _VERSION: Words = (("--version", "Show the version and exit."),)
 _HELP: Words = (("-h", "Show this message and exit."), ("--help", "Show this message and exit."))
 _DATA_ROOT: Words = (("--data-root", "An engine's directory that is not found by itself; may be given several times."),)
+_SANDBOX: Words = (
+    ("--no-sandbox", "Keep all privileges and system calls, on a host where doing without some goes wrong."),
+)
 _COMMON: Words = (
     ("-o", "What to print."),
     ("--output", "What to print."),
     ("--from", "Answer from a file of `hostinspect snapshot`, not from this host."),
     *_DATA_ROOT,
+    *_SANDBOX,
     ("--color", "auto: on a terminal, and without NO_COLOR."),
     ("--pager", "On a terminal, show it with $PAGER."),
     ("-v", "Whole ids and paths, and all that there is to tell."),
@@ -117,7 +121,12 @@ OPTIONS: dict[str, Words] = {
         ("--explain", "Say what a check means, and look at nothing."),
         *_COMMON,
     ),
-    "snapshot": (("-o", "The file to write; mode 0600."), ("--output", "The file to write; mode 0600."), *_DATA_ROOT),
+    "snapshot": (
+        ("-o", "The file to write; mode 0600."),
+        ("--output", "The file to write; mode 0600."),
+        *_DATA_ROOT,
+        *_SANDBOX,
+    ),
     "schema": (),
     "completion": (),
 }

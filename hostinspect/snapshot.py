@@ -1,6 +1,7 @@
 """Facts in a file: gzip around JSON (RFC 1952, RFC 8259), with the version of the form it is in.
 
-    {"hostinspect_snapshot": 1, "written_by": "0.1.0", "facts": {"host": {…}, "processes": […], …}}
+    {"hostinspect_snapshot": 1, "written_by": "0.1.0", "facts": {"host": {…}, "processes": […], …},
+     "raw": [{"source": "/proc/1/stat", "content": "…base64…"}, …]}
 
 Records may gain fields that have a default within one version, so an older snapshot is read by a newer hostinspect.
 """
@@ -11,12 +12,14 @@ import contextlib
 import gzip
 import os
 import zlib
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
 
 from hostinspect import __version__
 from hostinspect.facts import Facts
+from hostinspect.kernel.tape import Raw
 
 VERSION = 1
 
@@ -34,18 +37,25 @@ class _Head(Struct):
     written_by: str = "?"
 
 
-class _Snapshot(Struct):
+class _Snapshot(Struct, omit_defaults=True):
     hostinspect_snapshot: int
     written_by: str
     facts: Facts
+    raw: tuple[Raw, ...] = ()
 
 
-def write_snapshot(facts: Facts, path: str) -> None:
-    """Write the facts to `path`: all of it or nothing, for the owner's eyes only (mode 0600).
+class _Facts(Struct):
+    facts: Facts
+
+
+def write_snapshot(facts: Facts, path: str, raw: Sequence[Raw] = ()) -> None:
+    """Write the facts to `path`, with the bytes they were made of: all or nothing, for its owner alone (mode 0600).
 
     Raises OSError.
     """
-    content = msgspec.json.encode(_Snapshot(hostinspect_snapshot=VERSION, written_by=__version__, facts=facts))
+    content = msgspec.json.encode(
+        _Snapshot(hostinspect_snapshot=VERSION, written_by=__version__, facts=facts, raw=tuple(raw))
+    )
     packed = gzip.compress(content, compresslevel=6, mtime=0)  # no time, no name: equal facts are equal bytes
     unfinished = f"{path}.{os.getpid()}.part"
     fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -86,6 +96,6 @@ def read_snapshot(path: str) -> Facts:
             f"{__version__} reads form {VERSION}"
         )
     try:
-        return msgspec.json.decode(content, type=_Snapshot).facts
+        return msgspec.json.decode(content, type=_Facts).facts
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotError(f"it is damaged: {error}") from None

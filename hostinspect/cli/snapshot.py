@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import click
 
 from hostinspect.cli.request import NOT_ENOUGH_SEEN, confine, data_root_option, sandbox_option
 
+if TYPE_CHECKING:
+    from hostinspect.facts import Facts
+
 
 @click.command()
 @click.option("-o", "--output", metavar="FILE", required=True, help="The file to write; mode 0600.")
+@click.option("--redact", is_flag=True, help="Replace names, addresses and paths, alike everywhere; to show to others.")
+@click.option("--raw", is_flag=True, help="Add the bytes that were read: environments and passwords may be in them.")
 @data_root_option
 @sandbox_option
-def snapshot(output: str, data_roots: tuple[str, ...], sandbox: bool) -> int:
+def snapshot(output: str, redact: bool, raw: bool, data_roots: tuple[str, ...], sandbox: bool) -> int:
     """Write all that can be read of this host to one file, for other commands to answer from (--from).
 
     \b
     Examples:
       hostinspect snapshot -o before.hostinspect
       hostinspect ports --from before.hostinspect
+      hostinspect snapshot --redact -o for-the-bug-report.hostinspect
     """
     from hostinspect.collectors import collect
+    from hostinspect.kernel.tape import recording
     from hostinspect.snapshot import write_snapshot
 
+    if redact and raw:
+        raise click.UsageError("--raw is what was read, as it was: it does not go with --redact.")
     confine(sandbox, writes=True)
-    facts = collect(data_roots, image_layers=True, health=True)
+    with recording() if raw else nullcontext() as tape:
+        facts = collect(data_roots, image_layers=True, health=True)
     try:
-        write_snapshot(facts, output)
+        write_snapshot(_redacted(facts) if redact else facts, output, tape.entries if tape else ())
     except OSError as error:
         raise click.UsageError(f"{output} could not be written: {os.strerror(error.errno or 0)}") from None
     return NOT_ENOUGH_SEEN if any(not gap.minor for gap in facts.gaps) else 0
+
+
+def _redacted(facts: Facts) -> Facts:
+    from hostinspect.redaction import redact
+
+    return redact(facts)

@@ -124,6 +124,8 @@ OPTIONS: dict[str, Words] = {
     "snapshot": (
         ("-o", "The file to write; mode 0600."),
         ("--output", "The file to write; mode 0600."),
+        ("--redact", "Replace names, addresses and paths, alike everywhere; to show to others."),
+        ("--raw", "Add the bytes that were read: environments and passwords may be in them."),
         *_DATA_ROOT,
         *_SANDBOX,
     ),

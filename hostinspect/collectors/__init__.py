@@ -19,6 +19,7 @@ from hostinspect.collectors.processes import collect_processes
 from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
 from hostinspect.facts import Engine, Facts, MountPoint
+from hostinspect.kernel import tape
 
 if TYPE_CHECKING:
     from hostinspect.collectors.engines import EngineRecords
@@ -75,7 +76,7 @@ def collect(
         return tour_network(host, processes, host_mounts, families, netns, health, later)
 
     many = has_network and len({process.netns for process in processes}) >= MANY_NAMESPACES
-    with Beside(look, Tour, MountPoint, forked=many and has_processor_to_spare()) as tour:
+    with Beside(look, Tour, MountPoint, forked=many and tape.running is None and has_processor_to_spare()) as tour:
         engines, records, depth = known or read()
         pids = [record.pid for record in records.containers if record.pid]
         mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns)

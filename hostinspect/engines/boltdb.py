@@ -30,6 +30,8 @@ import os
 import struct
 from collections.abc import Iterator
 
+from hostinspect.kernel import tape
+
 MAX_SIZE = 64 << 20  # bytes; a local-kv.db of 1,000 networks is about 2 MiB
 MAX_DEPTH = 64  # of branch pages; a tree of 2**64 keys is not that deep
 RETRIES = 8  # commits that may come in between before giving up
@@ -127,6 +129,8 @@ class Bolt:
             bolt = cls(content)
             metas = os.pread(fd, _PAGE_SIZES[-1] + _PAGE_HEADER + _META_SIZE, 0)
             if _newest_meta(metas).txid == bolt.txid:
+                if tape.running:
+                    tape.running.keep(content, "", fd)
                 return bolt
         raise BoltError(f"it changed under each of {RETRIES} reads")
 

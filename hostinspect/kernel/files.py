@@ -25,6 +25,8 @@ import os
 import stat
 from types import TracebackType
 
+from hostinspect.kernel import tape
+
 DEFAULT_LIMIT = 16 * 1024 * 1024  # bytes; the largest config.v2.json seen is some hundred KiB
 
 _NOATIME = os.O_NOATIME
@@ -80,6 +82,8 @@ class Directory:
                         break
                     content += more
                 if len(content) <= limit:
+                    if tape.running:
+                        tape.running.keep(content, "", fd)
                     return content
         finally:
             os.close(fd)

@@ -19,6 +19,7 @@ import struct
 from collections.abc import Iterator
 from types import TracebackType
 
+from hostinspect.kernel import tape
 from hostinspect.kernel.text import text
 
 NETLINK_ROUTE = 0
@@ -183,7 +184,10 @@ class NetlinkSocket:
             raise _refused(errno.ETIMEDOUT, self._words(msg_type)) from None
         except OSError as error:
             raise _refused(error.errno or 0, self._words(msg_type)) from None
-        return size, bytes(memoryview(self._buffer)[:size])
+        datagram = bytes(memoryview(self._buffer)[:size])
+        if tape.running:
+            tape.running.keep_here(datagram, self._words(msg_type))
+        return size, datagram
 
     def _raise_for(self, kind: int, flags: int, body: bytes, msg_type: int) -> None:
         """Raise what a final message says, unless it says that all is well."""

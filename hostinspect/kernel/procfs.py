@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from hostinspect.kernel import tape
 from hostinspect.kernel.text import text
 
 GONE = (FileNotFoundError, ProcessLookupError)
@@ -156,6 +157,8 @@ def read(name: str, process: int, size: int = 4096, limit: int = 1 << 24) -> byt
             if not more:
                 break
             content += more
+        if tape.running:
+            tape.running.keep(content, name, process)
         return content
     finally:
         os.close(fd)
@@ -168,6 +171,8 @@ def read_records(name: str, process: int) -> bytes:
         pages = []
         while page := os.read(fd, 4096):  # never given more at once, and a larger buffer costs its allocation
             pages.append(page)
+        if tape.running:
+            tape.running.keep(b"".join(pages), name, process)
         return b"".join(pages)
     finally:
         os.close(fd)
@@ -176,7 +181,10 @@ def read_records(name: str, process: int) -> bytes:
 def content(path: str) -> bytes:
     """All of a file of /proc, or of another that only the host's root writes, by its path. Raises OSError."""
     with open(path, "rb") as file:
-        return file.read()
+        found = file.read()
+    if tape.running:
+        tape.running.keep(found, path)
+    return found
 
 
 def btime(proc: int) -> int | None:

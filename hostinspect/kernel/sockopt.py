@@ -9,6 +9,8 @@ import ctypes
 import os
 import socket
 
+from hostinspect.kernel import tape
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -23,4 +25,7 @@ def getsockopt(sock: socket.socket, level: int, option: int, request: bytes, len
     if _libc.getsockopt(sock.fileno(), level, option, buffer, ctypes.byref(filled)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    return buffer.raw[: filled.value]
+    answer = buffer.raw[: filled.value]
+    if tape.running:
+        tape.running.keep_here(answer, f"getsockopt level {level}, option {option}")
+    return answer

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
+from hostinspect.cli.app import run
 from hostinspect.facts import Facts, Gap, Host, Rule
 from hostinspect.snapshot import SnapshotError, read_snapshot, write_snapshot
 
@@ -67,3 +69,43 @@ def test_what_is_no_snapshot_is_refused_in_words(tmp_path: Path, content: bytes,
     path.write_bytes(content)
     with pytest.raises(SnapshotError, match=why):
         read_snapshot(str(path))
+
+
+# Of the first hostinspect that could write one, on a host with the demo scenario.
+FIRST = Path(__file__).parent / "fixtures" / "first.snapshot"
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ["report", "-o", "json"],
+        ["report", "-o", "tree"],
+        ["containers"],
+        ["container", "web1"],
+        ["networks", "my_net"],
+        ["bridges"],
+        ["links"],
+        ["ports", "-o", "json"],
+        ["nat"],
+        ["volumes", "myvol01"],
+        ["layers"],
+        ["whois", "web1", "172.17.0.2"],
+        ["trace", "8080"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_answers_from_the_first_snapshot_ever(
+    question: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*question, "--from", str(FIRST)]) in (0, 1, 3)
+    said = capsys.readouterr()
+    assert re.search(r"web1|myvol01|docker0|mysql_app", said.out)
+    assert "bug" not in said.err
+
+
+def test_the_first_snapshot_has_what_it_had() -> None:
+    facts = read_snapshot(str(FIRST))
+    assert len(facts.containers) == 16
+    assert {link.ifname for link in facts.links} >= {"docker0", "eth0"}
+    assert len(facts.rules) > 50
+    assert facts.image_layers == ()  # which nobody read then

@@ -88,6 +88,9 @@ def collect(
         found = tour.result()
     network = found.network
     gaps.extend(found.gaps)
+    if network.ended:  # what was theirs when they were listed may be another's in all that was read since
+        ended = frozenset(network.ended)
+        processes = tuple(process for process in processes if process.pid not in ended)
     facts = Facts(
         host=host,
         engines=engines,

@@ -19,7 +19,7 @@ from hostinspect.facts import (
 
 
 class NetworkFacts(Struct, frozen=True, kw_only=True):
-    """What `collect_network` found, as the fields of `Facts` of these names."""
+    """What `collect_network` found, as the fields of `Facts` of these names; and whom it did not find any more."""
 
     network_namespaces: tuple[NetworkNamespace, ...] = ()
     nsids: tuple[Nsid, ...] = ()
@@ -28,6 +28,7 @@ class NetworkFacts(Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...] = ()
     listening_sockets: tuple[ListeningSocket, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
+    ended: tuple[int, ...] = ()  # pids that were in a namespace, and are in none that was read
 
 
 class Tour(Struct, frozen=True, kw_only=True):

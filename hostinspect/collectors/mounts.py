@@ -73,10 +73,12 @@ def _of_containers(
     whole: Container[object],
 ) -> Iterator[MountPoint]:
     refused = 0
+    processes = [*processes]
+    starttimes = {process.pid: process.starttime for process in processes}
     for mntns, pids in candidates(processes, host[0].mntns if host else None, recorded).items():
         for pid in pids:
             try:
-                mounts = _mounts(fd, pid, mntns, None if mntns in whole else NSFS)
+                mounts = _mounts(fd, pid, starttimes[pid], mntns, None if mntns in whole else NSFS)
             except PermissionError:
                 refused += 1
                 break
@@ -110,14 +112,17 @@ def _host(fd: int, proc: str, gaps: GapLog) -> tuple[MountPoint, ...]:
     return ()
 
 
-def _mounts(fd: int, pid: int, mntns: int, fstype: str | None) -> list[MountPoint]:
-    """The mounts that `pid` sees, or those of a type; none when it has ended or is not in that namespace any more."""
+def _mounts(fd: int, pid: int, starttime: int, mntns: int, fstype: str | None) -> list[MountPoint]:
+    """The mounts that `pid` sees, or those of a type; none when it has ended or is not in that namespace any more.
+
+    Both its number and the namespace's may have been given to others since; its start time tells.
+    """
     try:
         process = procfs.open_process(fd, pid)
     except procfs.GONE:
         return []
     try:
-        if procfs.namespace(process, "mnt") != mntns:
+        if procfs.namespace(process, "mnt") != mntns or procfs.stat(process).starttime != starttime:
             return []
         return mountinfo(process, mntns, fstype)
     except procfs.GONE:

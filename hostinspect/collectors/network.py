@@ -76,8 +76,9 @@ def collect_network(
     the inodes of the namespaces in which these are read.
 
     The calling thread is back in its own namespace at the end, else `hostinspect.kernel.netns.LostError` is raised.
-    A namespace that vanished under way is left out. Where only our own may be entered (an ordinary user), the others
-    are in the result without anything in them, and are one gap.
+    A namespace that vanished under way is left out; `ended` has the pids of those that were in it, or in one whose
+    inode was given to another since. What is read of a namespace was read while one of its pids was in it. Where only
+    our own may be entered (an ordinary user), the others are in the result without anything in them, and are one gap.
     """
     try:
         visitor = netns.Visitor(proc)
@@ -120,6 +121,7 @@ class _Tour:
         self.visited: set[int] = set()
         self.entered: set[int] = set()
         self.vanished: set[int] = set()
+        self.ended: list[int] = []  # processes that were in a namespace, and none of them is any more
         # Namespaces that could not be entered, by what the host answered: errno and words.
         self.refused: dict[tuple[int, str], list[int]] = {}
         self.links: list[Link] = []
@@ -167,6 +169,7 @@ class _Tour:
             routes=tuple(self.routes),
             listening_sockets=tuple(self.sockets),
             sysctls=tuple(self.sysctls),
+            ended=tuple(self.ended),
         )
 
     # --- a visit ---
@@ -174,13 +177,17 @@ class _Tour:
     def _visit(self, namespace: netns.Found) -> None:
         inode = namespace.inode
         try:
-            fd = self.visitor.open(namespace)
+            fd, same = self.visitor.reach(namespace)
         except netns.VanishedError:
             self.vanished.add(inode)
+            self.ended += namespace.pids
             return
         except OSError as error:
             self._refuse(inode, error)
             return
+        if not same:
+            self.ended += namespace.pids
+            namespace.pids.clear()
         try:
             try:
                 self.visitor.enter(fd, inode)

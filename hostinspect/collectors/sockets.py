@@ -25,6 +25,8 @@ class OpenSockets:
     def __init__(self, processes: Iterable[Process], gaps: GapLog, proc: str = "/proc") -> None:
         # Pairs, in arrays: a proxy may have a million of them.
         self._inodes, self._pids = array("Q"), array("i")
+        self._proc = proc
+        self._starttimes: dict[int, int] = {}  # another's files may have been listed as theirs
         with opened(proc, COLLECTOR, gaps) as fd:
             if fd is not None:
                 self._read_all(fd, proc, processes, gaps)
@@ -34,6 +36,7 @@ class OpenSockets:
         for process in processes:
             if process.netns is None:
                 continue
+            self._starttimes[process.pid] = process.starttime
             try:
                 self._read(fd, process.pid)
             except procfs.GONE:
@@ -60,7 +63,23 @@ class OpenSockets:
             os.close(directory)
 
     def holders_of(self, sockets: Iterable[ListeningSocket]) -> tuple[SocketHolder, ...]:
-        """A record for each process and each of `sockets` that it holds, by pid and inode."""
+        """A record for each process and each of `sockets` that it holds, by pid and inode.
+
+        A process that has ended meanwhile is left out: its number may have been another's when its files were listed.
+        """
         wanted = {socket.inode for socket in sockets if socket.inode}
         pairs = {(pid, inode) for inode, pid in zip(self._inodes, self._pids, strict=True) if inode in wanted}
-        return tuple(SocketHolder(inode=inode, pid=pid) for pid, inode in sorted(pairs))
+        same = {pid for pid in {pid for pid, _ in pairs} if self._is_same(pid)}
+        return tuple(SocketHolder(inode=inode, pid=pid) for pid, inode in sorted(pairs) if pid in same)
+
+    def _is_same(self, pid: int) -> bool:
+        try:
+            process = os.open(f"{self._proc}/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return procfs.stat(process).starttime == self._starttimes[pid]
+        except (OSError, ValueError):
+            return False
+        finally:
+            os.close(process)

@@ -5,7 +5,8 @@ its file (`ip netns add`, Docker's sandboxes), or somebody holds it open; the fi
 
 A path may be replaced, and a pid given to another, between being found and being used, and what is at a path may hang
 whoever opens it (a FIFO) or act on it (a device). So a file is opened for nothing but its inode first (O_PATH), and
-entered only when that is the namespace that was meant.
+entered only when that is the namespace that was meant. An inode, too, is given to the next namespace as soon as one is
+gone; it is the same one for certain where a process that was seen in it is in it still.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from types import TracebackType
 from msgspec import Struct, field
 
 from hostinspect.facts import MountPoint, Process
+from hostinspect.kernel import procfs
 
 CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2), since Linux 4.11
 
 DIRECTORIES = ("/run/docker/netns", "/var/run/docker/netns", "/run/netns", "/var/run/netns")
 
-_PIDS_TRIED = 4  # of a namespace, before its paths are
+_REFUSALS = 4  # by processes of a namespace, before its paths are tried
 _ROOT = re.compile(r"net:\[(\d+)\]")
 
 
@@ -43,6 +45,7 @@ class Found(Struct):
 
     inode: int
     pids: list[int] = field(default_factory=list)  # processes in it, ascending
+    starttimes: dict[int, int] = field(default_factory=dict)  # of these, clock ticks since boot
     paths: list[str] = field(default_factory=list)  # where it is mounted, as its mount namespace spells it
     ways: list[str] = field(default_factory=list)  # the same places, as we reach them
 
@@ -72,6 +75,7 @@ def find(
             if found is None:
                 found = namespaces[process.netns] = Found(process.netns)
             found.pids.append(process.pid)
+            found.starttimes[process.pid] = process.starttime
         if process.mntns is not None:
             way_into.setdefault(process.mntns, f"{proc}/{process.pid}/root")
     for found in namespaces.values():
@@ -178,31 +182,61 @@ class Visitor:
     def open(self, namespace: Found) -> int:
         """A descriptor of the namespace's file, read-only. Close it.
 
-        Raises VanishedError when it is at none of its places any more, else OSError as the last of them answers.
+        While it is open, the inode is no other namespace's. Raises VanishedError when it is at none of its places any
+        more, else OSError as the last of them answers.
+        """
+        return self.reach(namespace)[0]
+
+    def reach(self, namespace: Found) -> tuple[int, bool]:
+        """The same, and whether a process that was found in it is in it still, or none was found.
+
+        Else what is at a path with that inode may be another namespace than the one that they were in.
         """
         if namespace.inode == self.home:
-            return os.dup(self._home)
+            return os.dup(self._home), True
         refused: OSError | None = None
-        for pid in namespace.pids[:_PIDS_TRIED]:
+        refusals = 0
+        for pid in namespace.pids:
             try:
-                # A link of the kernel's own: there is nothing at its end that could hang us.
-                fd = os.open(f"{self.proc}/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+                fd = self._open_of(pid, namespace)
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            except OSError as error:
-                refused = error
+            except (OSError, ValueError) as error:
+                refused = error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
+                refusals += 1
+                if refusals == _REFUSALS:
+                    break
                 continue
-            if os.fstat(fd).st_ino == namespace.inode:
-                return fd
-            os.close(fd)
+            return fd, True
+        same = bool(refused) or not namespace.pids
         for way in namespace.ways:
             try:
-                return _open_checked(way, self._nsfs, namespace.inode, self.proc)
+                return _open_checked(way, self._nsfs, namespace.inode, self.proc), same
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 refused = error
         raise refused or VanishedError(errno.ENOENT, f"net:[{namespace.inode}] is gone")
+
+    def _open_of(self, pid: int, namespace: Found) -> int:
+        """The same, of the process `pid` of those found in it. Raises FileNotFoundError where it is not in it now."""
+        process = os.open(f"{self.proc}/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # A link of the kernel's own: there is nothing at its end that could hang us.
+            fd = os.open("ns/net", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
+            try:
+                # The start time after the namespace was opened: what was so before and is so now was so all the time.
+                if os.fstat(fd).st_ino == namespace.inode and procfs.stat(
+                    process
+                ).starttime == namespace.starttimes.get(pid):
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+        finally:
+            os.close(process)
+        raise VanishedError(errno.ENOENT, f"{pid} is another process now, or in another namespace")
 
     def enter(self, fd: int, inode: int) -> None:
         """Go into the namespace of `fd`, whose inode is `inode`.

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hostinspect.collectors.gaps import GapLog
+from hostinspect.collectors.network import collect_network
 from hostinspect.facts import MountPoint, Process
-from hostinspect.kernel import netns
+from hostinspect.kernel import netns, procfs
 from hostinspect.kernel.netns import Found, LostError, VanishedError, Visitor, find
 
 HOST = 4026531841  # a mount namespace, not our own
@@ -35,7 +37,10 @@ def nsfs(path: str, root: str, mntns: int | None = HOST, fstype: str = "nsfs") -
 
 def test_processes() -> None:
     found = find([process(9, 100), process(3, 100), process(4, 200), process(5, None)], (), directories=())
-    assert found == {100: Found(100, pids=[3, 9]), 200: Found(200, pids=[4])}
+    assert found == {
+        100: Found(100, pids=[3, 9], starttimes={3: 1, 9: 1}),
+        200: Found(200, pids=[4], starttimes={4: 1}),
+    }
 
 
 def test_mounts_of_the_host() -> None:
@@ -87,6 +92,32 @@ def test_what_is_at_a_path_now_is_not_what_was_found_there(tmp_path: Path) -> No
         ):
             with pytest.raises(VanishedError):
                 visitor.open(namespace)
+
+
+def test_an_inode_is_the_same_namespace_where_a_process_that_was_in_it_still_is() -> None:
+    pid, now = os.getpid(), os.open("/proc/self", os.O_PATH)
+    starttime = procfs.stat(now).starttime
+    os.close(now)
+    with Visitor() as visitor:
+        here, visitor.home = visitor.home, 0  # as if we had come from elsewhere
+        for found, same in (
+            (Found(here, pids=[2**22 - 1, pid], starttimes={pid: starttime}), True),
+            (Found(here, pids=[pid], starttimes={pid: starttime - 1}, ways=["/proc/self/ns/net"]), False),
+            (Found(here, ways=["/proc/self/ns/net"]), True),
+        ):
+            fd, answer = visitor.reach(found)
+            os.close(fd)
+            assert answer == same
+        with pytest.raises(VanishedError):
+            visitor.reach(Found(here, pids=[pid], starttimes={pid: starttime - 1}))
+        visitor.home = here
+
+
+def test_of_a_namespace_that_vanished_the_processes_have_ended() -> None:
+    gone = process(2**22 - 1, 4711)
+    found = collect_network([gone], (), GapLog())
+    assert found.ended == (gone.pid,)
+    assert 4711 not in {namespace.inode for namespace in found.network_namespaces}
 
 
 def test_our_own_needs_no_permission() -> None:

@@ -9,6 +9,7 @@ from hostinspect.facts import ContainerRecord, Process
 from hostinspect.topology import ContainerState, Drift
 
 _GONE = "ZX"  # zombie, dead: proc_pid_stat(5)
+_RUNC = "runc:["  # runc:[0:PARENT], [1:CHILD] and [2:INIT], until the last becomes the container's program
 
 
 class Runtime(Struct, frozen=True):
@@ -23,8 +24,10 @@ class Runtime(Struct, frozen=True):
 
 def runtime_of(index: Index, record: ContainerRecord) -> Runtime:
     """Join a record with its processes. Without any, a record that says running is drift."""
-    alive = [p for p in index.processes_by_container.get(record.id, []) if p.state not in _GONE]
+    alive = [p for p in index.processes_by_container.get(record.id, []) if _is_in(index, record, p)]
     recorded = recorded_state(record)
+    if not record.running and all(p.comm.startswith(_RUNC) for p in alive):
+        alive = []  # it is being started: what will be its main process is none yet
     if not alive:
         state: ContainerState = "exited" if recorded in ("running", "paused") else recorded
         return Runtime(state, None, None, None, _drift("state", recorded, state))
@@ -34,6 +37,16 @@ def runtime_of(index: Index, record: ContainerRecord) -> Runtime:
     if main.pid != record.pid:
         drift += (Drift(field="pid", recorded=str(record.pid) if record.pid else None, effective=str(main.pid)),)
     return Runtime(state, main, _netns(index, record, main), _cgroup(record, main), drift)
+
+
+def _is_in(index: Index, record: ContainerRecord, process: Process) -> bool:
+    """Whether a process in the container's cgroup lives, and has gone into the container.
+
+    One of runc's that starts it, or `docker exec`'s, is in its cgroup before it is in its namespaces.
+    """
+    host_mntns = index.facts.host.mntns
+    is_outside = process.mntns is not None and process.mntns == host_mntns and process.pid != record.pid
+    return process.state not in _GONE and not is_outside
 
 
 def recorded_state(record: ContainerRecord) -> ContainerState:

@@ -122,6 +122,19 @@ class TestRuntime:
         assert container.pid == 501
         assert container.drift == (Drift(field="pid", recorded="500", effective="501"),)
 
+    def test_runc_on_its_way_into_the_container_is_not_in_it(self) -> None:
+        outside = web_process(pid=499, comm="runc:[0:PARENT]", netns=HOST_NETNS, mntns=HOST_MNTNS, starttime=1)
+        container = only_container(host_with_web(processes=(outside, web_process())))
+        assert (container.pid, container.drift) == (500, ())
+
+    def test_a_container_that_is_being_started_does_not_run_yet(self) -> None:
+        starting = (web_process(pid=499, comm="runc:[1:CHILD]"), web_process(comm="runc:[2:INIT]"))
+        records = (record(running=False, pid=None, started_at=None),)
+        container = only_container(host_with_web(containers=records, processes=starting))
+        assert (container.state, container.pid, container.drift) == ("created", None, ())
+        renamed = only_container(host_with_web(processes=(web_process(comm="runc:[2:INIT]"),)))
+        assert (renamed.state, renamed.pid) == ("running", 500)
+
     def test_a_frozen_cgroup_is_a_paused_container(self) -> None:
         frozen = (FrozenCgroup(path=f"/docker/{WEB_ID}"),)
         container = only_container(host_with_web(containers=(record(paused=True),), frozen_cgroups=frozen))

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 from hostinspect.collectors.found import NetworkFacts
 from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.mounts import collect_host_mounts
+from hostinspect.collectors.processes import collect_processes
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import (
     Address,
@@ -285,10 +287,12 @@ class _Tour:
 
     def _find_names(self) -> None:
         """Find whom the nsids mean that are neither the host's nor given by it."""
-        if self.host_route and (of_host := self.unnamed.get(self.host)):
-            of_host.difference_update(self.host_names)
-            if of_host:
-                self._forget_vanished(self.host_route, of_host)
+        if self.host_route and self._is_unnamed_by_host():
+            self._forget_vanished(self.host_route)
+            if self._is_unnamed_by_host():
+                self._look_again()
+                if self._is_unnamed_by_host():
+                    self._forget_vanished(self.host_route)
         called_by_host = {target: nsid for nsid, target in self.host_names.items()}
         for inode, unnamed in self.unnamed.items():
             if self.host_route and unnamed and inode in called_by_host:
@@ -301,11 +305,39 @@ class _Tour:
             if unnamed and inode != self.host and questions > 0:
                 questions -= self._ask(inode, unnamed, targets, questions)
 
-    def _forget_vanished(self, host_route: NetlinkSocket, unnamed: set[int]) -> None:
-        """Leave out of the host's `unnamed` what none of its links leads to any more: a container was stopped."""
+    def _is_unnamed_by_host(self) -> bool:
+        """Whether links of the host lead to where none of the namespaces is that it has a name for."""
+        unnamed = self.unnamed.get(self.host, set())
+        unnamed.difference_update(self.host_names)
+        return bool(unnamed)
+
+    def _forget_vanished(self, host_route: NetlinkSocket) -> None:
+        """Leave out those links of the host, of the ones with unnamed ends, that are gone: a container was stopped."""
+        unnamed = self.unnamed[self.host]
         with suppress(OSError, ValueError):
-            links = rtnetlink.links(host_route, self.host)
-            unnamed.intersection_update({link.link_netnsid for link in links})
+            now = rtnetlink.links(host_route, self.host)
+            same = {(link.ifindex, link.ifname, link.mac) for link in now}
+            self.links = [
+                link
+                for link in self.links
+                if link.netns != self.host
+                or link.link_netnsid not in unnamed
+                or (link.ifindex, link.ifname, link.mac) in same
+            ]
+            unnamed.intersection_update({link.link_netnsid for link in now})
+
+    def _look_again(self) -> None:
+        """Visit the namespaces that came since processes and mounts were listed: a container was started."""
+        unsaid = GapLog()  # whatever there is to say was said
+        mounts = collect_host_mounts(unsaid, self.visitor.proc)
+        host_mntns = next((mount.mntns for mount in mounts), None)
+        processes = collect_processes(unsaid, self.visitor.proc)
+        for inode, namespace in netns.find(processes, mounts, host_mntns, self.visitor.proc).items():
+            if inode not in self.found or inode in self.vanished:
+                self.found[inode] = namespace
+                self.visited.discard(inode)
+                self.vanished.discard(inode)
+        self.visit_all()
 
     def _translate(self, host_route: NetlinkSocket, inode: int, called: int, unnamed: set[int]) -> None:
         """Let the kernel say what the host calls those that `inode`, which it calls `called`, calls `unnamed`."""

@@ -190,6 +190,8 @@ class _Tour:
         if not same:
             self.ended += namespace.pids
             namespace.pids.clear()
+        if not namespace.pids and len(namespace.paths) > 1:
+            namespace.paths = self.visitor.paths_now(namespace)
         try:
             try:
                 self.visitor.enter(fd, inode)

@@ -238,6 +238,19 @@ class Visitor:
             os.close(process)
         raise VanishedError(errno.ENOENT, f"{pid} is another process now, or in another namespace")
 
+    def paths_now(self, namespace: Found) -> list[str]:
+        """Those of its paths that lead to a namespace with its inode now; all where none can be reached from here.
+
+        A table of mounts is not read at one moment: an inode may be in it twice, for a namespace that went while it was
+        read, and for one that came.
+        """
+        now = [
+            path
+            for path in namespace.paths
+            if any(way.endswith(path) and _inode(way) == namespace.inode for way in namespace.ways)
+        ]
+        return now or namespace.paths
+
     def enter(self, fd: int, inode: int) -> None:
         """Go into the namespace of `fd`, whose inode is `inode`.
 

@@ -113,6 +113,14 @@ def test_an_inode_is_the_same_namespace_where_a_process_that_was_in_it_still_is(
         visitor.home = here
 
 
+def test_paths_that_lead_elsewhere_now_are_left_out() -> None:
+    with Visitor() as visitor:
+        ours, others = "/proc/self/ns/net", "/proc/self/ns/mnt"
+        assert visitor.paths_now(Found(visitor.home, paths=[others, ours], ways=[others, ours])) == [ours]
+        hidden = Found(visitor.home, paths=["/in/another/mount/namespace"])
+        assert visitor.paths_now(hidden) == hidden.paths
+
+
 def test_of_a_namespace_that_vanished_the_processes_have_ended() -> None:
     gone = process(2**22 - 1, 4711)
     found = collect_network([gone], (), GapLog())

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MERMAID := tests/mermaid/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit bench docs man clean
+.PHONY: help setup demo test lint unit bench churn docs man clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ unit: $(VENV)/.installed ## the tests that need neither root nor an engine
 
 bench: setup ## measure; asserts nothing
 	$(BIN)/python -m tests.bench
+
+churn: setup ## 1,100 reports while 20 containers start and stop each second, each held against a log of what there was
+	$(BIN)/python -m tests.lab churn
 
 docs: setup ## run every command that the documentation shows, and put in what it prints now; the manual pages too
 	@$(BIN)/python -m tests.docs

@@ -92,6 +92,31 @@ def synthetic(name: str, containers: int) -> None:
         click.echo(_how_to(host))
 
 
+@lab.command()
+@click.option("--reports", default=1000, show_default=True, help="By one process.", type=click.IntRange(1))
+@click.option("--whole", default=100, show_default=True, help="More, each by a process of its own.")
+def churn(reports: int, whole: int) -> None:
+    """Reports in a row while 20 containers start and stop each second; says what was wrong about them."""
+    from tests.lab.sightings import Check
+    from tests.lab.sightings import run as run_reports
+
+    with _errors(), LabHost(LabSpec()) as host:
+        outcome = run_reports(host, float("inf"), reports, whole)
+    check = Check(outcome.log)
+    for sighting in outcome.sightings:
+        check(sighting)
+    grave = [gap for sighting in outcome.sightings for gap in sighting.grave_gaps]
+    real = sum(instance.kind == "real" for instance in outcome.log)
+    click.echo(f"{len(outcome.log)} containers came and went, {real} of them docker's own", nl=False)
+    click.echo(f", {outcome.starts_per_second:.1f} each second")
+    click.echo(f"{len(outcome.sightings)} reports, {check.correlations} correlations, {len(check.wrong)} wrong")
+    click.echo(f"{len(check.unseen)} containers not told whole, {len(grave)} grave gaps")
+    click.echo(f"before: {outcome.before}\nafter:  {outcome.after}")
+    for line in (*check.wrong, *check.unseen, *map(str, grave)):
+        click.echo(line, err=True)
+    sys.exit(bool(check.wrong or check.unseen or grave or outcome.before != outcome.after))
+
+
 @lab.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

@@ -1,6 +1,7 @@
 /* What of a synthetic container is the kernel's: a process in namespaces and cgroups of its own, its mounts, its address.
 
-   synthetic spawn                reads lines of  ID LOWER UPPER WORK MERGED VOLUME RECORD  and prints a pid for each
+   synthetic spawn                reads lines of  ID LOWER UPPER WORK MERGED VOLUME RECORD  and prints a pid for each;
+                                  with SYNTHETIC_LISTENS in the environment, each listens on port 80
    synthetic configure            reads lines of  PID ADDRESS NETMASK GATEWAY NETNS_FILE
    (as) docker-proxy ...          listens on its -host-ip and -host-port
    (as) containerd-shim-runc-v2   does nothing
@@ -101,6 +102,13 @@ static void contain(int tree, const char *merged, const char *volume, const char
     must(chdir("/"), "chdir", "/");
 }
 
+/* On port 80 of all addresses, as a server would. */
+static void listens(void) {
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(80)};
+    int listening = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(listening, (struct sockaddr *)&in, sizeof in) == 0) listen(listening, 16);
+}
+
 static void spawn(void) {
     int host = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     must(unshare(CLONE_NEWNS), "unshare", "mnt");
@@ -128,6 +136,7 @@ static void spawn(void) {
             prctl(PR_SET_NAME, "busybox");
             must(write(done[1], "", 1), "write", id);
             for (int fd = 0; fd < 64; fd++) close(fd);
+            if (getenv("SYNTHETIC_LISTENS")) listens();
             for (;;) pause();
         }
         close(done[1]);

@@ -245,7 +245,7 @@ def spawn(every: Sequence[Synthetic]) -> list[int]:
 
 
 def join_cgroups(every: Sequence[Synthetic], pids: Sequence[int]) -> None:
-    for hierarchy in _hierarchies():
+    for hierarchy in hierarchies():
         parent = hierarchy / "docker"
         if (clone := parent / "cgroup.clone_children").exists():
             clone.write_text("1")  # else a new cpuset is empty, and takes nobody
@@ -255,7 +255,7 @@ def join_cgroups(every: Sequence[Synthetic], pids: Sequence[int]) -> None:
             (own / "cgroup.procs").write_text(str(pid))
 
 
-def _hierarchies() -> list[Path]:
+def hierarchies() -> list[Path]:
     """Where the template's cgroups are, which is wherever its id is."""
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     points = [Path(fields[4]) for fields in mounts if fields[fields.index("-") + 1] in ("cgroup", "cgroup2")]
@@ -269,6 +269,11 @@ def plug_in(every: Sequence[Synthetic], pids: Sequence[int]) -> None:
         peer = f"peer name eth0 address {container.mac} netns {pid}"
         batch.append(f"link add {container.veth} master {container.template.bridge} up type veth {peer}")
     _run(["ip", "-batch", "-"], batch)
+    configure(every, pids)
+
+
+def configure(every: Sequence[Synthetic], pids: Sequence[int]) -> None:
+    """What plugged-in ones have in their namespace: address and route; and the name that pins it."""
     netns = Path("/run/docker/netns")
     _tool(
         "configure",

@@ -326,7 +326,8 @@ class _Tour:
                 or link.link_netnsid not in unnamed
                 or (link.ifindex, link.ifname, link.mac) in same
             ]
-            unnamed.intersection_update({link.link_netnsid for link in now})
+            # Not of those that there are now: a name is given to the next namespace as soon as one is gone.
+            unnamed.intersection_update(link.link_netnsid for link in self.links if link.netns == self.host)
 
     def _look_again(self) -> None:
         """Visit the namespaces that came since processes and mounts were listed: a container was started."""

@@ -187,8 +187,13 @@ def write_records(every: Sequence[Synthetic], pids: Sequence[int]) -> None:
     for container, pid in zip(every, pids, strict=True):
         of = container.template
         config = container.rewritten(of.config).replace(f'"Pid":{of.pid},', f'"Pid":{pid},')
-        (container.record / "config.v2.json").write_text(config)
-        (container.record / "hostconfig.json").write_text(container.rewritten(of.hostconfig))
+        for name, content in (
+            ("hostconfig.json", container.rewritten(of.hostconfig)),
+            ("config.v2.json", config),
+        ):
+            written = container.record / f".tmp-{name}"  # as the engine does: whole, or not there
+            written.write_text(content)
+            written.rename(container.record / name)
 
 
 def write_files(every: Sequence[Synthetic]) -> None:

@@ -38,9 +38,10 @@ from tests.lab.synthetic import Synthetic, Template
 RATE = 20  # starts a second, of both kinds together
 NETWORK = "syn0"
 
-_ALIVE = 20  # synthetic containers at a time
-_SLOTS = 24  # addresses and ifindexes that they share
-_AT_ONCE = 4
+_HANDS = 3  # that make synthetic containers beside each other, since most of it is waiting for the kernel
+_ALIVE = 8  # at a time, of each hand
+_SLOTS = 10  # addresses and ifindexes that these share
+_AT_ONCE = 2
 _PIDS = 2000  # of the host's pid namespace
 _FIRST_IFINDEX = 70_000
 _LOG = "/run/turnover.log"
@@ -136,7 +137,7 @@ class Short(Synthetic):
 
     @property
     def slot(self) -> int:
-        return self.number % _SLOTS
+        return self.number % (_HANDS * _SLOTS)
 
     @property
     def ip(self) -> str:
@@ -170,30 +171,30 @@ def _namespaces(pid: int) -> dict[str, int]:
 class Shorts:
     """Synthetic containers, the oldest of which make room for new ones."""
 
-    def __init__(self, template: Template, log: Log) -> None:
+    def __init__(self, template: Template, log: Log, hand: int) -> None:
         self.template, self.log = template, log
-        self.number = 0
+        self.hand, self.count = hand, 0
         self.hierarchies = synthetic.hierarchies()
         self.alive: deque[tuple[Short, dict[str, Any]]] = deque()
 
     def begin(self) -> None:
         began = now()
-        every = [Short(self.number + more, self.template) for more in range(_AT_ONCE)]
-        self.number += _AT_ONCE
+        numbers = [(self.count + more) * _HANDS + self.hand for more in range(_AT_ONCE)]
+        every = [Short(number, self.template) for number in numbers]
+        self.count += _AT_ONCE
         synthetic.write_files(every)
         pids = synthetic.spawn(every)
         synthetic.join_cgroups(every, pids)
         synthetic.write_records(every, pids)
-        # The first of a few pairs in the host itself, too, which go at the next turn.
-        pair = f"come{self.number % 6} index {80_000 + self.number % 4} type veth peer name go{self.number % 6}"
-        lines = [f"link add {pair}"]
+        name = f"{self.hand}{self.count % 6}"
+        lines = [f"link add come{name} index {80_000 + self.hand} type veth peer name go{name}"]  # in the host alone
         for one, pid in zip(every, pids, strict=True):
             peer = f"peer name eth0 address {one.mac} netns {pid}"
             bridge = one.template.bridge
             lines.append(f"link add {one.veth} index {_FIRST_IFINDEX + one.slot} master {bridge} up type veth {peer}")
         _ip(lines)
         synthetic.configure(every, pids)
-        _ip([f"link delete come{self.number % 6}"])
+        _ip([f"link delete come{name}"])
         for one, pid in zip(every, pids, strict=True):
             what = {
                 "kind": "synthetic",
@@ -335,29 +336,37 @@ def _docker(*words: str) -> str:
     return subprocess.run(["docker", *words], stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
 
 
+def _synthetic(shorts: Shorts, log: Log, rate: int, stop: threading.Event) -> None:
+    """What the real ones do not reach."""
+    begun = time.monotonic()
+    while not stop.is_set():
+        if (time.monotonic() - begun) * rate < log.count:
+            stop.wait(_AT_ONCE / rate)
+            continue
+        shorts.end(_AT_ONCE)
+        shorts.begin()
+
+
 def main(rate: int, path: str) -> None:
     os.environ["SYNTHETIC_LISTENS"] = "1"
     synthetic.compile_tool()
     log = Log(path)
-    shorts = Shorts(synthetic.read_templates()[0], log)
-    for _ in range(_ALIVE // _AT_ONCE):
-        shorts.begin()
-    stop = threading.Event()
-    real = threading.Thread(target=_real, args=(log, stop))
-    real.start()
-    print("ready", flush=True)
-    begun = time.monotonic()
-    try:
-        while True:
-            # What the real ones do not reach.
-            behind = (time.monotonic() - begun) * rate - log.count
-            if select.select([sys.stdin], [], [], 0 if behind >= _AT_ONCE else (_AT_ONCE - behind) / rate)[0]:
-                break
-            shorts.end(_AT_ONCE)
+    template = synthetic.read_templates()[0]
+    hands = [Shorts(template, log, hand) for hand in range(_HANDS)]
+    for shorts in hands:
+        for _ in range(_ALIVE // _AT_ONCE):
             shorts.begin()
-    finally:
-        stop.set()
-        real.join()
+    stop = threading.Event()
+    threads = [threading.Thread(target=_synthetic, args=(shorts, log, rate, stop)) for shorts in hands]
+    threads.append(threading.Thread(target=_real, args=(log, stop)))
+    for thread in threads:
+        thread.start()
+    print("ready", flush=True)
+    sys.stdin.read()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for shorts in hands:
         shorts.end(len(shorts.alive))
 
 

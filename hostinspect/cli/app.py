@@ -35,6 +35,7 @@ COMMANDS = {  # name: module and attribute, loaded when asked for
 
 # Exit codes beside click's 0 and 2, and 3 of `hostinspect.cli.report`. A bug must not look like an answer, and 1 is
 # one; sysexits(3) has codes for these.
+NOT_ENOUGH_SEEN = 3  # as `hostinspect.cli.request` has it, which is not loaded here
 EX_SOFTWARE = 70
 EX_IOERR = 74
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
@@ -123,6 +124,9 @@ def run(arguments: Sequence[str], *, confined: bool = False) -> int:
             _drop_stdout()
             return EX_IOERR
         return _bug(error)
+    except MemoryError:
+        _say("there is not enough memory for it: see `ulimit -v`, and the limit of its cgroup")
+        return NOT_ENOUGH_SEEN
     except Exception as error:
         return _bug(error)
     return code if isinstance(code, int) else 0

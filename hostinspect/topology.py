@@ -31,7 +31,7 @@ class Engine(Node, frozen=True, kw_only=True):
 
     name: str
     data_root: str
-    daemon: DaemonState
+    daemon: DaemonState | None  # None: its process may be hidden
     version: str | None = None
     pid: int | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from hostinspect.collectors.found import Tour
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
 from hostinspect.collectors.mounts import NSFS, collect_host_mounts, collect_mounts
-from hostinspect.collectors.processes import collect_processes
+from hostinspect.collectors.processes import collect_processes, in_own_pid_namespace
 from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
 from hostinspect.facts import Engine, Facts, MountPoint
@@ -51,7 +52,8 @@ def collect(
     """
     gaps = GapLog()
     host = collect_host(gaps)
-    processes = tuple(process for process in collect_processes(gaps) if process.pid != os.getpid())
+    ourselves = _own_pid()
+    processes = tuple(process for process in collect_processes(gaps) if process.pid != ourselves)
     host_mounts = collect_host_mounts(gaps)
 
     def read() -> tuple[tuple[Engine, ...], EngineRecords, Depth]:
@@ -91,6 +93,8 @@ def collect(
     if network.ended:  # what was theirs when they were listed may be another's in all that was read since
         ended = frozenset(network.ended)
         processes = tuple(process for process in processes if process.pid not in ended)
+    if in_own_pid_namespace(host, engines, processes, records.containers, gaps):
+        host = replace(host, netns=None, mntns=None)  # those of our pid 1 are not the host's
     facts = Facts(
         host=host,
         engines=engines,
@@ -124,6 +128,13 @@ def collect(
     from hostinspect.collectors.health import collect_health
 
     return replace(facts, health=collect_health(facts, gaps), gaps=gaps.as_tuple())
+
+
+def _own_pid() -> int:
+    """Our pid, as /proc has it: it may be that of a pid namespace around ours."""
+    with suppress(OSError, ValueError):
+        return int(os.readlink("/proc/self"))
+    return os.getpid()
 
 
 def _records(

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from collections.abc import Iterable
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.proc import opened
-from hostinspect.facts import Process
+from hostinspect.facts import ContainerRecord, Engine, Host, Process
 from hostinspect.kernel import procfs
 from hostinspect.kernel.text import text
 
 COLLECTOR = "processes"
+
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO (include/linux/proc_ns.h)
+_INTO_THE_HOST = (
+    "run it with the host's processes (docker run --pid=host), "
+    "or, with the host's /proc at DIR, by nsenter --mount=DIR/1/ns/mnt --net=DIR/1/ns/net --uts=DIR/1/ns/uts"
+)
 
 # Whose arguments say something about an engine: its data root, its socket, a published port. Compared with comm, which
 # has 15 bytes at most. Others' arguments are not read: they may hold secrets and reading them waits for their memory.
@@ -58,6 +66,37 @@ def collect_processes(gaps: GapLog, proc: str = "/proc") -> tuple[Process, ...]:
             return ()
         _check(fd, proc, gaps)
         return _collect(fd, proc, gaps)
+
+
+def in_own_pid_namespace(
+    host: Host,
+    engines: Iterable[Engine],
+    processes: Iterable[Process],
+    containers: Iterable[ContainerRecord],
+    gaps: GapLog,
+    proc: str = "/proc",
+) -> bool:
+    """Whether all of this host's processes are hidden, since hostinspect is in a container of its own: a gap says so.
+
+    What is then in its /proc is a whole host's, to look at. But the engine's files name containers that were started
+    since the machine was, and neither the daemon is there nor any of theirs; had they all ended, on a machine in whose
+    first pid namespace we are, there would be no doubt.
+    """
+    if any(engine.pid for engine in engines) or host.boot_time is None:
+        return False
+    booted = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(host.boot_time))
+    running = {c.id for c in containers if c.running and c.pid and (c.started_at or "") > booted}
+    if not running or any(id_ in path for process in processes for path in process.cgroups for id_ in running):
+        return False
+    try:
+        if os.stat(f"{proc}/self/ns/pid").st_ino == _FIRST_PID_NAMESPACE:
+            return False
+    except OSError:
+        return False
+    subject = f"processes of {len(running)} containers and of their daemon"
+    why = "none is there, though all should be: hostinspect is in a pid namespace of its own"
+    gaps.add(COLLECTOR, subject, why, _INTO_THE_HOST)
+    return True
 
 
 def _check(fd: int, proc: str, gaps: GapLog) -> None:

@@ -68,6 +68,8 @@ def _host(index: Index) -> Host:
 def _engine(index: Index, engine: facts.Engine) -> Engine:
     """The daemon's state from its process alone: stopped (T), traced (t) or in an endless wait (D) does not respond."""
     process = index.processes.get(engine.pid or 0)
+    if process is None and index.is_process_hidden:
+        return Engine(name=engine.name, data_root=engine.data_root, daemon=None, version=engine.version)
     if process is None or process.state in "ZX":
         return Engine(name=engine.name, data_root=engine.data_root, daemon="stopped", version=engine.version)
     return Engine(

@@ -72,6 +72,14 @@ class Index:
         return owners
 
     @cached_property
+    def is_process_hidden(self) -> bool:
+        """Whether there may be processes that were not seen: that one is not there says nothing, then."""
+        return any(
+            gap.collector == "processes" and not gap.minor and not gap.subject.startswith("namespaces of ")
+            for gap in self.facts.gaps
+        )
+
+    @cached_property
     def processes_by_container(self) -> dict[str, list[Process]]:
         """The processes of each container, by start time."""
         members: dict[str, list[Process]] = defaultdict(list)

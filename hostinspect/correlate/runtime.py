@@ -23,11 +23,13 @@ class Runtime(Struct, frozen=True):
 
 
 def runtime_of(index: Index, record: ContainerRecord) -> Runtime:
-    """Join a record with its processes. Without any, a record that says running is drift."""
+    """Join a record with its processes. Without any, a record that says running is drift, if all could be seen."""
     alive = [p for p in index.processes_by_container.get(record.id, []) if _is_in(index, record, p)]
     recorded = recorded_state(record)
     if not record.running and all(p.comm.startswith(_RUNC) for p in alive):
         alive = []  # it is being started: what will be its main process is none yet
+    if not alive and index.is_process_hidden:
+        return Runtime(recorded, None, None, None, ())
     if not alive:
         state: ContainerState = "exited" if recorded in ("running", "paused") else recorded
         return Runtime(state, None, None, None, _drift("state", recorded, state))

@@ -85,7 +85,7 @@ def graph_of(topology: Topology, *, verbose: bool = False, show_gaps: bool = Tru
 def _title(view: View) -> str:
     """`web-01 · docker 28.5.2, daemon running · 15 containers (13 running) · 2026-01-05T03:00:00Z`."""
     host = view.topology.host
-    engines = [f"{' '.join(filter(None, (e.name, e.version)))}, daemon {e.daemon}" for e in host.engines]
+    engines = [f"{' '.join(filter(None, (e.name, e.version)))}, daemon {e.daemon or 'not seen'}" for e in host.engines]
     number = len(view.topology.containers)
     seen = "" if view.knows("engines", "containers") else " seen"
     count = f"{number} container{'' if number == 1 else 's'}{seen} ({len(view.running)} running)"

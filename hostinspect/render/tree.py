@@ -45,7 +45,9 @@ def _headline(view: View) -> Line:
 def _engine(engine: Engine) -> Item:
     name = f"{engine.name} {engine.version}" if engine.version else engine.name
     where = "" if engine.data_root == _DEFAULT_DATA_ROOT else f" in {engine.data_root}"
-    return item(f"{name}{where}, daemon ", Span(engine.daemon, "" if engine.daemon == "running" else "bad"))
+    return item(
+        f"{name}{where}, daemon ", Span(engine.daemon or "not seen", "" if engine.daemon == "running" else "bad")
+    )
 
 
 def _count(number: int, noun: str, *, complete: bool = True) -> str:

@@ -11,6 +11,7 @@ from hostinspect.facts import (
     EndpointRecord,
     Facts,
     FrozenCgroup,
+    Gap,
     Link,
     ListeningSocket,
     MountPoint,
@@ -134,6 +135,13 @@ class TestRuntime:
         assert (container.state, container.pid, container.drift) == ("created", None, ())
         renamed = only_container(host_with_web(processes=(web_process(comm="runc:[2:INIT]"),)))
         assert (renamed.state, renamed.pid) == ("running", 500)
+
+    def test_where_processes_are_hidden_none_is_known_to_have_ended(self) -> None:
+        hidden = Gap(collector="processes", subject="/proc", why="hidden", remedy="run as root")
+        topology = correlate(host_with_web(processes=(), gaps=(hidden,)))
+        (container,) = topology.containers
+        assert (container.state, container.pid, container.drift) == ("running", None, ())
+        assert topology.host.engines[0].daemon is None
 
     def test_a_frozen_cgroup_is_a_paused_container(self) -> None:
         frozen = (FrozenCgroup(path=f"/docker/{WEB_ID}"),)

@@ -65,6 +65,14 @@ class Directory:
         self._parent_path: str | None = ""
         self._parent_fd = self.fd
 
+    @classmethod
+    def opened(cls, path: str, fd: int) -> Directory:
+        """The directory open at `fd`, which is the object's from now on, as one that is called `path`."""
+        directory = cls.__new__(cls)
+        directory.path, directory._walked, directory._parent_path = path, [], ""
+        directory.fd = directory._parent_fd = fd
+        return directory
+
     def read(self, relative: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """The content of the regular file `relative`.
 
@@ -137,10 +145,7 @@ class Directory:
     def directory(self, relative: str) -> Directory:
         """The directory `relative` as a `Directory` of its own. Close it. Raises OSError, RefusedError."""
         parent, name = self._parent(relative)
-        beneath = Directory.__new__(Directory)
-        beneath.path, beneath._walked, beneath._parent_path = f"{self.path}/{relative}", [], ""
-        beneath.fd = beneath._parent_fd = _open(name or ".", _WALK, parent)
-        return beneath
+        return Directory.opened(f"{self.path}/{relative}", _open(name or ".", _WALK, parent))
 
     def close(self) -> None:
         """Give back all descriptors. The object is of no use afterwards; closing twice does nothing."""

@@ -21,6 +21,12 @@ Backend = Literal["legacy", "nft"]
 # the host's network namespace, and these all others.
 RULES_OF_CONTAINERS = "rules of containers"
 
+# Families of facts that only a running kernel has: of a disk (`Host.root`), each is a gap.
+OF_THE_KERNEL = (
+    *("processes", "cgroups", "namespaces", "links", "addresses", "routes", "nsids", "sockets", "rules", "sysctls"),
+    "mounts",
+)
+
 
 class Record(Struct, frozen=True, omit_defaults=True):
     """Base of everything in `Facts`: frozen, comparable, serialisable."""
@@ -40,10 +46,10 @@ class Gap(Record, frozen=True, kw_only=True):
 
 
 class Host(Record, frozen=True, kw_only=True):
-    """The machine: uname(2), /proc/sys/kernel/random/boot_id, os-release(5)."""
+    """The machine: uname(2), /proc/sys/kernel/random/boot_id, os-release(5); of a disk hostname(5), os-release(5)."""
 
-    hostname: str
-    kernel: str  # utsname.release
+    hostname: str | None  # None: its disk does not say
+    kernel: str | None  # utsname.release; None of a disk
     os: str | None = None  # PRETTY_NAME of /etc/os-release
     boot_id: str | None = None
     collected_at: str  # RFC 3339, UTC, when the tour began
@@ -51,6 +57,7 @@ class Host(Record, frozen=True, kw_only=True):
     clock_ticks: int = 100  # starttime's unit, sysconf(_SC_CLK_TCK)
     netns: int | None = None  # the host's network namespace: that of pid 1, else our own
     mntns: int | None = None  # the host's mount namespace, likewise
+    root: str | None = None  # where its disk was mounted, if that is all that was read: nothing of it runs
 
 
 class Sysctl(Record, frozen=True, kw_only=True):

@@ -3,7 +3,8 @@
 These classes are the JSON of `hostinspect report`: field for field, in this order, and `hostinspect schema` is made
 from them. Conventions: ids are whole; `netns` values are inode numbers; addresses carry no prefix unless the field's
 name says so; `None` is "not known" or "not there", and where it should have been known a gap says why. Values are
-effective, as the kernel has them now; where the engine recorded another, `drift` holds both.
+effective, as the kernel has them now; where the engine recorded another, `drift` holds both. Of a disk (`host.root`)
+nothing is effective: values are the recorded ones, and what ran when it was taken is drift to nothing.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ class Engine(Node, frozen=True, kw_only=True):
 class Host(Node, frozen=True, kw_only=True):
     """The machine the report is about."""
 
-    hostname: str
-    kernel: str
+    hostname: str | None
+    kernel: str | None  # None of a disk
     os: str | None
     boot_id: str | None
     collected_at: str
     engines: tuple[Engine, ...]
+    root: str | None = None  # where its disk was mounted, if that is all that was looked at
 
 
 class Drift(Node, frozen=True, kw_only=True):
@@ -153,7 +155,7 @@ class Container(Node, frozen=True, kw_only=True):
     created: str | None
     started_at: str | None
     finished_at: str | None
-    exit_code: int | None  # of the last run; None while it runs, or before
+    exit_code: int | None  # of the last run; None while it runs, or before, or if it ran when the disk was taken
     health: str | None  # as last recorded: starting, healthy, unhealthy; None without a check, or a process
     hostname: str | None
     cgroup: str | None

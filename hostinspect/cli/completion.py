@@ -77,7 +77,8 @@ def complete_names(
 def _names(ctx: click.Context, families: Sequence[Family]) -> list[str]:
     """The names, sorted; those that the engine made up, and what is no name, left out."""
     found: set[str] = set()
-    for records in _records(ctx.params.get("snapshot"), tuple(ctx.params.get("data_roots") or ()), families):
+    snapshot, root = ctx.params.get("snapshot"), ctx.params.get("root")
+    for records in _records(snapshot, root, tuple(ctx.params.get("data_roots") or ()), families):
         for family in families:
             for record in getattr(records, family):
                 if _PLAIN_NAME.fullmatch(record.name) and not (family == "volumes" and len(record.name) == _MADE_UP):
@@ -86,9 +87,14 @@ def _names(ctx: click.Context, families: Sequence[Family]) -> list[str]:
 
 
 def _records(
-    snapshot: str | None, data_roots: tuple[str, ...], families: Sequence[Family]
+    snapshot: str | None, root: str | None, data_roots: tuple[str, ...], families: Sequence[Family]
 ) -> Iterable[Facts | EngineRecords]:
-    """What the engines wrote down, here or in a snapshot. The kernel is not asked: names are not its business."""
+    """What the engines wrote down, here, on a disk or in a snapshot. Names are not the kernel's business."""
+    if root is not None:
+        from hostinspect.collectors.disk import collect_disk
+
+        yield collect_disk(root, data_roots, families)
+        return
     if snapshot is not None:
         from hostinspect.snapshot import read_snapshot
 

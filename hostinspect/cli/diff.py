@@ -46,7 +46,7 @@ def diff(request: Request, name: str, null: bool) -> int:
     else:
         from hostinspect.collectors.changes import collect_changes
 
-        changes, gaps = collect_changes(*layers[:3], userxattr=layers.userxattr)
+        changes, gaps = collect_changes(*layers[:3], userxattr=layers.userxattr, root=request.root or "")
     answer = Diff(id=container.id, name=container.name, changes=changes, gaps=gaps)
     if null:
         click.echo(render_null_separated(changes or ()), nl=False)

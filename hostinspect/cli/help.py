@@ -36,6 +36,7 @@ Options of report, also without naming it; most commands have them:
                                   what to print; a tree for people by default;
                                   dot and mermaid are for drawing it
   --from SNAPSHOT                 answer from a snapshot, not from this host
+  --root DIR                      answer from the disk of a host, mounted at DIR
   --data-root DIR                 an engine's directory that is not found by
                                   itself; may be given several times
   --no-sandbox                    keep all privileges and system calls
@@ -58,5 +59,6 @@ Examples:
   hostinspect | less              in a pipe: no colour, one thing a line
   hostinspect -o json | jq '.containers[] | {name, state, pid}'
   hostinspect -o dot | dot -Tsvg > host.svg
-  hostinspect --data-root /mnt/disk/docker
+  hostinspect --data-root /srv/docker
+  hostinspect --root /mnt/disk    a host that does not run any more
 """

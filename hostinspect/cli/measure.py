@@ -39,7 +39,7 @@ def measure(request: Request, inspection: Inspection, paths: Sequence[str]) -> S
 
     roots = [engine.data_root for engine in inspection.facts.engines]
     with Progress(len(paths), quiet=request.quiet) as progress:
-        return Sizes(*collect_usage(paths, roots, progress.tick))
+        return Sizes(*collect_usage(paths, roots, progress.tick, root=request.root or ""))
 
 
 class Progress:

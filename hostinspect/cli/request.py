@@ -46,6 +46,15 @@ class NothingFoundError(click.ClickException):
         click.echo(f"hostinspect: {self.message}", file=file, err=True)
 
 
+class NotEnoughSeenError(click.ClickException):
+    """What was asked for is not to be answered from what is there."""
+
+    exit_code = NOT_ENOUGH_SEEN
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"hostinspect: {self.message}", file=file, err=True)
+
+
 class More(TypedDict, total=False):
     """Keywords of `hostinspect.collectors.collect`."""
 
@@ -68,14 +77,27 @@ class Request(NamedTuple):
     sort: tuple[str, ...] = ()
     header: bool = True
     sandbox: bool = True
+    root: str | None = None
 
     # --- the host ---
 
+    @property
+    def is_of_this_host(self) -> bool:
+        """Whether it is this host that is asked about: no snapshot, and no other's disk."""
+        return self.snapshot is None and self.root is None
+
     def facts(self, *families: str, **more: Unpack[More]) -> Facts:
-        """What is to be answered from: this host, read now, or a snapshot, which has everything.
+        """What is to be answered from: this host, read now, or a disk, or a snapshot, which has everything.
 
         Of the host only these `families` are read, where any are named; `more` are `collect`'s own keywords.
         """
+        if self.root is not None:
+            if self.snapshot is not None:
+                raise click.UsageError("--from and --root are two hosts: give one of them.")
+            from hostinspect.collectors.disk import collect_disk
+
+            image_layers, health = more.get("image_layers", False), more.get("health", False)
+            return collect_disk(self.root, self.data_roots, families, image_layers=image_layers, health=health)
         if self.snapshot is None:
             from hostinspect.collectors import EVERYTHING, collect
 
@@ -170,8 +192,8 @@ class Request(NamedTuple):
         grave = [gap for gap in gaps if not gap.minor]
         if grave and not self.quiet:
             click.echo("hostinspect: not all of it could be seen:", err=True)
-            for gap in grave:
-                click.echo("  " + _safe(f"{gap.subject}: {gap.why} → {gap.remedy}"), err=True)
+            for line in dict.fromkeys(f"{gap.subject}: {gap.why} → {gap.remedy}" for gap in grave):
+                click.echo("  " + _safe(line), err=True)
         return code or (NOT_ENOUGH_SEEN if grave else 0)
 
 
@@ -181,16 +203,26 @@ def _safe(text: str) -> str:
     return safe(text)
 
 
-def confine(wanted: bool, *, writes: bool = False, connects: bool = False, executes: bool = False) -> None:
+def confine(
+    wanted: bool, *, writes: bool = False, connects: bool = False, resolves: bool = False, executes: bool = False
+) -> None:
     """Give up what the command does not need (`hostinspect.kernel.sandbox.enter`), if this process is its alone."""
     if wanted and click.get_current_context().obj:
         from hostinspect.kernel.sandbox import enter
 
-        enter(writes=writes, connects=connects, executes=executes)
+        enter(writes=writes, connects=connects, resolves=resolves, executes=executes)
 
 
 def existing_directories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Each must be a directory. One that may not even be looked at is for the collectors to report as a gap."""
+    """Each must be a directory, of the disk at --root where that is given.
+
+    One that may not even be looked at is for the collectors to report as a gap.
+    """
+    root = ctx.params.get("root")
+    if root is not None:
+        for value in values:
+            _check_on_disk(root, value, ctx, param)
+        return values
     for value in values:
         try:
             is_directory = os.path.isdir(value)
@@ -206,6 +238,36 @@ def existing_directories(ctx: click.Context, param: click.Parameter, values: tup
                 param,
             )
     return values
+
+
+def _check_on_disk(root: str, value: str, ctx: click.Context, param: click.Parameter) -> None:
+    from hostinspect.kernel.rooted import directory_in
+
+    try:
+        directory_in(root, value).close()
+    except PermissionError:
+        pass
+    except OSError as error:
+        raise click.BadParameter(
+            f"{value} beneath {root}: {os.strerror(error.errno) if error.errno else error}. "
+            "Name the directory as that host called it, usually /var/lib/docker.",
+            ctx,
+            param,
+        ) from None
+
+
+def _existing_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A directory that may be opened: everything else is for the collectors to report."""
+    if value is None:
+        return None
+    try:
+        os.close(os.open(value, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        return os.path.abspath(value)
+    except (OSError, ValueError) as error:
+        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+        raise click.BadParameter(
+            f"{value}: {why}. Name the directory at which the disk is mounted.", ctx, param
+        ) from None
 
 
 def _may_not_look(path: str) -> bool:
@@ -250,6 +312,13 @@ sandbox_option = click.option(
     flag_value=False,
     help="Keep all privileges and system calls, on a host where doing without some goes wrong.",
 )
+root_option = click.option(
+    "--root",
+    metavar="DIR",
+    is_eager=True,  # before --data-root, which is beneath it then
+    callback=_existing_root,
+    help="Answer from the disk of another host, mounted at DIR, and not from this host.",
+)
 _HOST_OPTIONS = [
     click.option(
         "--from",
@@ -257,6 +326,7 @@ _HOST_OPTIONS = [
         metavar="SNAPSHOT",
         help="Answer from a file of `hostinspect snapshot`, not from this host.",
     ),
+    root_option,
     data_root_option,
     sandbox_option,
 ]
@@ -296,7 +366,12 @@ def common_options(*outputs: str, table: bool = False) -> Callable[[Callable[...
             common = {name: values.pop(name) for name in Request._fields if name in values}
             request = Request(**common)
             pages = request.pager and sys.stdout.isatty()
-            confine(request.sandbox, connects=values.get("probe", False), executes=pages)
+            confine(
+                request.sandbox,
+                connects=values.get("probe", False),
+                resolves=request.root is not None,
+                executes=pages,
+            )
             return command(request, **values)
 
         choice = click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hostinspect.cli.request import NOT_ENOUGH_SEEN, confine, data_root_option, sandbox_option
+from hostinspect.cli.request import NOT_ENOUGH_SEEN, confine, data_root_option, root_option, sandbox_option
 
 if TYPE_CHECKING:
     from hostinspect.facts import Facts
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="FILE", required=True, help="The file to write; mode 0600.")
 @click.option("--redact", is_flag=True, help="Replace names, addresses and paths, alike everywhere; to show to others.")
 @click.option("--raw", is_flag=True, help="Add the bytes that were read: environments and passwords may be in them.")
+@root_option
 @data_root_option
 @sandbox_option
-def snapshot(output: str, redact: bool, raw: bool, data_roots: tuple[str, ...], sandbox: bool) -> int:
+def snapshot(output: str, redact: bool, raw: bool, root: str | None, data_roots: tuple[str, ...], sandbox: bool) -> int:
     """Write all that can be read of this host to one file, for other commands to answer from (--from).
 
     \b
@@ -29,15 +30,14 @@ def snapshot(output: str, redact: bool, raw: bool, data_roots: tuple[str, ...], 
       hostinspect ports --from before.hostinspect
       hostinspect snapshot --redact -o for-the-bug-report.hostinspect
     """
-    from hostinspect.collectors import collect
     from hostinspect.kernel.tape import recording
     from hostinspect.snapshot import write_snapshot
 
     if redact and raw:
         raise click.UsageError("--raw is what was read, as it was: it does not go with --redact.")
-    confine(sandbox, writes=True)
+    confine(sandbox, writes=True, resolves=root is not None)
     with recording() if raw else nullcontext() as tape:
-        facts = collect(data_roots, image_layers=True, health=True)
+        facts = _facts(root, data_roots)
     try:
         write_snapshot(_redacted(facts) if redact else facts, output, tape.entries if tape else ())
     except OSError as error:
@@ -49,3 +49,13 @@ def _redacted(facts: Facts) -> Facts:
     from hostinspect.redaction import redact
 
     return redact(facts)
+
+
+def _facts(root: str | None, data_roots: tuple[str, ...]) -> Facts:
+    if root is not None:
+        from hostinspect.collectors.disk import collect_disk
+
+        return collect_disk(root, data_roots, image_layers=True, health=True)
+    from hostinspect.collectors import collect
+
+    return collect(data_roots, image_layers=True, health=True)

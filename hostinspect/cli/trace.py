@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hostinspect.cli.request import NO, NOT_ENOUGH_SEEN, Request, common_options, names_of
+from hostinspect.cli.request import NO, NOT_ENOUGH_SEEN, NotEnoughSeenError, Request, common_options, names_of
 
 if TYPE_CHECKING:
     from hostinspect.questions.trace.answer import Traces
@@ -42,9 +42,13 @@ def trace(request: Request, targets: tuple[str, ...], source: str, probe: bool) 
     from hostinspect.questions.trace import HOST, NEEDS, OUTSIDE, TargetError
     from hostinspect.questions.trace import trace as ask
 
-    if probe and (request.snapshot or source != HOST):
-        raise click.UsageError("--probe connects from this host, now: it goes with --source host, and without --from.")
+    if probe and (not request.is_of_this_host or source != HOST):
+        raise click.UsageError(
+            "--probe connects from this host, now: it goes with --source host, without --from or --root."
+        )
     inspection = request.inspect(*NEEDS)
+    if inspection.topology.host.root is not None:
+        raise NotEnoughSeenError("A disk has no running kernel, so no packet can be followed: ask while the host runs.")
 
     def answered(_: str) -> Traces:
         return ask(inspection, targets, source or OUTSIDE)

@@ -40,7 +40,7 @@ def whois(request: Request, keys: tuple[str, ...]) -> int:
     if not asked:
         raise click.UsageError("No key on standard input.")
     inspection = request.inspect(*needs(asked), image_layers=any(map(looks_like_layer, asked)))
-    answer = ask(inspection, asked, cwd=None if request.snapshot else _cwd())
+    answer = ask(inspection, asked, cwd=_cwd() if request.is_of_this_host else None)
     unknown = any(not found.matches for found in answer.keys)
     # Of a key that is not found where not all was seen, nothing is known: that is 3, which the gaps make of 0.
     unseen = any(not gap.minor for gap in answer.gaps)

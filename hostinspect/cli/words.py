@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
 
 _VERSION: Words = (("--version", "Show the version and exit."),)
 _HELP: Words = (("-h", "Show this message and exit."), ("--help", "Show this message and exit."))
+_ROOT: Words = (("--root", "Answer from the disk of another host, mounted at DIR, and not from this host."),)
 _DATA_ROOT: Words = (("--data-root", "An engine's directory that is not found by itself; may be given several times."),)
 _SANDBOX: Words = (
     ("--no-sandbox", "Keep all privileges and system calls, on a host where doing without some goes wrong."),
@@ -40,6 +41,7 @@ _COMMON: Words = (
     ("-o", "What to print."),
     ("--output", "What to print."),
     ("--from", "Answer from a file of `hostinspect snapshot`, not from this host."),
+    *_ROOT,
     *_DATA_ROOT,
     *_SANDBOX,
     ("--color", "auto: on a terminal, and without NO_COLOR."),
@@ -126,6 +128,7 @@ OPTIONS: dict[str, Words] = {
         ("--output", "The file to write; mode 0600."),
         ("--redact", "Replace names, addresses and paths, alike everywhere; to show to others."),
         ("--raw", "Add the bytes that were read: environments and passwords may be in them."),
+        *_ROOT,
         *_DATA_ROOT,
         *_SANDBOX,
     ),

@@ -60,10 +60,10 @@ def collect(
         from hostinspect.collectors.engines import collect_engines
 
         engines = collect_engines(host, processes, gaps, data_roots)
-        records = _records(engines, gaps, families, image_layers=image_layers)
+        records = records_of(engines, gaps, families, image_layers=image_layers)
         depth = depth_of(processes, records.containers, families, only, host.netns)
         if depth.strangers and "layers" not in families:
-            records = replace(records, layers=_records(engines, gaps, ("layers",)).layers)
+            records = replace(records, layers=records_of(engines, gaps, ("layers",)).layers)
         return engines, records, depth
 
     known = read() if only else None
@@ -137,13 +137,18 @@ def _own_pid() -> int:
     return os.getpid()
 
 
-def _records(
-    engines: Iterable[Engine], gaps: GapLog, families: Container[object], *, image_layers: bool = False
+def records_of(
+    engines: Iterable[Engine],
+    gaps: GapLog,
+    families: Container[object],
+    *,
+    image_layers: bool = False,
+    root: str = "",
 ) -> EngineRecords:
-    """What the engines wrote down, as one."""
+    """What the engines wrote down, as one; `root` is where the disk that they are on is mounted."""
     from hostinspect.collectors.engines import EngineRecords, collect_records
 
-    every = [collect_records(engine, gaps, families=families, image_layers=image_layers) for engine in engines]
+    every = [collect_records(engine, gaps, root, families=families, image_layers=image_layers) for engine in engines]
     return EngineRecords(
         **{family: tuple(chain(*(getattr(r, family) for r in every))) for family in EngineRecords.__struct_fields__}
     )

@@ -24,7 +24,6 @@ from typing import Any, Literal, NamedTuple
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.facts import Change, Gap
-from hostinspect.kernel.files import Directory
 from hostinspect.kernel.overlayfs import (
     DIRECTORY,
     TRUSTED,
@@ -39,6 +38,7 @@ from hostinspect.kernel.overlayfs import (
     sees_trusted,
     xattr_names,
 )
+from hostinspect.kernel.rooted import directory_in
 from hostinspect.kernel.text import text
 
 Kind = Literal["A", "C", "D"]
@@ -65,8 +65,10 @@ class Changes(NamedTuple):
     gaps: tuple[Gap, ...]
 
 
-def collect_changes(upper: str, lower: Sequence[str], work: str | None, *, userxattr: bool | None = None) -> Changes:
-    """The changes in `upper` over the `lower` directories, topmost first.
+def collect_changes(
+    upper: str, lower: Sequence[str], work: str | None, *, userxattr: bool | None = None, root: str = ""
+) -> Changes:
+    """The changes in `upper` over the `lower` directories, topmost first; of a disk's, beneath `root`.
 
     Whether xattrs are called user.overlay.* is `userxattr`. For a container that is not mounted the owner of the file
     `link` beside `upper` tells, which overlay2 writes and leaves to itself: somebody but root is a rootless engine. All
@@ -74,12 +76,12 @@ def collect_changes(upper: str, lower: Sequence[str], work: str | None, *, userx
     """
     gaps = GapLog()
     if userxattr is None:
-        userxattr = _is_of_user(f"{dirname(upper)}/link")
+        userxattr = _is_of_user(dirname(upper), root)
     if not userxattr and not sees_trusted():
         gaps.add(
             COLLECTOR, upper, "overlayfs shows its marks of hidden and renamed directories to root only", PERMISSION
         )
-    if work and _is_indexed(work):
+    if work and _is_indexed(work, root):
         gaps.add(
             COLLECTOR,
             upper,
@@ -87,7 +89,7 @@ def collect_changes(upper: str, lower: Sequence[str], work: str | None, *, userx
             "look at those files themselves",
         )
     try:
-        overlay = Overlay((upper, *lower), USER if userxattr else TRUSTED)
+        overlay = Overlay((upper, *lower), USER if userxattr else TRUSTED, root)
     except OSError as error:
         gaps.add(COLLECTOR, error.filename or upper, error)
         return Changes(None, gaps.as_tuple())
@@ -103,16 +105,15 @@ def _allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _is_of_user(path: str) -> bool:
-    try:
-        return os.lstat(path).st_uid != 0
-    except OSError:
-        return False
+def _is_of_user(layer: str, root: str) -> bool:
+    with suppress(OSError), directory_in(root, layer) as directory:
+        return directory.lstat("link").st_uid != 0
+    return False
 
 
-def _is_indexed(work: str) -> bool:
+def _is_indexed(work: str, root: str) -> bool:
     """Whether hard links have been copied up under `index=on`: the kernel keeps an entry for each in work/index."""
-    with suppress(OSError), Directory(work) as directory:
+    with suppress(OSError), directory_in(root, work) as directory:
         return bool(directory.listdir("index"))
     return False
 

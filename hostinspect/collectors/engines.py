@@ -37,12 +37,12 @@ from hostinspect.facts import (
     VolumeRecord,
 )
 from hostinspect.kernel.files import Directory
+from hostinspect.kernel.rooted import directory_in, mode_in, read_in, resolve_in
 from hostinspect.kernel.text import text
 
 DEFAULT_DATA_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG_FILE = "/etc/docker/daemon.json"
 _MAX_CONFIG = 1 << 20  # bytes
-_MAX_LINKS = 40  # followed in one path, as many as the kernel does
 
 
 class EngineRecords(Struct, frozen=True, kw_only=True):
@@ -135,7 +135,7 @@ def collect_engines(
     config = _read_config(DEFAULT_CONFIG_FILE, gaps, root)
     at_rest = _remapped(config.data_root or config.graph or DEFAULT_DATA_ROOT, config.userns_remap, gaps, root)
     # A daemon that runs from /etc/docker/daemon.json has been found already, by the same path.
-    if at_rest not in found and _may_be_data_root(f"{root}{at_rest}"):
+    if at_rest not in found and _may_be_data_root(at_rest, root):
         found[at_rest] = Engine(name="docker", data_root=at_rest)
     for pid in strangers:
         gaps.add(
@@ -210,10 +210,8 @@ def _data_root_of(process: Process, gaps: GapLog) -> str | None:
 
 
 def _read_config(path: str, gaps: GapLog, root: str = "") -> DaemonConfig:
-    directory, _, name = path.rpartition("/")
     try:
-        with Directory(f"{root}{directory}" or "/") as files:
-            return parse_config(files.read(name, _MAX_CONFIG))
+        return parse_config(_read(path, root))
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -221,6 +219,15 @@ def _read_config(path: str, gaps: GapLog, root: str = "") -> DaemonConfig:
     except RecordError as error:
         gaps.add("engines", path, str(error), "correct the file; dockerd does not start with it either")
     return DaemonConfig()
+
+
+def _read(path: str, root: str) -> bytes:
+    """A file of the configuration: of this host by its name alone, of a disk's by whatever links that host has."""
+    if root:
+        return read_in(root, path, _MAX_CONFIG)
+    directory, _, name = path.rpartition("/")
+    with Directory(directory or "/") as files:
+        return files.read(name, _MAX_CONFIG)
 
 
 def _remapped(data_root: str, remap: str, gaps: GapLog, root: str = "") -> str:
@@ -234,7 +241,7 @@ def _remapped(data_root: str, remap: str, gaps: GapLog, root: str = "") -> str:
     if uid is not None and gid is not None:
         return f"{data_root}/{uid}.{gid}"
     try:
-        with Directory(f"{root}{data_root}") as files:
+        with directory_in(root, data_root) as files:
             names = [name for name in files.listdir() if name.count(".") == 1 and name.replace(".", "").isdecimal()]
     except OSError:
         names = []
@@ -252,8 +259,7 @@ def _remapped(data_root: str, remap: str, gaps: GapLog, root: str = "") -> str:
 def _first_subid(file: str, name: str, root: str) -> int | None:
     """The first id of a user's or group's range in /etc/subuid or /etc/subgid (subuid(5))."""
     try:
-        with Directory(f"{root}/etc") as etc:
-            content = text(etc.read(file, _MAX_CONFIG))
+        content = text(_read(f"/etc/{file}", root))
     except OSError:
         return None
     for line in content.splitlines():
@@ -265,42 +271,21 @@ def _first_subid(file: str, name: str, root: str) -> int | None:
 
 
 def _resolve(path: str, root: str) -> str:
-    """`path` without symbolic links, as the daemon names its data root; beneath `root`, as if that were "/"."""
-    if not root:
-        return os.path.realpath(path)
-    resolved: list[str] = []
-    waiting = path.split("/")[::-1]
-    links = 0
-    while waiting:
-        part = waiting.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            del resolved[-1:]
-            continue
-        try:
-            target = os.readlink("/".join((root, *resolved, part)))
-        except OSError:
-            resolved.append(part)
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            break
-        if target.startswith("/"):
-            resolved.clear()
-        waiting.extend(target.split("/")[::-1])
-    return "/" + "/".join(resolved)
+    """`path` without symbolic links, as the daemon names its data root; as it is where that cannot be told."""
+    try:
+        return resolve_in(root, path)
+    except OSError:  # too many links; opening it will say so
+        return path
 
 
-def _may_be_data_root(path: str) -> bool:
+def _may_be_data_root(path: str, root: str) -> bool:
     """Whether an engine has been at `path`: it has containers/, or may have it where we may not look."""
     try:
-        os.stat(f"{path}/containers")
+        return mode_in(root, f"{path}/containers") != 0
     except PermissionError:
         return True
     except OSError:
         return False
-    return True
 
 
 # --- what they wrote down ---------------------------------------------------------------------------------------
@@ -342,7 +327,7 @@ def collect_records(
     build_cache: tuple[BuildCacheRecord, ...] = ()
     homes: tuple[LayerHomeRecord, ...] = ()
     try:
-        with Directory(f"{root}{data_root}") as files:
+        with directory_in(root, data_root) as files:
             if not files.exists("containers"):
                 gaps.add(
                     "engines", data_root, "no data root of Docker: it has no containers/", "name it with --data-root"

@@ -41,6 +41,7 @@ from hostinspect.facts import (
 from hostinspect.kernel import procfs
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.mountinfo import mountinfo
+from hostinspect.kernel.rooted import directory_in, mode_in
 from hostinspect.kernel.text import text
 
 # Families of gaps, beside those of the other collectors.
@@ -51,6 +52,8 @@ OTHER_MOUNTS = "other mounts"
 SOCKETS = "socket files"
 SETTINGS = "settings"
 STUCK = "stuck processes"
+
+OF_A_RUNNING_HOST = (SPACE, HELD_FILES, OTHER_MOUNTS, SOCKETS, SETTINGS, STUCK)  # a disk tells nothing of these
 
 SOCKET = "/run/docker.sock"  # /var/run is /run wherever dockerd runs today
 
@@ -79,6 +82,54 @@ def collect_health(facts: Facts, gaps: GapLog, proc: str = "/proc") -> Health:
         return collector.run()
     finally:
         os.close(collector.fd)
+
+
+def collect_health_of_disk(facts: Facts, gaps: GapLog) -> Health:
+    """What of it the disk at `facts.host.root` tells: what stands at the paths that records name."""
+    root = facts.host.root or ""
+    return Health(paths=tuple(_paths_of_disk(facts, gaps, root)), bare_directories=tuple(_bare(facts, gaps, root)))
+
+
+def _paths_of_disk(facts: Facts, gaps: GapLog, root: str) -> Iterator[PathState]:
+    """As `_Collector._paths`; what is not there may be on another disk, unless it is the engine's own."""
+    wanted = [*dict.fromkeys(_named_paths(facts.containers, facts.volumes))]
+    if len(wanted) > _MAX_PATHS:
+        gaps.add(PATHS, "paths that records name", f"{len(wanted)}, the first {_MAX_PATHS} are looked at")
+    homes = tuple(f"{engine.data_root}/" for engine in facts.engines)
+    for path in wanted[:_MAX_PATHS]:
+        try:
+            mode = mode_in(root, path)
+        except OSError as error:
+            gaps.add(PATHS, path, error)
+            continue
+        if mode or path.startswith(homes):
+            yield PathState(path=path, kind=_KINDS.get(stat.S_IFMT(mode), "other") if mode else "missing")
+        else:
+            gaps.add(
+                PATHS,
+                path,
+                "it is not on this disk, and may have been on another",
+                "mount that at its place beneath, too",
+                minor=True,
+            )
+
+
+def _bare(facts: Facts, gaps: GapLog, root: str = "") -> Iterator[BareDirectory]:
+    """Directories of containers/ without a config.v2.json."""
+    known = {record.id for record in facts.containers}
+    for data_root in (engine.data_root for engine in facts.engines):
+        try:
+            with directory_in(root, data_root) as files:
+                for name in files.listdir("containers"):
+                    if not is_id(name) or name in known or files.exists(f"containers/{name}/config.v2.json"):
+                        continue
+                    try:
+                        modified = int(files.lstat(f"containers/{name}").st_mtime)
+                    except FileNotFoundError:
+                        continue
+                    yield BareDirectory(path=f"{data_root}/containers/{name}", modified=modified)
+        except OSError as error:
+            gaps.add("containers", f"{data_root}/containers", error)
 
 
 class InterfaceSysctls:
@@ -124,7 +175,7 @@ class _Collector:
 
     def run(self) -> Health:
         is_home = self._is_at_home()
-        bare = tuple(self._bare_directories())
+        bare = tuple(_bare(self.facts, self.gaps))
         stuck = self._stuck()
         return Health(
             file_systems=tuple(self._file_systems()) if is_home else (),
@@ -196,22 +247,6 @@ class _Collector:
                 self.gaps.add(PATHS, path, error if isinstance(error, OSError) else str(error))
                 continue
             yield PathState(path=path, kind=_KINDS.get(stat.S_IFMT(mode), "other") if mode else "missing")
-
-    def _bare_directories(self) -> Iterator[BareDirectory]:
-        known = {record.id for record in self.facts.containers}
-        for data_root in self.data_roots:
-            try:
-                with Directory(data_root) as files:
-                    for name in files.listdir("containers"):
-                        if not is_id(name) or name in known or files.exists(f"containers/{name}/config.v2.json"):
-                            continue
-                        try:
-                            modified = int(files.lstat(f"containers/{name}").st_mtime)
-                        except FileNotFoundError:
-                            continue
-                        yield BareDirectory(path=f"{data_root}/containers/{name}", modified=modified)
-            except OSError as error:
-                self.gaps.add("containers", f"{data_root}/containers", error)
 
     # --- processes ---
 

@@ -10,6 +10,7 @@ from hostinspect.facts import DirectoryUsage, Gap, MountPoint
 from hostinspect.kernel import procfs
 from hostinspect.kernel.files import Directory, open_directory
 from hostinspect.kernel.mountinfo import mountinfo
+from hostinspect.kernel.rooted import directory_in
 from hostinspect.kernel.usage import Walk
 
 COLLECTOR = "usage"
@@ -51,17 +52,20 @@ def mount_of(path: str, mounts: Iterable[MountPoint]) -> MountPoint | None:
 
 
 def collect_usage(
-    paths: Iterable[str], data_roots: Sequence[str], tick: Callable[[str, int], None] = lambda path, names: None
+    paths: Iterable[str],
+    data_roots: Sequence[str],
+    tick: Callable[[str, int], None] = lambda path, names: None,
+    root: str = "",
 ) -> tuple[tuple[DirectoryUsage, ...], tuple[Gap, ...]]:
     """What each of the directories `paths` holds, one file system only; and what could not be counted.
 
     They are beneath one of `data_roots`, through no symbolic link. `tick` is called with a path and the number of
     names in a directory of it, and at its end with 0. A directory that is not there has none, and that is no gap. One
-    on a remote file system is not touched.
+    on a remote file system is not touched; but the disk at `root`, which somebody mounted to be looked at, is.
     """
     gaps = GapLog()
     try:
-        mounts = _own_mounts()
+        mounts = [] if root else _own_mounts()
     except (OSError, ValueError) as error:
         # Not knowing what is mounted, any path may be on a server that is gone.
         gaps.add(COLLECTOR, "/proc/self/mountinfo", error if isinstance(error, OSError) else str(error))
@@ -69,7 +73,7 @@ def collect_usage(
     points = {mount.mount_point for mount in mounts}
     found = []
     for path in paths:
-        usage = _measure(path, data_roots, mounts, points, tick, gaps)
+        usage = _measure(path, data_roots, mounts, points, tick, gaps, root)
         if usage is not None:
             found.append(usage)
         tick(path, 0)
@@ -96,8 +100,9 @@ def _measure(
     points: set[str],
     tick: Callable[[str, int], None],
     gaps: GapLog,
+    root: str,
 ) -> DirectoryUsage | None:
-    data_root = next((root for root in data_roots if path.startswith(f"{root}/")), None)
+    data_root = next((each for each in data_roots if path.startswith(f"{each}/")), None)
     if data_root is None:
         gaps.add(COLLECTOR, path, "it is not beneath an engine's data root", f"du -sx {path}")
         return None
@@ -112,7 +117,7 @@ def _measure(
         return None
     walk = Walk(path, {point for point in points if point.startswith(f"{path}/")}, lambda names: tick(path, names))
     try:
-        with Directory(data_root) as files:
+        with directory_in(root, data_root) as files:
             usage = walk.usage(_open(files, path[len(data_root) + 1 :]))
     except FileNotFoundError:
         return None

@@ -15,7 +15,7 @@ from hostinspect.correlate.index import Index
 from hostinspect.correlate.links import Ends, Key, connect_links, describe_links
 from hostinspect.correlate.mounts import join_mounts, join_overlay
 from hostinspect.correlate.networks import Networks
-from hostinspect.correlate.ports import Forwarding, host_ports, join_ports, listeners_by_container
+from hostinspect.correlate.ports import Forwarding, host_ports, join_ports, listeners_by_container, recorded_ports
 from hostinspect.correlate.rules import describe_chains, describe_rules, nat_chains
 from hostinspect.correlate.runtime import runtime_of
 from hostinspect.correlate.volumes import describe_volumes
@@ -62,6 +62,7 @@ def _host(index: Index) -> Host:
         boot_id=host.boot_id,
         collected_at=host.collected_at,
         engines=tuple(_engine(index, engine) for engine in index.facts.engines),
+        root=host.root,
     )
 
 
@@ -99,6 +100,8 @@ def _container(
         ports = host_ports(listeners)
     elif runtime.main is not None:  # one that does not run has no port; its record may still list the last run's
         ports, port_drift = join_ports(index, record, runtime.netns, endpoints, forwarding)
+    elif runtime.as_recorded:
+        ports = recorded_ports(record)
     mode = record.network_mode or ""
     return Container(
         id=record.id,
@@ -110,8 +113,8 @@ def _container(
         created=record.created,
         started_at=record.started_at,
         finished_at=record.finished_at,
-        exit_code=record.exit_code if runtime.main is None and record.started_at else None,
-        health=record.health if runtime.main else None,
+        exit_code=record.exit_code if not runtime.main and not runtime.as_recorded and record.started_at else None,
+        health=record.health if runtime.main or runtime.as_recorded else None,
         hostname=record.hostname,
         cgroup=runtime.cgroup,
         netns=runtime.netns,

@@ -141,6 +141,25 @@ def join_ports(
     return tuple(ports), tuple(drift)
 
 
+def recorded_ports(record: ContainerRecord) -> tuple[PublishedPort, ...]:
+    """The ports that a container published when its disk was taken: nothing leads there now."""
+    ports = [
+        PublishedPort(
+            proto=recorded.proto,
+            container_port=recorded.container_port,
+            host_ip=recorded.host_ip,
+            host_port=recorded.host_port,
+            via=(),
+            rules=(),
+            proxy_pid=None,
+            listening=None,
+        )
+        for recorded in record.ports
+        if recorded.host_port is not None
+    ]
+    return tuple(sorted(ports, key=lambda p: (p.container_port, p.proto, p.host_ip, p.host_port)))
+
+
 def host_ports(listeners: Iterable[Listener]) -> tuple[PublishedPort, ...]:
     """The ports of a container in the host's namespace: whatever its processes listen on."""
     return tuple(

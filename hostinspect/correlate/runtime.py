@@ -1,4 +1,7 @@
-"""Whether a container runs, as which process, and in which namespaces: the record against the processes."""
+"""Whether a container runs, as which process, and in which namespaces: the record against the processes.
+
+A disk has no processes to hold against it: there the state is the recorded one, and says so by a drift to nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,13 @@ class Runtime(Struct, frozen=True):
     netns: int | None
     cgroup: str | None
     drift: tuple[Drift, ...]
+    as_recorded: bool = False  # it ran when the disk was taken: what the record says of that run is all there is
 
 
 def runtime_of(index: Index, record: ContainerRecord) -> Runtime:
     """Join a record with its processes. Without any, a record that says running is drift, if all could be seen."""
+    if index.facts.host.root is not None:
+        return _of_disk(record)
     alive = [p for p in index.processes_by_container.get(record.id, []) if _is_in(index, record, p)]
     recorded = recorded_state(record)
     if not record.running and all(p.comm.startswith(_RUNC) for p in alive):
@@ -49,6 +55,16 @@ def _is_in(index: Index, record: ContainerRecord, process: Process) -> bool:
     host_mntns = index.facts.host.mntns
     is_outside = process.mntns is not None and process.mntns == host_mntns and process.pid != record.pid
     return process.state not in _GONE and not is_outside
+
+
+def _of_disk(record: ContainerRecord) -> Runtime:
+    state = recorded_state(record)
+    if not record.running:
+        return Runtime(state, None, None, None, ())
+    drift = [Drift(field="state", recorded=state, effective=None)]
+    if record.pid is not None:
+        drift.append(Drift(field="pid", recorded=str(record.pid), effective=None))
+    return Runtime(state, None, None, None, tuple(drift), as_recorded=True)
 
 
 def recorded_state(record: ContainerRecord) -> ContainerState:

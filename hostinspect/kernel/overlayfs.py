@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-from hostinspect.kernel.files import Directory, RefusedError, open_directory, open_file
+from hostinspect.kernel.files import RefusedError, open_directory, open_file
+from hostinspect.kernel.rooted import directory_in
 
 TRUSTED = "trusted.overlay."
 USER = "user.overlay."
@@ -59,11 +60,11 @@ class Overlay:
 
     Nothing is followed out of a layer: no symbolic link, no mount, no path that is not of plain names; and nothing but
     directories and regular files is opened. Names are decoded by `os.fsdecode`. Raises OSError when a layer cannot be
-    opened, with its path.
+    opened, with its path. `root` is where the disk of their host is mounted.
     """
 
-    def __init__(self, layers: Sequence[str], prefix: str = TRUSTED) -> None:
-        self.prefix = prefix
+    def __init__(self, layers: Sequence[str], prefix: str = TRUSTED, root: str = "") -> None:
+        self.prefix, self._on = prefix, root
         self.root: list[Part] = []
         self._opaque, self._redirect = f"{prefix}opaque", f"{prefix}redirect"
         self._metacopy, self._whiteout = f"{prefix}metacopy", f"{prefix}whiteout"
@@ -77,7 +78,7 @@ class Overlay:
     def _open_layer(self, layer: int, path: str) -> Part:
         try:
             # The path is the engine's or the kernel's word, and may lead through a link: /var/lib/docker often is one.
-            with Directory(path) as directory:
+            with directory_in(self._on, path) as directory:
                 fd = open_directory(".", directory.fd)
             return Part(layer, fd, os.fstat(fd), has_xwhiteouts=get_xattr(fd, self._opaque) == b"x")
         except OSError as error:

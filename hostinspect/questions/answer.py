@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostinspect.facts import Gap
+from msgspec.structs import replace
+
+from hostinspect.facts import OF_THE_KERNEL, Gap
 from hostinspect.topology import SCHEMA_VERSION, Node, Topology
 
 # Each question has two lists of families of facts: `FAMILIES` are those whose gaps its answer tells; `NEEDS`, where
@@ -19,6 +21,13 @@ class Answer(Node, frozen=True, kw_only=True):
         gaps: tuple[Gap, ...]
 
 
-def gaps_about(topology: Topology, *collectors: str) -> tuple[Gap, ...]:
-    """The gaps in these families of facts: those that an answer made of them has to tell."""
-    return tuple(gap for gap in topology.gaps if gap.collector in collectors)
+def gaps_about(topology: Topology, *collectors: str, of_records: bool = False) -> tuple[Gap, ...]:
+    """The gaps in these families of facts: those that an answer made of them has to tell.
+
+    A question `of_records` is answered by what an engine wrote down, and what the kernel has is held against it: of a
+    disk, such an answer stands without the kernel.
+    """
+    found = tuple(gap for gap in topology.gaps if gap.collector in collectors)
+    if not of_records or topology.host.root is None:
+        return found
+    return tuple(replace(gap, minor=True) if gap.collector in OF_THE_KERNEL else gap for gap in found)

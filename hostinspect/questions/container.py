@@ -84,7 +84,7 @@ def describe_containers(inspection: Inspection, containers: Iterable[Container])
     return ContainerDetails(
         collected_at=topology.host.collected_at,
         containers=tuple(_describe(topology, inspection.index, container) for container in containers),
-        gaps=gaps_about(topology, *FAMILIES),
+        gaps=gaps_about(topology, *FAMILIES, of_records=True),
     )
 
 

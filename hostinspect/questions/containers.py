@@ -49,7 +49,7 @@ def list_containers(
             and (container.state in states or not states)
             and (not networks or any(_is_on(container, network) for network in networks))
         ),
-        gaps=gaps_about(topology, *FAMILIES),
+        gaps=gaps_about(topology, *FAMILIES, of_records=True),
     )
 
 

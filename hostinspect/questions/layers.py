@@ -108,7 +108,7 @@ def list_layers(
         containers=described,
         directories=tuple(directories),
         stray_links=strays,
-        gaps=(*gaps_about(topology, *FAMILIES), *owners.gaps(), *sizes.gaps),
+        gaps=(*gaps_about(topology, *FAMILIES, of_records=True), *owners.gaps(), *sizes.gaps),
     )
 
 

@@ -85,7 +85,7 @@ def list_networks(inspection: Inspection, networks: Iterable[Network] | None = N
     return Networks(
         collected_at=topology.host.collected_at,
         networks=tuple(map(described.network, topology.networks if networks is None else networks)),
-        gaps=gaps_about(topology, *FAMILIES),
+        gaps=gaps_about(topology, *FAMILIES, of_records=True),
     )
 
 

@@ -85,7 +85,7 @@ def list_volumes(
             and (volume.anonymous or not anonymous)
             and driver in (None, volume.driver)
         ),
-        gaps=(*gaps_about(topology, *FAMILIES), *sizes.gaps),
+        gaps=(*gaps_about(topology, *FAMILIES, of_records=True), *sizes.gaps),
     )
 
 

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from hostinspect.facts import Gap
 from hostinspect.render.containers import volume_name
 from hostinspect.render.ports import port_lines
-from hostinspect.render.view import View, is_running, mount_key, network_of_mode, short_id
+from hostinspect.render.view import View, is_running, mount_key, network_of_mode, ran_when_taken, short_id
 from hostinspect.topology import Container, Endpoint, Link, Mount, Network, NetworkNamespace, Topology
 
 NodeKind = Literal["network", "bridge", "link", "container", "port", "volume", "bind", "gap"]
@@ -85,13 +85,19 @@ def graph_of(topology: Topology, *, verbose: bool = False, show_gaps: bool = Tru
 def _title(view: View) -> str:
     """`web-01 · docker 28.5.2, daemon running · 15 containers (13 running) · 2026-01-05T03:00:00Z`."""
     host = view.topology.host
-    engines = [f"{' '.join(filter(None, (e.name, e.version)))}, daemon {e.daemon or 'not seen'}" for e in host.engines]
+    engines = [
+        " ".join(filter(None, (e.name, e.version))) + ("" if view.is_disk else f", daemon {e.daemon or 'not seen'}")
+        for e in host.engines
+    ]
     number = len(view.topology.containers)
     seen = "" if view.knows("engines", "containers") else " seen"
-    count = f"{number} container{'' if number == 1 else 's'}{seen} ({len(view.running)} running)"
+    ran = "running when it was taken" if view.is_disk else "running"
+    count = f"{number} container{'' if number == 1 else 's'}{seen} ({len(view.running)} {ran})"
+    name = host.hostname or "no hostname"
+    subject = [name, f"the disk at {host.root}"] if view.is_disk else [name]
     unseen = sum(not gap.minor for gap in view.topology.gaps)
     gaps = [f"{unseen} thing{'' if unseen == 1 else 's'} not seen"] if unseen else []
-    return " · ".join([host.hostname, *(engines or ["no engine found"]), count, *gaps, host.collected_at])
+    return " · ".join([*subject, *(engines or ["no engine found"]), count, *gaps, host.collected_at])
 
 
 class _Drawing:
@@ -188,15 +194,20 @@ class _Drawing:
     def _container(self, container: Container) -> None:
         running = is_running(container)
         state: str = container.state if container.state != "running" else ""
+        if ran_when_taken(container):
+            state = f"{container.state}, as recorded"
         if not running and container.exit_code is not None:
             state += f" ({container.exit_code})"
         image = container.image or f"image {container.image_id or '?'}"
         lines = [container.name, short_id(image) if image.startswith("sha256:") else image]
         lines.append(", ".join(filter(None, (state, f"pid {container.pid}" if container.pid is not None else ""))))
-        lines += [f"drift: {change.field}" for change in container.drift[:_FEW]]
+        drift = () if ran_when_taken(container) else container.drift
+        lines += [f"drift: {change.field}" for change in drift[:_FEW]]
         if self.view.verbose:
             lines += [f"tmpfs {mount.destination}" for mount in container.mounts if mount.type == "tmpfs"]
-        odd = container.drift or (running and state) or container.state in ("restarting", "dead", "removing")
+        odd = (
+            drift or (running and container.state != "running") or container.state in ("restarting", "dead", "removing")
+        )
         group = _netns_key(container.netns) if running and container.netns is not None else None
         self._add(Node(_container_key(container), "container", tuple(lines), group, "warn" if odd else "", not running))
 

@@ -72,7 +72,7 @@ def _kind(view: View, network: Network) -> Iterator[Item]:
 
 def _bridge(view: View, network: Network, bridge: Bridge | None) -> Iterator[Item]:
     if bridge is None:
-        yield item(f"on {network.bridge}", Span(", which was not seen", "warn"))
+        yield item(f"on {network.bridge}", *([] if view.is_disk else [Span(", which was not seen", "warn")]))
         return
     yield item(f"on {' '.join((bridge.name, *_told(bridge.addresses)))}")
     link = view.links_by_name.get((bridge.netns, bridge.name))

@@ -138,6 +138,8 @@ def _nat(view: View) -> Iterator[Branch]:
         item(f"{count} {_FAMILIES.get(family, family)} rule{'s' if count > 1 else ''} ({backend})")
         for (backend, family), count in sorted(counts.items())
     ]
+    if view.is_disk:
+        return
     if not words:
         words = [item("no rule" if view.knows("rules", "namespaces") else "no rule seen")]
     if inside:
@@ -210,11 +212,20 @@ def _texts(view: View, rules: Iterable[NatRule]) -> Iterator[Line]:
 def gap_branches(view: View) -> Iterator[Branch]:
     """What could not be seen, why, and what to do; of many of one sort the first few."""
     gaps: dict[tuple[str, str, str, bool], list[Gap]] = defaultdict(list)
-    for gap in view.topology.gaps:
+    for gap in _of_the_same(view.topology.gaps):
         gaps[gap.collector, gap.why, gap.remedy, gap.minor].append(gap)
     ordered = sorted(gaps.items(), key=lambda entry: entry[0][3])
     branches = [_gap(view, same) for _, same in ordered]
     yield from _section("not seen", branches)
+
+
+def _of_the_same(gaps: Iterable[Gap]) -> Iterator[Gap]:
+    """Several families that one thing does not have, for one reason, as one: what a disk is without."""
+    families: dict[tuple[str, str, str, bool], list[str]] = defaultdict(list)
+    for gap in gaps:
+        families[gap.subject, gap.why, gap.remedy, gap.minor].append(gap.collector)
+    for (subject, why, remedy, minor), collectors in families.items():
+        yield Gap(collector=", ".join(collectors), subject=subject, why=why, remedy=remedy, minor=minor)
 
 
 def _gap(view: View, gaps: list[Gap]) -> Branch:

@@ -30,21 +30,27 @@ def _headline(view: View) -> Line:
     """`web-01 · Debian 12, Linux 6.1 · docker 28.5, daemon running · 12 containers (9 running) · …`."""
     topology = view.topology
     host = topology.host
-    running = f" ({len(view.running)} running)" if topology.containers else ""
+    ran = "running when it was taken" if view.is_disk else "running"
+    running = f" ({len(view.running)} {ran})" if topology.containers else ""
     counts = [
         _count(len(topology.containers), "container", complete=view.knows("engines", "containers")) + running,
         _count(len(topology.networks), "network", complete=view.knows("engines", "networks")),
         _count(len(topology.volumes), "volume", complete=view.knows("engines", "volumes")),
     ]
-    engines = [_engine(engine) for engine in host.engines] or [item("no engine found", style="warn")]
-    system = f"{host.os}, Linux {host.kernel}" if host.os else f"Linux {host.kernel}"
-    items = [item(host.hostname, style="name"), item(system), *engines, *map(item, counts)]
+    engines = [_engine(view, engine) for engine in host.engines] or [item("no engine found", style="warn")]
+    system = ", ".join(filter(None, (host.os, f"Linux {host.kernel}" if host.kernel else None)))
+    items = [item(host.hostname or "no hostname", style="name")]
+    if host.root is not None:
+        items.append(item(f"the disk at {host.root}"))
+    items += [*([item(system)] if system else []), *engines, *map(item, counts)]
     return Line(items, gap=Span(" · ", "dim"))
 
 
-def _engine(engine: Engine) -> Item:
+def _engine(view: View, engine: Engine) -> Item:
     name = f"{engine.name} {engine.version}" if engine.version else engine.name
     where = "" if engine.data_root == _DEFAULT_DATA_ROOT else f" in {engine.data_root}"
+    if view.is_disk:
+        return item(f"{name}{where}")
     return item(
         f"{name}{where}, daemon ", Span(engine.daemon or "not seen", "" if engine.daemon == "running" else "bad")
     )

@@ -20,6 +20,11 @@ class View(Places):
         self.verbose = verbose
         self.now = topology.host.collected_at
 
+    @property
+    def is_disk(self) -> bool:
+        """Whether a disk is all that was looked at: then nothing runs, and what ran is as recorded."""
+        return self.topology.host.root is not None
+
     # --- containers ---
 
     @cached_property
@@ -147,6 +152,11 @@ class View(Places):
     @cached_property
     def _unseen(self) -> frozenset[str]:
         return frozenset(gap.collector for gap in self.topology.gaps if not gap.minor)
+
+
+def ran_when_taken(container: Container) -> bool:
+    """Whether its disk, which is all that was looked at, records it as running: nothing of it does."""
+    return container.pid is None and container.state in ("running", "paused")
 
 
 def is_running(container: Container) -> bool:

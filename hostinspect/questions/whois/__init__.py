@@ -239,9 +239,10 @@ def whois(inspection: Inspection, keys: Sequence[str], *, cwd: str | None = None
     known = Known(inspection)
     asked = [Key(text, cwd) for text in keys]
     needed = {family for key in asked for looker in LOOKERS if looker.takes(key) for family in looker.needs}
-    return Whois(
-        keys=tuple(_answer(known, key) for key in asked), gaps=gaps_about(inspection.topology, *sorted(needed))
-    )
+    answers = tuple(_answer(known, key) for key in asked)
+    # Of a disk, what records say of a key stands; that a key is nothing takes the kernel.
+    found = all(answer.matches for answer in answers)
+    return Whois(keys=answers, gaps=gaps_about(inspection.topology, *sorted(needed), of_records=found))
 
 
 def needs(texts: Iterable[str]) -> set[str]:

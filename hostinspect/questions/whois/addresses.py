@@ -155,8 +155,11 @@ def _recorded(known: Known, ip: str) -> Iterator[Match]:
             seen.add(endpoint.endpoint_id)
             chain = known.container(container.id)
             running = known.containers[container.id].pid is not None
-            fate = "runs, and has lost it" if running else "does not run"
-            chain = chain.after(f"no interface has {ip}; {container.name} {fate}")
+            if known.ran(known.containers[container.id]):
+                chain = chain.after(f"{container.name} had {ip} when the disk was taken")
+            else:
+                fate = "runs, and has lost it" if running else "does not run"
+                chain = chain.after(f"no interface has {ip}; {container.name} {fate}")
             chain = chain._replace(
                 network=endpoint.network_id, leftover=running, formerly=chain.owner if running else None
             )

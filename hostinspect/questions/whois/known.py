@@ -11,11 +11,15 @@ from hostinspect.questions.whois.answer import Reason, Ref
 from hostinspect.questions.whois.chain import HOST, Chain, covers, listed, rule_ref, short, shown_cgroup, socket_address
 from hostinspect.questions.whois.key import CONTAINER_ID, canonical
 from hostinspect.questions.whois.lookups import Lookups
-from hostinspect.topology import Link, NatRule, PublishedPort
+from hostinspect.topology import Container, Link, NatRule, PublishedPort
 
 
 class Known(Lookups):
     """Whose things are."""
+
+    def ran(self, container: Container) -> bool:
+        """Whether a disk, which is all that was looked at, has it as running."""
+        return self.facts.host.root is not None and container.state in ("running", "paused")
 
     # --- containers, networks, volumes --------------------------------------------------------------------------
 
@@ -28,7 +32,9 @@ class Known(Lookups):
         if container.pid is not None:
             state = f"{container.state} as {self.process_name(container.pid)}"
         else:
-            state = f"{container.state}: no process of it runs"
+            state = (
+                f"{container.state}{' when the disk was taken' if self.ran(container) else ''}: no process of it runs"
+            )
         text = f"{container.name} is container {short(id_)}{image}, {state}"
         ref = self.container_ref(id_)
         return Chain((Reason(text=text, about=ref),), owner=ref, containers=(id_,))

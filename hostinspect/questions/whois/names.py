@@ -37,7 +37,7 @@ def by_host_name(known: Known, key: Key) -> Iterator[Match]:
     name = key.word.rstrip(".").lower()
     if not name:
         return
-    host = known.facts.host.hostname.lower()  # a container in its namespaces has the same, and is not called so
+    host = (known.facts.host.hostname or "").lower()  # a container in its namespaces has the same, and is not called so
     if name == host:
         yield Chain(owner=HOST).match("hostname", "the name of the host itself", HOST)
     for container in known.topology.containers:

@@ -33,7 +33,8 @@ def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends
     namespace = index.netns.get(runtime.netns or 0)
     own = namespace is not None and namespace.entered and namespace.inode != index.host_netns
     if not own or namespace is None or (record.network_mode or "").startswith("container:"):
-        recorded_only = (replace(_recorded_only(e), dns_names=_dns_names(index, e)) for e in record.endpoints)
+        told = (*record.endpoints, *(_stored_besides(index, record) if runtime.as_recorded else ()))
+        recorded_only = (replace(_recorded_only(e), dns_names=_dns_names(index, e)) for e in told)
         return Joined(tuple(sorted(recorded_only, key=_order)), ())
 
     free = [link for link in index.links.get(namespace.inode, {}).values() if link.kind in _INTERFACE_KINDS]
@@ -194,8 +195,15 @@ def _unrecorded(
         endpoint = _effective(index, recorded, link, ends)
         drift = Drift(field=f"interface {link.ifname}", recorded=None, effective=endpoint.ip or endpoint.mac)
         return replace(endpoint, network=None), [drift]
+    recorded = _as_recorded(index, stored)
+    endpoint = _effective(index, recorded, link, ends)
+    return endpoint, _differences(index, recorded, endpoint)
+
+
+def _as_recorded(index: Index, stored: EndpointRecord) -> RecordedEndpoint:
+    """An endpoint of local-kv.db in the words of a container's record."""
     network = index.network_records.get(stored.network_id)
-    recorded = RecordedEndpoint(
+    return RecordedEndpoint(
         network=network.name if network else stored.network_id,
         network_id=stored.network_id,
         endpoint_id=stored.id,
@@ -208,18 +216,27 @@ def _unrecorded(
         if network and not network.internal
         else None,
     )
-    endpoint = _effective(index, recorded, link, ends)
-    return endpoint, _differences(index, recorded, endpoint)
 
 
 def _stored_endpoint(index: Index, record: ContainerRecord, link: Link) -> EndpointRecord | None:
     """The endpoint of this container's sandbox in local-kv.db that has the link's MAC."""
+    matching = [endpoint for endpoint in _stored(index, record) if endpoint.mac == link.mac]
+    return matching[0] if len(matching) == 1 else None
+
+
+def _stored(index: Index, record: ContainerRecord) -> list[EndpointRecord]:
+    """The endpoints of this container's sandbox in local-kv.db."""
     sandbox = index.sandboxes.get(record.sandbox_id or "")
     if sandbox is None or sandbox.container_id != record.id:
-        return None
-    stored = [index.endpoint_records.get(endpoint_id) for _, endpoint_id in sandbox.endpoints]
-    matching = [endpoint for endpoint in stored if endpoint and endpoint.mac == link.mac]
-    return matching[0] if len(matching) == 1 else None
+        return []
+    stored = (index.endpoint_records.get(endpoint_id) for _, endpoint_id in sandbox.endpoints)
+    return [endpoint for endpoint in stored if endpoint is not None]
+
+
+def _stored_besides(index: Index, record: ContainerRecord) -> list[RecordedEndpoint]:
+    """Those that libnetwork's store has and the container's own record has not, as on docker_gwbridge."""
+    known = {endpoint.endpoint_id for endpoint in record.endpoints}
+    return [_as_recorded(index, stored) for stored in _stored(index, record) if stored.id not in known]
 
 
 def _default_route(index: Index, netns: int, recorded: Sequence[RecordedEndpoint]) -> list[Drift]:

@@ -127,8 +127,8 @@ def _network_settings(container: ContainerDetail, record: ContainerRecord) -> Js
 
 
 def _ports(container: ContainerDetail, record: ContainerRecord) -> Json:
-    """The recorded ports in their order, then those that a DNAT rule alone makes; without a process, none."""
-    if container.pid is None:
+    """The recorded ports in their order, then those that a DNAT rule alone makes; of one that did not run, none."""
+    if container.pid is None and container.state not in ("running", "paused"):
         return {}
     made = [
         RecordedPort(proto=p.proto, container_port=p.container_port, host_ip=p.host_ip, host_port=p.host_port)

@@ -204,13 +204,13 @@ def _safe(text: str) -> str:
 
 
 def confine(
-    wanted: bool, *, writes: bool = False, connects: bool = False, resolves: bool = False, executes: bool = False
+    wanted: bool, *, writes: bool = False, connects: bool = False, executes: bool = False
 ) -> None:
     """Give up what the command does not need (`hostinspect.kernel.sandbox.enter`), if this process is its alone."""
     if wanted and click.get_current_context().obj:
         from hostinspect.kernel.sandbox import enter
 
-        enter(writes=writes, connects=connects, resolves=resolves, executes=executes)
+        enter(writes=writes, connects=connects, executes=executes)
 
 
 def existing_directories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -366,12 +366,7 @@ def common_options(*outputs: str, table: bool = False) -> Callable[[Callable[...
             common = {name: values.pop(name) for name in Request._fields if name in values}
             request = Request(**common)
             pages = request.pager and sys.stdout.isatty()
-            confine(
-                request.sandbox,
-                connects=values.get("probe", False),
-                resolves=request.root is not None,
-                executes=pages,
-            )
+            confine(request.sandbox, connects=values.get("probe", False), executes=pages)
             return command(request, **values)
 
         choice = click.option(

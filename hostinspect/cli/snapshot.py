@@ -35,7 +35,7 @@ def snapshot(output: str, redact: bool, raw: bool, root: str | None, data_roots:
 
     if redact and raw:
         raise click.UsageError("--raw is what was read, as it was: it does not go with --redact.")
-    confine(sandbox, writes=True, resolves=root is not None)
+    confine(sandbox, writes=True)
     with recording() if raw else nullcontext() as tape:
         facts = _facts(root, data_roots)
     try:

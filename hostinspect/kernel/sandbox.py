@@ -174,7 +174,6 @@ WRITING = (  # `snapshot`: one file, whose path a filter cannot see
     Call("unlinkat", 263, 35),
 )
 CONNECTING = (Call("socket", 41, 198, _one_of(0, 2, 10)),)  # `trace --probe`: AF_INET, AF_INET6
-RESOLVING = (Call("openat2", 437, 437),)  # `--root`: how it is opened is in memory, where a filter cannot see it
 
 # --- what may be done --------------------------------------------------------------------------------------------
 
@@ -199,11 +198,10 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def enter(*, writes: bool = False, connects: bool = False, resolves: bool = False, executes: bool = False) -> None:
+def enter(*, writes: bool = False, connects: bool = False, executes: bool = False) -> None:
     """Give up all that reading does not need, for good, for this process and all that it makes.
 
-    `writes`, `connects`, `resolves`: may also make the calls of WRITING, CONNECTING, RESOLVING. `executes`: without the
-    filter, for the pager that a person asked for, which gains nothing by being executed. Where the kernel has no
+    `writes`, `connects`: may also make the calls of WRITING, CONNECTING. `executes`: without the filter, for the pager that a person asked for, which gains nothing by being executed. Where the kernel has no
     seccomp, or this machine is neither x86_64 nor aarch64, there is no filter; nothing is raised.
     """
     libc = ctypes.CDLL(None, use_errno=True)
@@ -211,7 +209,7 @@ def enter(*, writes: bool = False, connects: bool = False, resolves: bool = Fals
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if executes:
         return
-    more = (*(WRITING if writes else ()), *(CONNECTING if connects else ()), *(RESOLVING if resolves else ()))
+    more = (*(WRITING if writes else ()), *(CONNECTING if connects else ()))
     machine = os.uname().machine
     if machine not in _ARCHITECTURES or sys.byteorder != "little":
         return

@@ -202,6 +202,7 @@ def process(pid: int, mntns: int | None, cgroup: str = f"/docker/{ID}") -> Proce
 def fake_process(proc: Path, pid: str, mntns: int, mountinfo: bytes | None) -> None:
     (proc / pid / "ns").mkdir(parents=True)
     (proc / pid / "ns/mnt").symlink_to(f"mnt:[{mntns}]")
+    (proc / pid / "stat").write_bytes(b"50 (sh) S 1 1 1" + b" 0" * 15 + b" 1 0 0\n")  # started at 1, as `process` says
     if mountinfo is not None:
         (proc / pid / "mountinfo").write_bytes(mountinfo)
 

@@ -344,7 +344,7 @@ def collect_records(
             layers: tuple[LayerRecord, ...] = ()
             if "layers" in families:
                 layers = tuple(read_layers(files, data_root, notes["layers"]))
-                _note_unknown_layers(files, containers, layers, gaps, data_root)
+                _note_unknown_layers(files, containers, layers, gaps, data_root, of_disk=bool(root))
             table: NetworkTable | None = None
             swarm: dict[str, NetworkRecord] = {}
             if "networks" in families:
@@ -388,6 +388,8 @@ def _note_unknown_layers(
     layers: tuple[LayerRecord, ...],
     gaps: GapLog,
     data_root: str,
+    *,
+    of_disk: bool,
 ) -> None:
     """Say whose layers are not known: all of a storage driver that is not overlay2, or one without its record."""
     known = {layer.container_id for layer in layers}
@@ -406,13 +408,17 @@ def _note_unknown_layers(
                 "layers",
                 subject,
                 f"container {container.name} has no readable record of its layers",
-                "docker rm it: it cannot be started without",
+                f"look through {data_root}/{container.driver}, where no name says whose it is"
+                if of_disk
+                else "docker rm it: it cannot be started without",
             )
     for driver, of_driver in sorted(unknown.items()):
         gaps.add(
             "layers",
             f"{data_root}, storage driver {driver}",
             f"layers of {len(of_driver)} containers and names of images are not written down where overlay2 does it",
-            "start the containers that do not run: while they run, their mounts tell",
-            minor=all(container.running for container in of_driver),
+            f"look into {data_root}/{driver} by what {driver} does"
+            if of_disk
+            else "start the containers that do not run: while they run, their mounts tell",
+            minor=not of_disk and all(container.running for container in of_driver),
         )

@@ -15,6 +15,8 @@ where that volume is now, whatever the file says (for an anonymous one it says n
 computed. After a start that failed, the file keeps the endpoint that the daemon has given up: so addresses count only
 while a container runs. SandboxID and SandboxKey are as in the file, which may name the last run's.
 
+Before Docker 1.10 (2016) the file is config.json; there, networks and mounts may be in the forms of their time.
+
 Config.Env, Config.Cmd, Path and Args, where secrets are, are skipped while decoding and never become objects.
 """
 
@@ -96,10 +98,18 @@ _PortMap = dict[str, list[_Binding] | None]
 
 
 class _NetworkSettings(Struct, rename="pascal"):
+    """Before Docker 1.9 a container had one network, and its endpoint's fields stood here; later they are repeated."""
+
     networks: dict[str, _Endpoint | None] | None = None
     ports: _PortMap | None = None
     sandbox_id: str = field(default="", name="SandboxID")
     sandbox_key: str = ""
+    network_id: str = field(default="", name="NetworkID")
+    endpoint_id: str = field(default="", name="EndpointID")
+    gateway: str = ""
+    ip: str = field(default="", name="IPAddress")
+    prefix_len: Number = field(default=0, name="IPPrefixLen")
+    mac: str = field(default="", name="MacAddress")
 
 
 class _VolumeOptions(Struct):
@@ -123,6 +133,8 @@ class _MountPoint(Struct, rename="pascal"):
 
 
 class _ContainerFile(Struct, rename="pascal"):
+    """config.v2.json. `volumes` is of Docker before 1.8, in config.json: sources by destination."""
+
     name: str
     state: _State
     id: str = field(name="ID")
@@ -137,6 +149,8 @@ class _ContainerFile(Struct, rename="pascal"):
     resolv_conf_path: str = ""
     network_settings: _NetworkSettings | None = None
     mount_points: dict[str, _MountPoint] | None = None
+    volumes: dict[str, str] | None = None
+    volumes_rw: dict[str, bool] | None = field(default=None, name="VolumesRW")
 
 
 class _RestartPolicy(Struct, rename="pascal"):
@@ -205,12 +219,12 @@ def parse_container(config: bytes, hostconfig: bytes | None, engine: str, data_r
         network_mode=host.network_mode or None,
         sandbox_id=settings.sandbox_id or None,
         sandbox_key=settings.sandbox_key or None,
-        endpoints=tuple(_endpoints(settings.networks, state.running)) if settings.networks else (),
+        endpoints=tuple(_endpoints(_networks(settings, host.network_mode), state.running)),
         ports=ports,
         exposed_ports=tuple(sorted({**(settings.ports or {}), **(asked.exposed_ports or {})})),
         sandbox_ports=tuple(sorted(settings.ports or {})),
         port_bindings=port_bindings,
-        mounts=tuple(_mounts(container.mount_points, data_root)) if container.mount_points else (),
+        mounts=tuple(_mounts(_mount_points(container), data_root)),
         tmpfs=pairs(host.tmpfs),
         labels=pairs(asked.labels),
         readonly_rootfs=host.readonly_rootfs,
@@ -223,6 +237,32 @@ def parse_container(config: bytes, hostconfig: bytes | None, engine: str, data_r
         hosts_path=container.hosts_path or None,
         resolv_conf_path=container.resolv_conf_path or None,
     )
+
+
+def _networks(settings: _NetworkSettings, mode: str) -> dict[str, _Endpoint | None]:
+    """The endpoints by network; of Docker before 1.9, which knew no other than that of its mode, the only one."""
+    if settings.networks is not None or not settings.ip:
+        return settings.networks or {}
+    endpoint = _Endpoint(
+        network_id=settings.network_id,
+        endpoint_id=settings.endpoint_id,
+        gateway=settings.gateway,
+        ip=settings.ip,
+        prefix_len=settings.prefix_len,
+        mac=settings.mac,
+    )
+    return {"bridge" if mode in ("", "default") else mode: endpoint}
+
+
+def _mount_points(container: _ContainerFile) -> dict[str, _MountPoint]:
+    """The mounts by destination; of Docker before 1.8, which did not say of what type they are, those of `volumes`."""
+    if container.mount_points is not None:
+        return container.mount_points
+    rw = container.volumes_rw or {}
+    return {
+        destination: _MountPoint(destination=destination, source=source, rw=rw.get(destination, True))
+        for destination, source in (container.volumes or {}).items()
+    }
 
 
 def _endpoints(networks: dict[str, _Endpoint | None], running: bool) -> Iterator[RecordedEndpoint]:
@@ -317,7 +357,10 @@ def read_containers(files: Directory, engine: str, data_root: str, note: Note) -
 
 
 def _read_container(containers: Directory, container_id: str, engine: str, data_root: str) -> ContainerRecord:
-    config = containers.read(f"{container_id}/config.v2.json", MAX_FILE)
+    try:
+        config = containers.read(f"{container_id}/config.v2.json", MAX_FILE)
+    except FileNotFoundError:
+        config = containers.read(f"{container_id}/config.json", MAX_FILE)  # before Docker 1.10
     try:
         hostconfig = containers.read(f"{container_id}/hostconfig.json", MAX_FILE)
     except FileNotFoundError:

@@ -1,0 +1,195 @@
+"""`--root`: facts of a disk alone, and what they mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostinspect.cli.app import run
+from hostinspect.collectors.disk import NO_KERNEL, collect_disk
+from hostinspect.correlate import correlate
+from hostinspect.facts import OF_THE_KERNEL
+from hostinspect.topology import Drift
+from tests.unit.docker_fixtures import RECORDED, answers, lay_out
+
+ID = "ab" * 32
+OLD = {
+    "State": {"Running": True, "Pid": 1276, "StartedAt": "2015-12-27T10:53:17.409426616Z"},
+    "ID": ID,
+    "Name": "/old1",
+    "Driver": "aufs",
+    "Config": {"Image": "busybox"},
+    "NetworkSettings": {"IPAddress": "172.17.0.3", "IPPrefixLen": 16, "MacAddress": "02:42:ac:11:00:03"},
+    "Volumes": {"/srv": "/data/srv", "/ro": "/data/ro"},
+    "VolumesRW": {"/ro": False},
+}
+
+
+def disk_of(data_root: Path, directory: Path) -> Path:
+    """A disk whose /var/lib/docker is an absolute link to where the data root is on it."""
+    root = directory / "disk"
+    (root / "mnt").mkdir(parents=True)
+    (root / "var/lib").mkdir(parents=True)
+    (root / "etc").mkdir()
+    data_root.rename(root / "mnt/docker")
+    (root / "var/lib/docker").symlink_to("/mnt/docker")
+    (root / "etc/hostname").write_text("# written by hand\n\ndead-01\n")
+    (root / "etc/os-release").write_text('PRETTY_NAME="Dead Linux 1"\n')
+    return root
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_recorded_data_root_as_docker_inspect_had_it(name: str, tmp_path: Path) -> None:
+    said = answers(data_root := lay_out(name, tmp_path))
+    root = disk_of(data_root, tmp_path)
+    facts = collect_disk(str(root))
+    assert (facts.host.hostname, facts.host.os, facts.host.kernel) == ("dead-01", "Dead Linux 1", None)
+    assert [engine.data_root for engine in facts.engines] == ["/mnt/docker"]
+    assert {gap.collector for gap in facts.gaps if gap.why == NO_KERNEL} == {*OF_THE_KERNEL}
+    topology = correlate(facts)
+    containers = {container.id: container for container in topology.containers}
+    inspected: list[Any] = said["containers"]
+    assert len(containers) == len(inspected) > 5
+    for container in inspected:
+        mine = containers[container["Id"]]
+        state = container["State"]
+        assert mine.state == state["Status"]
+        assert mine.pid is None and mine.netns is None
+        ran = state["Running"]
+        assert mine.exit_code == (None if ran or state["Status"] == "created" else state["ExitCode"])
+        assert [(d.field, d.effective) for d in mine.drift] == ([("state", None), ("pid", None)] if ran else [])
+        recorded = container["NetworkSettings"]["Networks"]
+        ips = {endpoint.network: endpoint.ip or "" for endpoint in mine.endpoints}
+        assert {network: ips[network] for network in recorded} == {n: e["IPAddress"] for n, e in recorded.items()}
+        ports = container["NetworkSettings"]["Ports"] if ran else {}
+        assert {(f"{p.container_port}/{p.proto}", p.host_ip, str(p.host_port), p.via) for p in mine.ports} == {
+            (port, binding["HostIp"], binding["HostPort"], ())
+            for port, bindings in ports.items()
+            for binding in bindings or ()
+        }
+
+
+def test_a_container_of_docker_before_1_10(tmp_path: Path) -> None:
+    home = tmp_path / "var/lib/docker/containers" / ID
+    home.mkdir(parents=True)
+    (home / "config.json").write_text(json.dumps(OLD))
+    topology = correlate(collect_disk(str(tmp_path)))
+    [container] = topology.containers
+    assert (container.name, container.image, container.state) == ("old1", "busybox", "running")
+    assert container.started_at == "2015-12-27T10:53:17.409426616Z"
+    [endpoint] = container.endpoints
+    assert (endpoint.network, endpoint.ip, endpoint.prefix_len) == ("bridge", "172.17.0.3", 16)
+    mounts = [(mount.type, mount.source, mount.destination, mount.rw) for mount in container.mounts]
+    assert mounts == [("bind", "/data/ro", "/ro", False), ("bind", "/data/srv", "/srv", True)]
+    assert container.drift == (
+        Drift(field="state", recorded="running", effective=None),
+        Drift(field="pid", recorded="1276", effective=None),
+    )
+    [layers] = [gap for gap in topology.gaps if gap.collector == "layers"]
+    assert not layers.minor and layers.remedy == "look into /var/lib/docker/aufs by what aufs does"
+
+
+@pytest.mark.parametrize(
+    ("config", "data_root"),
+    [
+        ('{"data-root": "/srv/engine"}', "/srv/real"),  # a link of that host
+        ('{"data-root": "/../../../srv/engine/."}', "/srv/real"),
+        ('{"graph": "srv/engine"}', "/srv/real"),
+        ("{", None),
+        ('{"data-root": "/loop"}', None),
+    ],
+)
+def test_where_the_data_root_is(tmp_path: Path, config: str, data_root: str | None) -> None:
+    (tmp_path / "etc/docker").mkdir(parents=True)
+    (tmp_path / "etc/docker/daemon.json").write_text(config)
+    (tmp_path / "srv/real/containers").mkdir(parents=True)
+    (tmp_path / "srv/engine").symlink_to("/srv/real")
+    (tmp_path / "loop").symlink_to("/loop")
+    facts = collect_disk(str(tmp_path))
+    assert [engine.data_root for engine in facts.engines] == ([data_root] if data_root else [])
+    assert any(gap.collector == "engines" and not gap.minor for gap in facts.gaps) == (data_root is None)
+
+
+def test_userns_remap_by_the_ids_of_that_host(tmp_path: Path) -> None:
+    (tmp_path / "etc/docker").mkdir(parents=True)
+    (tmp_path / "etc/docker/daemon.json").write_text('{"userns-remap": "default"}')
+    for file in ("subuid", "subgid"):
+        (tmp_path / "etc" / file).write_text("dockremap:231072:65536\n")
+    (tmp_path / "var/lib/docker/231072.231072/containers").mkdir(parents=True)
+    [engine] = collect_disk(str(tmp_path)).engines
+    assert engine.data_root == "/var/lib/docker/231072.231072"
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Callable[[str], Path]:
+    """A disk with a container that has these bound."""
+
+    def made(source: str) -> Path:
+        home = tmp_path / "var/lib/docker/containers" / ID
+        home.mkdir(parents=True)
+        (home / "config.v2.json").write_text(
+            json.dumps(
+                {
+                    **OLD,
+                    "State": {},
+                    "Driver": "overlay2",
+                    "MountPoints": {"/in": {"Destination": "/in", "Type": "bind", "Source": source}},
+                }
+            )
+        )
+        (tmp_path / "var/lib/docker/containers" / ("cd" * 32)).mkdir()
+        return tmp_path
+
+    return made
+
+
+@pytest.mark.parametrize(("source", "kind"), [("/etc", None), ("/srv", "directory"), ("/link", "directory")])
+def test_health_of_a_disk(volumes: Callable[[str], Path], source: str, kind: str | None) -> None:
+    """What is not on the disk may have been on another one, though this host has it: /etc."""
+    root = volumes(source)
+    (root / "srv").mkdir()
+    (root / "link").symlink_to("/srv")
+    facts = collect_disk(str(root), health=True)
+    assert facts.health is not None
+    assert [state.kind for state in facts.health.paths] == ([kind] if kind else [])
+    assert [gap.minor for gap in facts.gaps if gap.collector == "paths"] == ([] if kind else [True])
+    [bare] = facts.health.bare_directories
+    assert bare.path == f"/var/lib/docker/containers/{'cd' * 32}"
+
+
+def test_names_that_a_shell_completes_are_those_of_the_disk(
+    volumes: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hostinspect.cli.completion import complete
+
+    monkeypatch.setenv("COMP_WORDS", f"hostinspect container --root {volumes('/etc')} o")
+    monkeypatch.setenv("COMP_CWORD", "4")
+    assert complete("bash_complete") == 0
+    assert capsys.readouterr().out == "plain,old1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("containers",), 3),  # that it has no record of its layers is no fault of the kernel
+        (("container", "old1"), 3),
+        (("volumes",), 0),
+        (("networks",), 0),
+        (("report",), 3),
+        (("ports",), 3),
+        (("trace", "80"), 3),
+        (("whois", "old1"), 3),
+        (("diff", "old1"), 3),
+        (("container", "nobody"), 1),
+        (("trace", "80", "--probe", "--source", "host"), 2),
+    ],
+)
+def test_exit_codes(
+    volumes: Callable[[str], Path], arguments: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--root", str(volumes("/etc"))]) == code
+    assert "bug" not in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hostinspect.cli.app import run
 from hostinspect.facts import (
@@ -694,6 +695,27 @@ def test_a_rule_to_an_address_in_a_namespace_that_nobody_is_in() -> None:
     assert match.summary == "host port 9090/tcp, taken by a rule"
     assert f"172.17.0.77 is eth0 in namespace {LEFT_NETNS}" in texts(match)
     assert match.leftover and match.formerly is not None and match.formerly.id == GONE_ID
+
+
+def test_a_namespace_that_a_container_made_is_told_as_its_own_making_and_after_the_engines() -> None:
+    """As Docker in Docker does: with a bridge, and addresses that others have."""
+    nested = 4026531001  # sorts before all others
+    mine = web_process(pid=700, ppid=500, comm="nested", starttime=2000, netns=nested)
+    host = big_host(
+        processes=(*PROCESSES, mine),
+        network_namespaces=(
+            *big_host().network_namespaces,
+            NetworkNamespace(inode=nested, pids=(700,), entered=True),
+        ),
+        links=(*big_host().links, replace(WEB_ETH0, netns=nested, ifname="veth1")),
+        addresses=(replace(WEB_ADDRESS, netns=nested), *big_host().addresses),
+    )
+    match = only(f"net:[{nested}]", host)
+    assert match.summary == f"network namespace {nested}, made within container web"
+    assert match.containers == (WEB_ID,) and match.owner is not None and match.owner.id == WEB_ID
+    assert "none is a container's" not in "".join(texts(match))
+    real, fake = ask("172.17.0.2", host).matches
+    assert "eth0 of container web" in real.summary and f"namespace {nested}" in fake.summary
 
 
 UNSEEN = (

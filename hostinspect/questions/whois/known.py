@@ -113,6 +113,15 @@ class Known(Lookups):
                 return id_
         return self.containers[described.containers[0]].shares_netns_with or described.containers[0]
 
+    def makers(self, inode: int) -> tuple[str, ...]:
+        """The containers that a namespace is none of, but whose processes are in it: what runs in them made it."""
+        described = self.namespaces.get(inode)
+        if described is None or described.host or described.containers:
+            return ()
+        inside = filter(None, map(self.index.processes.get, described.pids))
+        owners = dict.fromkeys(filter(None, map(self.index.container_of, inside)))
+        return tuple(id_ for id_ in owners if id_ in self.containers)
+
     def namespace(self, inode: int) -> Chain:
         """Whose a network namespace is."""
         described = self.namespaces.get(inode)
@@ -141,6 +150,13 @@ class Known(Lookups):
         if sandbox is not None and (not who or sandbox[1] not in self.containers):
             return self._left_sandbox(Reason(text=said, about=ref), sandbox)
         inside = filter(None, map(self.index.processes.get, described.pids))
+        if makers := self.makers(inode):
+            names = listed(map(self.container_name, makers))
+            within = f"by cgroup, what is in it is of container{'s' if len(makers) > 1 else ''} {names}"
+            chain = self.container(makers[0]).after(
+                Reason(text=said, about=ref), f"{within}: a namespace of its own making"
+            )
+            return chain._replace(containers=makers)
         for id_ in filter(None, map(self.unknown_container, inside)):
             return self.gone(id_).after(Reason(text=said, about=ref), f"their cgroup is of container {short(id_)}")
         if who:
@@ -253,13 +269,13 @@ class Known(Lookups):
     # --- addresses ----------------------------------------------------------------------------------------------
 
     def having(self, ip: str) -> list[tuple[facts.Address, Link]]:
-        """The interfaces that have an address now."""
+        """The interfaces that have an address now; last those in a namespace that no engine and no host made."""
         found = []
         for address in self.addresses.get(ip, ()):
             link = self.links.get((address.netns, address.ifindex))
             if link is not None:
                 found.append((address, link))
-        return found
+        return sorted(found, key=lambda item: bool(self.makers(item[1].netns)))
 
     def target(self, ip: str, port: int | None = None, proto: str | None = None) -> Chain:
         """Whose the address is that a rule or a proxy of the host leads to, and who listens there."""

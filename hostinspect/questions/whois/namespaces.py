@@ -70,7 +70,8 @@ def network_namespace(known: Known, inode: int, *said: str) -> Match:
     owner = whose(known, inode)
     if owner.startswith("namespace "):
         called = name.rpartition("/")[2] if name else str(inode)
-        summary = f"network namespace {called}, no container's"
+        makers = listed(map(known.container_name, known.makers(inode)))
+        summary = f"network namespace {called}, " + (f"made within container {makers}" if makers else "no container's")
         if described and described.role in ("ingress", "overlay", "load-balancer"):
             summary = f"network namespace {called} of the swarm ({described.role})"
     elif owner.endswith("of network " + known.network_name(chain.network)) and owner.startswith("the "):

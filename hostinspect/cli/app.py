@@ -29,6 +29,7 @@ COMMANDS = {  # name: module and attribute, loaded when asked for
     "trace": ("hostinspect.cli.trace", "trace"),
     "doctor": ("hostinspect.cli.doctor", "doctor"),
     "snapshot": ("hostinspect.cli.snapshot", "snapshot"),
+    "compare": ("hostinspect.cli.compare", "compare"),
     "schema": ("hostinspect.cli.schema", "schema"),
     "completion": ("hostinspect.cli.completion", "completion"),
 }

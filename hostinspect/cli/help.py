@@ -28,6 +28,7 @@ Commands:
   trace        the way of a packet to a port: where it breaks, and what to do
   doctor       everything wrong that can be seen, with evidence and remedy
   snapshot     all that can be read, to a file for --from
+  compare      what changed since a snapshot, or between two
   schema       the JSON Schema of what a command prints with -o json
   completion   completion for bash, zsh, fish
 

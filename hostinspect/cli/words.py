@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "trace": "Follow a packet to each TARGET as the...",
     "doctor": "Look for everything wrong that can be...",
     "snapshot": "Write all that can be read of this host to...",
+    "compare": "Tell what changed between two snapshots,...",
     "schema": "Print the JSON Schema (draft 2020-12) of...",
     "completion": "Print the completion script for bash, zsh...",
 }
@@ -132,6 +133,7 @@ OPTIONS: dict[str, Words] = {
         *_DATA_ROOT,
         *_SANDBOX,
     ),
+    "compare": _COMMON,
     "schema": (),
     "completion": (),
 }

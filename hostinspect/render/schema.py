@@ -24,6 +24,7 @@ ANSWERS = {  # command: module and class, loaded when asked for
     "doctor": ("hostinspect.doctor.check", "Doctor"),
     "whois": ("hostinspect.questions.whois.answer", "Whois"),
     "trace": ("hostinspect.questions.trace.answer", "Traces"),
+    "compare": ("hostinspect.questions.compare", "Comparison"),
 }
 
 

@@ -1,0 +1,46 @@
+"""`hostinspect compare`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hostinspect.cli.request import NO, Request, common_options
+
+if TYPE_CHECKING:
+    from hostinspect.render.screen import Screen
+
+
+@click.command()
+@click.argument("before", metavar="SNAPSHOT", type=click.Path())
+@click.argument("after", metavar="[SNAPSHOT]", type=click.Path(), required=False)
+@common_options("text", "json", "yaml")
+def compare(request: Request, before: str, after: str | None) -> int:
+    """Tell what changed between two snapshots, or between a snapshot and now.
+
+    What differs by itself is left out: counters, times of the looks, positions of rules that only moved.
+
+    Exit status 1 says that something changed, 0 that nothing did, and 3 that nothing was seen to change, but not all
+    could be seen.
+
+    \b
+    Examples:
+      hostinspect compare before.hostinspect
+      hostinspect compare before.hostinspect after.hostinspect
+      hostinspect compare before.hostinspect -o json | jq -r '.changes[].words'
+    """
+    from hostinspect.questions.compare import compare as compare_topologies
+
+    if after is not None and request.snapshot is not None:
+        raise click.UsageError("--from is the second SNAPSHOT: give one of them.")
+    then = request._replace(snapshot=before).inspect().topology  # first: of a bad file it is told at once
+    now = request._replace(snapshot=after or request.snapshot).inspect().topology
+    answer = compare_topologies(then, now)
+
+    def draw(screen: Screen) -> str:
+        from hostinspect.render.compare import render_comparison
+
+        return render_comparison(answer, screen)
+
+    return request.reply(answer, draw, code=NO if any(change.certain for change in answer.changes) else 0)

@@ -30,6 +30,7 @@ COMMANDS = {  # name: module and attribute, loaded when asked for
     "doctor": ("hostinspect.cli.doctor", "doctor"),
     "snapshot": ("hostinspect.cli.snapshot", "snapshot"),
     "compare": ("hostinspect.cli.compare", "compare"),
+    "watch": ("hostinspect.cli.watch", "watch"),
     "schema": ("hostinspect.cli.schema", "schema"),
     "completion": ("hostinspect.cli.completion", "completion"),
 }

@@ -29,6 +29,7 @@ Commands:
   doctor       everything wrong that can be seen, with evidence and remedy
   snapshot     all that can be read, to a file for --from
   compare      what changed since a snapshot, or between two
+  watch        each change as it happens
   schema       the JSON Schema of what a command prints with -o json
   completion   completion for bash, zsh, fish
 

@@ -16,14 +16,19 @@ from hostinspect.kernel.text import text
 def is_present(module: str) -> bool:
     """Whether `module` is loaded or built in, or the kernel has no modules at all; when in doubt, False.
 
-    Read once: /proc/modules (proc_modules(5)) and /lib/modules/RELEASE/modules.builtin. In a container the latter is
-    often missing, then only loaded modules count.
+    Read once: /proc/modules (proc_modules(5)), until `forget`, and /lib/modules/RELEASE/modules.builtin. In a container
+    the latter is often missing, then only loaded modules count.
     """
     loaded = _loaded()
     if loaded is None:
         return True
     name = module.replace("-", "_")
     return name in loaded or name in _builtin()
+
+
+def forget() -> None:
+    """Look at /proc/modules again when next asked: for a process that lives on while modules are loaded."""
+    _loaded.cache_clear()
 
 
 def parse_modules(raw: bytes) -> frozenset[str]:

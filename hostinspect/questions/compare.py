@@ -135,6 +135,16 @@ class Comparison(Answer, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...]  # of both sides; each says of which
 
 
+class Happening(Answer, frozen=True, kw_only=True):
+    """A line of `hostinspect watch -o json`."""
+
+    at: str  # when the look that found it began, RFC 3339
+    event: Literal["change", "overrun", "gaps"]
+    change: TopologyChange | None  # of a change
+    words: str
+    gaps: tuple[Gap, ...]  # of gaps: all that cannot be seen now; none, that everything can be seen again
+
+
 def compare(before: Topology, after: Topology) -> Comparison:
     """Everything that is not the same, apart from noise. Swapped arguments give the same changes swapped."""
     old, new = _Side(before), _Side(after)

@@ -26,6 +26,14 @@ def render_json(answer: Node | list[dict[str, Any]]) -> bytes:
     return document + b"\n"
 
 
+def render_json_line(answer: Node) -> bytes:
+    """The same in one line, for a program that reads one answer after another (JSON Lines)."""
+    line = msgspec.json.encode(answer)
+    if not line.isascii() or b"\x7f" in line:
+        line = _NOT_PLAIN.sub(_escaped, line.decode()).encode()
+    return line + b"\n"
+
+
 def _escaped(match: re.Match[str]) -> str:
     """Only within strings can such a character stand, so the escape always means the character."""
     character = match[0]

@@ -25,6 +25,7 @@ ANSWERS = {  # command: module and class, loaded when asked for
     "whois": ("hostinspect.questions.whois.answer", "Whois"),
     "trace": ("hostinspect.questions.trace.answer", "Traces"),
     "compare": ("hostinspect.questions.compare", "Comparison"),
+    "watch": ("hostinspect.questions.compare", "Happening"),  # of each line
 }
 
 

@@ -78,10 +78,11 @@ _ASKING = re.compile(r"RTM_GET\w+|TCPDIAG_GETSOCK|SOCK_DIAG_BY_FAMILY|NFNL_SUBSY
 
 
 SNAPSHOT = ("snapshot", "-o", "/tmp/trace.snapshot")
+WATCH = ("watch", "--for", "0.1")
 
 
 # On the host with legacy tables, where the most ways of reading are taken, all; on the other each command once.
-_ASKED = (*QUESTIONS, *DEEP_QUESTIONS, SNAPSHOT)
+_ASKED = (*QUESTIONS, *DEEP_QUESTIONS, SNAPSHOT, WATCH)
 _TRACED = [
     (demo, question)
     for demo in ("demo_host_legacy", "demo_host")

@@ -1,0 +1,171 @@
+"""`hostinspect watch`."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Iterable
+from math import inf
+from typing import TYPE_CHECKING
+
+import click
+
+from hostinspect.cli.request import NOT_ENOUGH_SEEN, Request, confine, data_root_option, sandbox_option
+
+if TYPE_CHECKING:
+    from hostinspect.cli.watching import Look
+    from hostinspect.facts import Gap
+    from hostinspect.questions.compare import Happening
+
+_SECONDS = click.FloatRange(min=0, min_open=True)
+_OVERRUN = "events were lost (ENOBUFS): everything was read again; what came and went in between was not seen"
+_SEEN_AGAIN = "everything can be seen again"
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="What to print.", show_default=True
+)
+@click.option("--for", "lasting", type=_SECONDS, metavar="SECONDS", help="End after so long; without, at SIGINT.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many changes.")
+@click.option(
+    "--pause", type=_SECONDS, default=0.5, metavar="SECONDS", show_default=True, help="Between two looks, at least."
+)
+@click.option(
+    "--safety",
+    type=click.FloatRange(min=0),
+    default=60,
+    metavar="SECONDS",
+    show_default=True,
+    help="Look after so long without an event, too; 0: do not.",
+)
+@click.option(
+    "--buffer",
+    type=click.IntRange(min=1, max=1 << 30),
+    metavar="BYTES",
+    help="What the kernel may keep of events; net.core.rmem_default by default.",
+)
+@data_root_option
+@sandbox_option
+@click.option("-v", "--verbose", is_flag=True, help="Tell of each look on stderr: why, and what it cost.")
+@click.option("-q", "--quiet", is_flag=True, help="Changes only, nothing on stderr.")
+def watch(
+    output: str,
+    lasting: float | None,
+    count: int | None,
+    pause: float,
+    safety: float,
+    buffer: int | None,
+    data_roots: tuple[str, ...],
+    sandbox: bool,
+    verbose: bool,
+    quiet: bool,
+) -> int:
+    """Print each change of the host as it happens, once: a line each, as `hostinspect compare` puts it.
+
+    The kernel's own events lead to a look at the host: of links, addresses and routes, of mounts, of nftables, of
+    containers' processes that end. At most a tenth of one processor is used.
+
+    Exit status 0 after --for or --count, or 3 where not all can be seen; 130 when interrupted.
+
+    \b
+    Examples:
+      hostinspect watch
+      hostinspect watch --for 60 -o json | jq -r 'select(.event == "change").change.words'
+      hostinspect watch --count 1 -q && echo something changed
+    """
+    from hostinspect.cli.watching import Limits, listen, looks, new_gaps
+
+    gc.enable()  # off for other commands, which are over before it matters
+    request = Request(output, data_roots, None, color="never", pager=False, verbose=verbose, quiet=quiet)
+    limits = Limits(pause, safety or inf, lasting or inf)
+    teller = _Teller(request, count)
+    told: tuple[Gap, ...] = ()
+    with listen(buffer) as events:
+        confine(sandbox)  # now: to hear other namespaces takes CAP_NET_BROADCAST when a socket is made, and no more
+        for look in looks(lambda: request.inspect().topology, events, limits):
+            gaps = new_gaps(told, look.topology)
+            if gaps is not None:
+                told = gaps
+                teller.tell_gaps(look, gaps)
+            teller.tell(look, everywhere=events.everywhere)
+            if teller.is_done:
+                break
+    return NOT_ENOUGH_SEEN if told else 0
+
+
+class _Teller:
+    """Writes lines, each at once, and no more changes than are asked for."""
+
+    def __init__(self, request: Request, count: int | None) -> None:
+        self._request = request
+        self._left = count
+
+    @property
+    def is_done(self) -> bool:
+        return self._left == 0
+
+    def tell(self, look: Look, *, everywhere: bool) -> None:
+        """What a look found; of the first one, that there was one."""
+        self._remark(look, everywhere=everywhere)
+        if look.overrun:
+            self._write([self._happening(look, "overrun", words=_OVERRUN)])
+        if look.comparison is None:
+            return
+        if self._request.output == "json":
+            changes = look.comparison.changes[: self._left]
+            self._write([self._happening(look, "change", change=c, words=c.words) for c in changes])
+            told_of = len(changes)
+        else:
+            from hostinspect.render.compare import told
+
+            lines = [", ".join(one.parts) for one in told(look.comparison.changes)][: self._left]
+            self._write([self._happening(look, "change", words=line) for line in lines])
+            told_of = len(lines)
+        if self._left is not None:
+            self._left -= told_of
+
+    def tell_gaps(self, look: Look, gaps: tuple[Gap, ...]) -> None:
+        """What cannot be seen, where that is something else than before."""
+        if self._request.output == "json":
+            words = f"{len(gaps)} things cannot be seen" if gaps else _SEEN_AGAIN
+            self._write([self._happening(look, "gaps", words=words, gaps=gaps)])
+        elif gaps:
+            self._request.conclude(gaps)
+        elif not self._request.quiet:
+            click.echo(f"hostinspect: {_SEEN_AGAIN}", err=True)
+
+    def _remark(self, look: Look, *, everywhere: bool) -> None:
+        if self._request.quiet:
+            return
+        from hostinspect.render.text import safe
+
+        if look.comparison is None:
+            host = look.topology.host.hostname
+            where = "" if everywhere else ", events of containers' own networks left out"
+            click.echo(safe(f"hostinspect: watching {host}{where}; Ctrl-C ends it"), err=True)
+        if self._request.verbose:
+            why = " and ".join(look.causes) or ("it is the first" if look.comparison is None else "it was time")
+            click.echo(f"hostinspect: looked because of {why}: {look.cost * 1000:.0f} ms of processor time", err=True)
+
+    def _happening(self, look: Look, event: str, **more: object) -> Happening:
+        from hostinspect.questions.compare import Happening
+
+        fields = {"at": look.topology.host.collected_at, "event": event, "change": None, "gaps": (), **more}
+        return Happening(**fields)  # type: ignore[arg-type]
+
+    def _write(self, happenings: Iterable[Happening]) -> None:
+        if self._request.output == "json":
+            from hostinspect.render.json import render_json_line
+
+            lines = b"".join(map(render_json_line, happenings))
+            click.echo(lines, nl=False)
+        else:
+            from hostinspect.cli.terminal import wants_ascii
+            from hostinspect.render.text import safe
+
+            ascii_only = wants_ascii(sys.stdout, os.environ)
+            for one in happenings:
+                click.echo(f"{one.at}  {safe(one.words, ascii_only=ascii_only)}")
+        sys.stdout.flush()

@@ -103,9 +103,10 @@ def _records(
     from hostinspect.collectors.engines import collect_engines, collect_records
     from hostinspect.collectors.gaps import GapLog
     from hostinspect.collectors.host import collect_host
+    from hostinspect.collectors.mounts import collect_host_mounts
     from hostinspect.collectors.processes import collect_processes
 
     gaps = GapLog()  # nobody is told
-    host = collect_host(gaps)
-    for engine in collect_engines(host, tuple(collect_processes(gaps)), gaps, data_roots):
-        yield collect_records(engine, gaps, families=families)
+    host, mounts = collect_host(gaps), collect_host_mounts(gaps)
+    for engine in collect_engines(host, tuple(collect_processes(gaps)), gaps, data_roots, mounts=mounts):
+        yield collect_records(engine, gaps, mounts=mounts, families=families)

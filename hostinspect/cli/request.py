@@ -203,9 +203,7 @@ def _safe(text: str) -> str:
     return safe(text)
 
 
-def confine(
-    wanted: bool, *, writes: bool = False, connects: bool = False, executes: bool = False
-) -> None:
+def confine(wanted: bool, *, writes: bool = False, connects: bool = False, executes: bool = False) -> None:
     """Give up what the command does not need (`hostinspect.kernel.sandbox.enter`), if this process is its alone."""
     if wanted and click.get_current_context().obj:
         from hostinspect.kernel.sandbox import enter

@@ -59,11 +59,13 @@ def collect(
     def read() -> tuple[tuple[Engine, ...], EngineRecords, Depth]:
         from hostinspect.collectors.engines import collect_engines
 
-        engines = collect_engines(host, processes, gaps, data_roots)
-        records = records_of(engines, gaps, families, image_layers=image_layers)
+        engines = collect_engines(host, processes, gaps, data_roots, mounts=host_mounts)
+        # What a person names is asked, wherever it is.
+        asked = () if data_roots else host_mounts
+        records = records_of(engines, gaps, families, asked, image_layers=image_layers)
         depth = depth_of(processes, records.containers, families, only, host.netns)
         if depth.strangers and "layers" not in families:
-            records = replace(records, layers=records_of(engines, gaps, ("layers",)).layers)
+            records = replace(records, layers=records_of(engines, gaps, ("layers",), asked).layers)
         return engines, records, depth
 
     known = read() if only else None
@@ -141,14 +143,21 @@ def records_of(
     engines: Iterable[Engine],
     gaps: GapLog,
     families: Container[object],
+    mounts: Sequence[MountPoint] = (),
     *,
     image_layers: bool = False,
     root: str = "",
 ) -> EngineRecords:
-    """What the engines wrote down, as one; `root` is where the disk that they are on is mounted."""
+    """What the engines wrote down, as one; `root` is where the disk that they are on is mounted.
+
+    What is on one of `mounts` that may not answer is not asked.
+    """
     from hostinspect.collectors.engines import EngineRecords, collect_records
 
-    every = [collect_records(engine, gaps, root, families=families, image_layers=image_layers) for engine in engines]
+    every = [
+        collect_records(engine, gaps, root, mounts=mounts, families=families, image_layers=image_layers)
+        for engine in engines
+    ]
     return EngineRecords(
         **{family: tuple(chain(*(getattr(r, family) for r in every))) for family in EngineRecords.__struct_fields__}
     )

@@ -23,6 +23,7 @@ from posixpath import dirname
 from typing import Any, Literal, NamedTuple
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.remote import own_mounts, refuse_remote
 from hostinspect.facts import Change, Gap
 from hostinspect.kernel.overlayfs import (
     DIRECTORY,
@@ -75,6 +76,13 @@ def collect_changes(
     else there is given to the root of the container, which with userns-remap is another one under root's engine too.
     """
     gaps = GapLog()
+    try:
+        mounts = own_mounts()
+        for path in filter(None, (upper, *lower, work)):
+            refuse_remote(path, mounts)
+    except (OSError, ValueError) as error:
+        gaps.add(COLLECTOR, upper, error if isinstance(error, OSError) else str(error), "docker diff it, if it answers")
+        return Changes(None, gaps.as_tuple())
     if userxattr is None:
         userxattr = _is_of_user(dirname(upper), root)
     if not userxattr and not sees_trusted():

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.processes import container_cgroup
+from hostinspect.collectors.remote import RemoteError, walk
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.engines.docker.containers import read_containers
 from hostinspect.engines.docker.images import read_images
@@ -31,6 +32,7 @@ from hostinspect.facts import (
     ImageRecord,
     LayerHomeRecord,
     LayerRecord,
+    MountPoint,
     NetworkRecord,
     Process,
     SandboxRecord,
@@ -109,12 +111,18 @@ _OPTIONS = {
 
 
 def collect_engines(
-    host: Host, processes: Iterable[Process], gaps: GapLog, data_roots: Sequence[str] = (), root: str = ""
+    host: Host,
+    processes: Iterable[Process],
+    gaps: GapLog,
+    data_roots: Sequence[str] = (),
+    root: str = "",
+    mounts: Sequence[MountPoint] = (),
 ) -> tuple[Engine, ...]:
     """The Docker engines of this host, by data root; running ones with their daemon's pid.
 
     With `data_roots`, these and no others. `root` is where the disk of another host is mounted: all paths are beneath
-    it, and no processes belong to it. Gaps: a configuration that cannot be read, a daemon whose data root cannot be
+    it, and no processes belong to it. `mounts` are those of our mount namespace: what is on one that may not answer is
+    not asked. Gaps: a configuration that cannot be read, a daemon whose data root cannot be
     known. A daemon in a container is that container's affair.
     """
     found: dict[str, Engine] = {}
@@ -126,16 +134,16 @@ def collect_engines(
             if not in_container(process.cgroups):
                 strangers.append(process.pid)
             continue
-        data_root = _data_root_of(process, gaps)
+        data_root = _data_root_of(process, gaps, mounts)
         if data_root:
             found[data_root] = Engine(name="docker", data_root=data_root, pid=process.pid)
     if data_roots:
         explicit = [_resolve(path, root) for path in data_roots]
         return tuple(found.get(path, Engine(name="docker", data_root=path)) for path in dict.fromkeys(explicit))
-    config = _read_config(DEFAULT_CONFIG_FILE, gaps, root)
-    at_rest = _remapped(config.data_root or config.graph or DEFAULT_DATA_ROOT, config.userns_remap, gaps, root)
+    config = _read_config(DEFAULT_CONFIG_FILE, gaps, root, mounts)
+    at_rest = _remapped(config.data_root or config.graph or DEFAULT_DATA_ROOT, config.userns_remap, gaps, root, mounts)
     # A daemon that runs from /etc/docker/daemon.json has been found already, by the same path.
-    if at_rest not in found and _may_be_data_root(at_rest, root):
+    if at_rest not in found and _may_be_data_root(at_rest, root, mounts):
         found[at_rest] = Engine(name="docker", data_root=at_rest)
     for pid in strangers:
         gaps.add(
@@ -188,7 +196,7 @@ def _home(pid: int) -> str | None:
         return None
 
 
-def _data_root_of(process: Process, gaps: GapLog) -> str | None:
+def _data_root_of(process: Process, gaps: GapLog, mounts: Sequence[MountPoint]) -> str | None:
     """A daemon's data root: its command line, else its daemon.json, else the default."""
     if process.cmdline is None:
         gaps.add("engines", f"dockerd, pid {process.pid}", "its command line could not be read", PERMISSION)
@@ -198,7 +206,7 @@ def _data_root_of(process: Process, gaps: GapLog) -> str | None:
     default, config_file = DEFAULT_DATA_ROOT, DEFAULT_CONFIG_FILE
     if home:
         default, config_file = f"{home}/.local/share/docker", f"{home}/.config/docker/daemon.json"
-    config = _read_config(options.get("config-file") or config_file, gaps)
+    config = _read_config(options.get("config-file") or config_file, gaps, mounts=mounts)
     data_root = options.get("data-root") or config.data_root or config.graph or default
     if not data_root.startswith("/"):
         try:
@@ -206,12 +214,12 @@ def _data_root_of(process: Process, gaps: GapLog) -> str | None:
         except OSError as error:
             gaps.add("engines", f"dockerd, pid {process.pid}, data root {data_root}", error)
             return None
-    return _remapped(data_root, options.get("userns-remap") or config.userns_remap, gaps)
+    return _remapped(data_root, options.get("userns-remap") or config.userns_remap, gaps, mounts=mounts)
 
 
-def _read_config(path: str, gaps: GapLog, root: str = "") -> DaemonConfig:
+def _read_config(path: str, gaps: GapLog, root: str = "", mounts: Sequence[MountPoint] = ()) -> DaemonConfig:
     try:
-        return parse_config(_read(path, root))
+        return parse_config(_read(path, root, mounts))
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -221,18 +229,19 @@ def _read_config(path: str, gaps: GapLog, root: str = "") -> DaemonConfig:
     return DaemonConfig()
 
 
-def _read(path: str, root: str) -> bytes:
+def _read(path: str, root: str, mounts: Sequence[MountPoint]) -> bytes:
     """A file of the configuration: of this host by its name alone, of a disk's by whatever links that host has."""
     if root:
         return read_in(root, path, _MAX_CONFIG)
     directory, _, name = path.rpartition("/")
+    _refuse(directory, root, mounts)
     with Directory(directory or "/") as files:
         return files.read(name, _MAX_CONFIG)
 
 
-def _remapped(data_root: str, remap: str, gaps: GapLog, root: str = "") -> str:
+def _remapped(data_root: str, remap: str, gaps: GapLog, root: str = "", mounts: Sequence[MountPoint] = ()) -> str:
     """The real path of the data root; with userns-remap, its sub-directory UID.GID of the first ids of the user."""
-    data_root = _resolve(data_root, root)
+    data_root = _resolve(data_root, root, mounts)
     if not remap or remap == "host":
         return data_root
     user, _, group = remap.partition(":")
@@ -241,6 +250,7 @@ def _remapped(data_root: str, remap: str, gaps: GapLog, root: str = "") -> str:
     if uid is not None and gid is not None:
         return f"{data_root}/{uid}.{gid}"
     try:
+        _refuse(data_root, root, mounts)
         with directory_in(root, data_root) as files:
             names = [name for name in files.listdir() if name.count(".") == 1 and name.replace(".", "").isdecimal()]
     except OSError:
@@ -259,7 +269,7 @@ def _remapped(data_root: str, remap: str, gaps: GapLog, root: str = "") -> str:
 def _first_subid(file: str, name: str, root: str) -> int | None:
     """The first id of a user's or group's range in /etc/subuid or /etc/subgid (subuid(5))."""
     try:
-        content = text(_read(f"/etc/{file}", root))
+        content = text(_read(f"/etc/{file}", root, ()))
     except OSError:
         return None
     for line in content.splitlines():
@@ -270,19 +280,35 @@ def _first_subid(file: str, name: str, root: str) -> int | None:
     return None
 
 
-def _resolve(path: str, root: str) -> str:
-    """`path` without symbolic links, as the daemon names its data root; as it is where that cannot be told."""
+def _refuse(path: str, root: str, mounts: Sequence[MountPoint]) -> None:
+    """Raises `RemoteError` where the way to `path` leads over a file system that may not answer; else nothing."""
+    if root or not mounts:
+        return
     try:
-        return resolve_in(root, path)
-    except OSError:  # too many links; opening it will say so
+        walk(path, mounts)
+    except RemoteError:
+        raise
+    except (OSError, ValueError):
+        pass  # whoever opens it will tell
+
+
+def _resolve(path: str, root: str, mounts: Sequence[MountPoint] = ()) -> str:
+    """`path` without symbolic links, as the daemon names its data root; as it is where that cannot be told.
+
+    Nothing is asked of a file system that may not answer.
+    """
+    try:
+        return resolve_in(root, path) if root or not path.startswith("/") else walk(path, mounts)[0]
+    except (OSError, ValueError):  # too many links; opening it will say so
         return path
 
 
-def _may_be_data_root(path: str, root: str) -> bool:
+def _may_be_data_root(path: str, root: str, mounts: Sequence[MountPoint]) -> bool:
     """Whether an engine has been at `path`: it has containers/, or may have it where we may not look."""
     try:
+        _refuse(f"{path}/containers", root, mounts)
         return mode_in(root, f"{path}/containers") != 0
-    except PermissionError:
+    except (PermissionError, RemoteError):
         return True
     except OSError:
         return False
@@ -309,6 +335,7 @@ def collect_records(
     gaps: GapLog,
     root: str = "",
     *,
+    mounts: Sequence[MountPoint] = (),
     families: Container[object] = EVERYTHING,
     image_layers: bool = False,
 ) -> EngineRecords:
@@ -327,6 +354,7 @@ def collect_records(
     build_cache: tuple[BuildCacheRecord, ...] = ()
     homes: tuple[LayerHomeRecord, ...] = ()
     try:
+        _refuse(data_root, root, mounts)
         with directory_in(root, data_root) as files:
             if not files.exists("containers"):
                 gaps.add(
@@ -358,6 +386,9 @@ def collect_records(
                 images = tuple(read_images(files, data_root, notes["images"], layers=image_layers))
     except PermissionError as error:
         _Notes("engines", data_root, gaps)(data_root, error)
+        return EngineRecords()
+    except RemoteError as error:
+        gaps.add("engines", data_root, error, f"--data-root {data_root}, if it answers")
         return EngineRecords()
     except OSError as error:
         gaps.add("engines", data_root, error, "name the engine's data root with --data-root")

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from hostinspect.collectors.engines import DEFAULT_CONFIG_FILE
 from hostinspect.collectors.gaps import PERMISSION, GapLog
-from hostinspect.collectors.usage import is_remote, mount_of
+from hostinspect.collectors.remote import RemoteError, is_remote, mount_of, not_touched, refuse_remote, walk
 from hostinspect.engines.docker.record import RecordError, decode, is_id
 from hostinspect.facts import (
     BareDirectory,
@@ -57,7 +57,6 @@ OF_A_RUNNING_HOST = (SPACE, HELD_FILES, OTHER_MOUNTS, SOCKETS, SETTINGS, STUCK) 
 
 SOCKET = "/run/docker.sock"  # /var/run is /run wherever dockerd runs today
 
-_MAX_LINKS = 40  # followed in one path, as many as the kernel does
 _MAX_PATHS = 10_000
 _MAX_FILES = 100_000  # descriptors looked at, of all processes
 _MAX_GROUP_FILE = 1 << 20  # bytes
@@ -114,11 +113,12 @@ def _paths_of_disk(facts: Facts, gaps: GapLog, root: str) -> Iterator[PathState]
             )
 
 
-def _bare(facts: Facts, gaps: GapLog, root: str = "") -> Iterator[BareDirectory]:
+def _bare(facts: Facts, gaps: GapLog, root: str = "", mounts: Sequence[MountPoint] = ()) -> Iterator[BareDirectory]:
     """Directories of containers/ without a config.v2.json."""
     known = {record.id for record in facts.containers}
     for data_root in (engine.data_root for engine in facts.engines):
         try:
+            refuse_remote(data_root, mounts)
             with directory_in(root, data_root) as files:
                 for name in files.listdir("containers"):
                     if not is_id(name) or name in known or files.exists(f"containers/{name}/config.v2.json"):
@@ -128,6 +128,8 @@ def _bare(facts: Facts, gaps: GapLog, root: str = "") -> Iterator[BareDirectory]
                     except FileNotFoundError:
                         continue
                     yield BareDirectory(path=f"{data_root}/containers/{name}", modified=modified)
+        except RemoteError:
+            continue  # a gap of whoever reads its records
         except OSError as error:
             gaps.add("containers", f"{data_root}/containers", error)
 
@@ -175,7 +177,7 @@ class _Collector:
 
     def run(self) -> Health:
         is_home = self._is_at_home()
-        bare = tuple(_bare(self.facts, self.gaps))
+        bare = tuple(_bare(self.facts, self.gaps, mounts=self.host_mounts))
         stuck = self._stuck()
         return Health(
             file_systems=tuple(self._file_systems()) if is_home else (),
@@ -213,7 +215,7 @@ class _Collector:
                 self.gaps.add(SPACE, data_root, "no mount is known that it is on", PERMISSION)
                 continue
             if is_remote(mount.fstype):
-                self.gaps.add(SPACE, data_root, _not_touched(mount), f"df {data_root}, if the server answers")
+                self.gaps.add(SPACE, data_root, not_touched(mount), f"df {data_root}, if the server answers")
                 continue
             try:
                 with Directory(data_root) as root:
@@ -239,9 +241,9 @@ class _Collector:
             self.gaps.add(PATHS, "paths that records name", f"{len(wanted)}, the first {_MAX_PATHS} are looked at")
         for path in wanted[:_MAX_PATHS]:
             try:
-                mode = _mode(path, self.host_mounts)
-            except _RemoteError as error:
-                self.gaps.add(PATHS, path, _not_touched(error.mount), f"ls -d {path}, if it answers", minor=True)
+                _, mode = walk(path, self.host_mounts)
+            except RemoteError as error:
+                self.gaps.add(PATHS, path, not_touched(error.mount), f"ls -d {path}, if it answers", minor=True)
                 continue
             except (OSError, ValueError) as error:
                 self.gaps.add(PATHS, path, error if isinstance(error, OSError) else str(error))
@@ -425,18 +427,6 @@ _KINDS: dict[int, Literal["directory", "file", "socket"]] = {
 }
 
 
-class _RemoteError(Exception):
-    """The way leads over a file system that may not answer."""
-
-    def __init__(self, mount: MountPoint) -> None:
-        super().__init__(mount.mount_point)
-        self.mount = mount
-
-
-def _not_touched(mount: MountPoint) -> str:
-    return f"it is on {mount.fstype} from {mount.source}, which may not answer, so it was not looked at"
-
-
 def _named_paths(containers: Iterable[ContainerRecord], volumes: Iterable[VolumeRecord]) -> Iterator[str]:
     """Sources of bind mounts, mountpoints of local volumes, and the devices of those that are bind mounts."""
     for container in containers:
@@ -450,50 +440,6 @@ def _named_paths(containers: Iterable[ContainerRecord], volumes: Iterable[Volume
         device = options.get("device", "")
         if device.startswith("/") and "bind" in options.get("o", "").split(","):
             yield device
-
-
-def _mode(path: str, mounts: Sequence[MountPoint]) -> int:
-    """st_mode of what `path` leads to, 0 where there is nothing: one name after the other, links by their text.
-
-    Raises `_RemoteError` before anything is asked of a file system that may be remote, ValueError for a path that is
-    none or has too many links, OSError as lstat(2) does.
-    """
-    if "\0" in path:
-        raise ValueError("it is no path: there is a NUL in it")
-    waiting = path.split("/")[::-1]
-    done: list[str] = []
-    mode = stat.S_IFDIR
-    links = 0
-    while waiting:
-        name = waiting.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            del done[-1:]
-            mode = stat.S_IFDIR
-            continue
-        if not stat.S_ISDIR(mode):
-            return 0
-        here = f"{'/'.join(('', *done))}/{name}"
-        mount = mount_of(here, mounts)
-        if mount is not None and is_remote(mount.fstype):
-            raise _RemoteError(mount)
-        try:
-            mode = os.lstat(here).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return 0
-        if not stat.S_ISLNK(mode):
-            done.append(name)
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            raise ValueError(f"more than {_MAX_LINKS} symbolic links are on the way")
-        target = os.readlink(here)
-        if target.startswith("/"):
-            done.clear()
-        waiting.extend(target.split("/")[::-1])
-        mode = stat.S_IFDIR
-    return mode
 
 
 # --- the daemon's door ------------------------------------------------------------------------------------------

@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 
 from hostinspect.collectors.gaps import GapLog
+from hostinspect.collectors.remote import RemoteError, own_mounts, refuse_remote
 from hostinspect.facts import DirectoryUsage, Gap, MountPoint
-from hostinspect.kernel import procfs
 from hostinspect.kernel.files import Directory, open_directory
-from hostinspect.kernel.mountinfo import mountinfo
 from hostinspect.kernel.rooted import directory_in
 from hostinspect.kernel.usage import Walk
 
 COLLECTOR = "usage"
-
-# File systems whose server may be gone: what is asked of them then waits for ever, and kill(1) does not help.
-_SERVED = {
-    "9p",
-    "afs",
-    "autofs",
-    "cifs",
-    "coda",
-    "davfs",
-    "ncpfs",
-    "nfs",
-    "nfs4",
-    "smb3",
-    "smbfs",
-    "vboxsf",
-    "virtiofs",
-}
-_CLUSTERED = {"beegfs", "ceph", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ocfs2", "orangefs", "pvfs2"}
-_REMOTE = frozenset(_SERVED | _CLUSTERED)
-
-
-def is_remote(fstype: str) -> bool:
-    """Whether a file system is, or may be, served by another machine or process. Every FUSE may be."""
-    return fstype in _REMOTE or fstype.partition(".")[0] in ("fuse", "fuseblk")
-
-
-def mount_of(path: str, mounts: Iterable[MountPoint]) -> MountPoint | None:
-    """The mount that `path` is on: of the deepest mount points on its way, the one that was mounted last."""
-    found = None
-    for mount in mounts:
-        point = mount.mount_point.rstrip("/")
-        is_on_way = path == point or path.startswith(f"{point}/")
-        if is_on_way and (found is None or len(mount.mount_point) >= len(found.mount_point)):
-            found = mount
-    return found
 
 
 def collect_usage(
@@ -65,7 +28,7 @@ def collect_usage(
     """
     gaps = GapLog()
     try:
-        mounts = [] if root else _own_mounts()
+        mounts = [] if root else own_mounts()
     except (OSError, ValueError) as error:
         # Not knowing what is mounted, any path may be on a server that is gone.
         gaps.add(COLLECTOR, "/proc/self/mountinfo", error if isinstance(error, OSError) else str(error))
@@ -78,19 +41,6 @@ def collect_usage(
             found.append(usage)
         tick(path, 0)
     return tuple(found), gaps.as_tuple()
-
-
-def _own_mounts() -> list[MountPoint]:
-    """Of our own mount namespace: it is we who walk."""
-    proc = procfs.open_proc()
-    try:
-        process = os.open("self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
-        try:
-            return mountinfo(process)
-        finally:
-            os.close(process)
-    finally:
-        os.close(proc)
 
 
 def _measure(
@@ -106,14 +56,10 @@ def _measure(
     if data_root is None:
         gaps.add(COLLECTOR, path, "it is not beneath an engine's data root", f"du -sx {path}")
         return None
-    mount = mount_of(path, mounts)
-    if mount is not None and is_remote(mount.fstype):
-        gaps.add(
-            COLLECTOR,
-            path,
-            f"it is on {mount.fstype} from {mount.source}, which may not answer, so it was not looked at",
-            f"du -sx {path}, if the server answers",
-        )
+    try:
+        refuse_remote(path, mounts)
+    except RemoteError as error:
+        gaps.add(COLLECTOR, path, error, f"du -sx {path}, if the server answers")
         return None
     walk = Walk(path, {point for point in points if point.startswith(f"{path}/")}, lambda names: tick(path, names))
     try:

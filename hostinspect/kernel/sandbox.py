@@ -201,8 +201,9 @@ class _Program(ctypes.Structure):
 def enter(*, writes: bool = False, connects: bool = False, executes: bool = False) -> None:
     """Give up all that reading does not need, for good, for this process and all that it makes.
 
-    `writes`, `connects`: may also make the calls of WRITING, CONNECTING. `executes`: without the filter, for the pager that a person asked for, which gains nothing by being executed. Where the kernel has no
-    seccomp, or this machine is neither x86_64 nor aarch64, there is no filter; nothing is raised.
+    `writes`, `connects`: may also make the calls of WRITING, CONNECTING. `executes`: without the filter, for the pager
+    that a person asked for, which gains nothing by being executed. Where the kernel has no seccomp, or this machine is
+    neither x86_64 nor aarch64, there is no filter; nothing is raised.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     _keep_capabilities(libc, CAPABILITIES.keys() | ({_DAC_OVERRIDE} if writes else set()))

@@ -107,7 +107,7 @@ _ALL_FACTS = frozenset().union(*_RESTS_ON.values())
 class Look(Node, frozen=True, kw_only=True):
     """One side of a comparison: which host was looked at, and when."""
 
-    hostname: str
+    hostname: str | None
     boot_id: str | None
     collected_at: str
 

@@ -1,0 +1,140 @@
+"""File systems that may never answer, and paths that lead to them: known from mountinfo, so that none is asked."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+
+from hostinspect.facts import MountPoint
+from hostinspect.kernel import procfs
+from hostinspect.kernel.mountinfo import mountinfo
+
+_MAX_LINKS = 40  # followed in one path, as many as the kernel does
+
+# File systems whose server may be gone: what is asked of them then waits for ever, and kill(1) does not help.
+_SERVED = {
+    "9p",
+    "afs",
+    "autofs",
+    "cifs",
+    "coda",
+    "davfs",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "smb3",
+    "smbfs",
+    "vboxsf",
+    "virtiofs",
+}
+_CLUSTERED = {"beegfs", "ceph", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ocfs2", "orangefs", "pvfs2"}
+_REMOTE = frozenset(_SERVED | _CLUSTERED)
+
+
+class RemoteError(OSError):
+    """The way leads over a file system that may not answer. Its `errno` is None, so that a `Gap` shows these words."""
+
+    def __init__(self, mount: MountPoint) -> None:
+        super().__init__(not_touched(mount))
+        self.mount = mount
+
+
+def is_remote(fstype: str) -> bool:
+    """Whether a file system is, or may be, served by another machine or process. Every FUSE may be."""
+    return fstype in _REMOTE or fstype.partition(".")[0] in ("fuse", "fuseblk")
+
+
+def not_touched(mount: MountPoint) -> str:
+    """Why nothing was asked of it."""
+    return f"it is on {mount.fstype} from {mount.source}, which may not answer, so it was not looked at"
+
+
+def mount_of(path: str, mounts: Iterable[MountPoint]) -> MountPoint | None:
+    """The mount that `path` is on: of the deepest mount points on its way, the one that was mounted last."""
+    found = None
+    for mount in mounts:
+        point = mount.mount_point.rstrip("/")
+        is_on_way = path == point or path.startswith(f"{point}/")
+        if is_on_way and (found is None or len(mount.mount_point) >= len(found.mount_point)):
+            found = mount
+    return found
+
+
+def own_mounts() -> list[MountPoint]:
+    """Of our own mount namespace: it is we who walk. Raises OSError, ValueError."""
+    proc = procfs.open_proc()
+    try:
+        process = os.open("self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
+        try:
+            return mountinfo(process)
+        finally:
+            os.close(process)
+    finally:
+        os.close(proc)
+
+
+def refuse_remote(path: str, mounts: Iterable[MountPoint]) -> None:
+    """Raises `RemoteError` where `path` is on a mount that may not answer, or on an overlay that is made of one.
+
+    What the machine itself is started from is asked all the same: without it no program would run.
+    """
+    mount = mount_of(path, mounts)
+    if mount is None or mount.mount_point == "/":
+        return
+    if is_remote(mount.fstype):
+        raise RemoteError(mount)
+    for directory in (*mount.lowerdir, mount.upperdir):
+        below = mount_of(directory, mounts) if directory else None
+        if below is not None and below.mount_point != "/" and is_remote(below.fstype):
+            raise RemoteError(below)
+
+
+def walk(path: str, mounts: Sequence[MountPoint]) -> tuple[str, int]:
+    """What `path` leads to without symbolic links, and its st_mode: one name after the other, links by their text.
+
+    Where there is nothing the mode is 0, and the rest of the path as it was. `mounts` are those of our own mount
+    namespace. Raises `RemoteError` before anything is asked of a file system that may be remote, ValueError for a path
+    that is none or has too many links, OSError as lstat(2) does.
+    """
+    if "\0" in path:
+        raise ValueError("it is no path: there is a NUL in it")
+    is_any_remote = any(is_remote(mount.fstype) for mount in mounts)
+    waiting = path.split("/")[::-1]
+    done: list[str] = []
+    mode = stat.S_IFDIR
+    missing = False
+    links = 0
+    while waiting:
+        name = waiting.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            del done[-1:]
+            mode = stat.S_IFDIR
+            continue
+        here = f"{'/'.join(('', *done))}/{name}"
+        if missing or not stat.S_ISDIR(mode):
+            missing = True
+            done.append(name)
+            continue
+        if is_any_remote:
+            refuse_remote(here, mounts)
+        try:
+            mode = os.lstat(here).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            missing = True
+            done.append(name)
+            continue
+        if not stat.S_ISLNK(mode):
+            done.append(name)
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise ValueError(f"more than {_MAX_LINKS} symbolic links are on the way")
+        target = os.readlink(here)
+        if target.startswith("/"):
+            done.clear()
+        waiting.extend(target.split("/")[::-1])
+        mode = stat.S_IFDIR
+    return "/" + "/".join(done), 0 if missing else mode

@@ -69,7 +69,7 @@ def _heading(answer: Comparison) -> list[tuple[Span, ...]]:
     names = before.hostname if before.hostname == after.hostname else f"{before.hostname} → {after.hostname}"
     later = ago(before.collected_at, after.collected_at)
     times = f"{before.collected_at} → {after.collected_at}" + (f", {later} later" if later else "")
-    return [item(names, style="name"), item(_count(answer.changes)), item(times, style="dim")]
+    return [item(names or "no hostname", style="name"), item(_count(answer.changes)), item(times, style="dim")]
 
 
 def _count(changes: Sequence[TopologyChange]) -> str:

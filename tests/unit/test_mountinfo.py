@@ -241,9 +241,11 @@ def test_the_next_pid_when_one_has_ended(tmp_path: Path) -> None:
     fake_process(tmp_path, "1", 100, line("/host"))
     fake_process(tmp_path, "51", 101, None)  # ended while it was read
     fake_process(tmp_path, "52", 999, line("/another"))  # the number is another's now
-    fake_process(tmp_path, "53", 101, line("/by-53"))
-    mounts, gaps = collect(tmp_path, *(process(pid, 101) for pid in (50, 51, 52, 53)))
-    assert mounts == [(100, "/host"), (101, "/by-53")]
+    fake_process(tmp_path, "53", 101, line("/another"))  # and so is this, and the inode of the namespace too
+    (tmp_path / "53/stat").write_text(f"53 (sh) S 1 {'0 ' * 17}2 0")
+    fake_process(tmp_path, "54", 101, line("/by-54"))
+    mounts, gaps = collect(tmp_path, *(process(pid, 101) for pid in (50, 51, 52, 53, 54)))
+    assert mounts == [(100, "/host"), (101, "/by-54")]
     assert gaps.as_tuple() == ()
 
 

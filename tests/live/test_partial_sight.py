@@ -197,6 +197,28 @@ def test_the_way_out_of_the_container_is_as_the_gap_says(demo_host: LabHost, who
         assert [*untruths(whole[family], part[family], (family,))] == []
 
 
+def test_a_file_that_is_refused_is_a_gap_and_the_rest_is_told(demo_host: LabHost, whole: Any) -> None:
+    """As a security module refuses root some files: here those of one container, which are another user's."""
+    refused = next(container for container in whole["containers"] if container["name"] == "web1")
+    directory = f"/var/lib/docker/containers/{refused['id']}"
+    before = demo_host.run(["stat", "--format", "%u:%g %a", directory]).stdout.split()
+    demo_host.run(["sh", "-c", f"chown nobody:nogroup {directory}; chmod 0700 {directory}"])
+    try:
+        done = ask(demo_host, without("dac_override", "dac_read_search"))
+    finally:
+        demo_host.run(["sh", "-c", f"chown {before[0]} {directory}; chmod {before[1]} {directory}"])
+    assert done.returncode == 3, done.stderr
+    part = json.loads(done.stdout)
+    names = {container["name"] for container in whole["containers"]}
+    assert {container["name"] for container in part["containers"]} == names - {"web1"}
+    for family in ("networks", "volumes", "netns", "bridges"):
+        assert len(part[family]) == len(whole[family])
+    for container in part["containers"]:
+        assert [*untruths([container], whole["containers"], ("containers",))] == []
+    (gap,) = [gap for gap in part["gaps"] if not gap.get("minor")]
+    assert (gap["collector"], gap["why"]) == ("engines", "its files may not be read: Permission denied")
+
+
 # --- where the data root is ---------------------------------------------------------------------------------------
 
 _SOME = r"""

@@ -490,6 +490,15 @@ class LayerHomeRecord(Record, frozen=True, kw_only=True):
     writing: tuple[int, ...] = ()  # st_mtime of layerdb/tmp/*: layers being written, or that a daemon died of writing
 
 
+class ImageStep(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """An entry of an image's history: `docker history`. Read when asked for: it may hold the arguments of a build."""
+
+    created: str | None = None
+    command: str | None = None  # created_by
+    comment: str | None = None
+    chain_id: str | None = None  # of the layer that it made; None: it made none, or which is not to be told
+
+
 class Change(Record, frozen=True, kw_only=True, omit_defaults=False, gc=False):
     """A difference between a container's root and its image's: one line of `docker diff`. Read when asked for."""
 

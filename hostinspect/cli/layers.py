@@ -10,6 +10,7 @@ from hostinspect.cli.measure import measure, size_option
 from hostinspect.cli.request import Request, common_options, names_of
 
 if TYPE_CHECKING:
+    from hostinspect.questions.inspection import Inspection
     from hostinspect.questions.layers import Layers
     from hostinspect.questions.sizes import Sizes
     from hostinspect.render.screen import Screen
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[CONTAINER]...", shell_complete=names_of("containers"))
 @click.option("--directories", is_flag=True, help="Every directory of overlay2/ once, and whose it is.")
 @click.option("--orphans", is_flag=True, help="Only what belongs to nothing, or may.")
+@click.option("--history", is_flag=True, help="How each container's image was made, with the arguments of its build.")
 @size_option
 @common_options("table", "json", "yaml", table=True)
-def layers(request: Request, names: tuple[str, ...], directories: bool, orphans: bool, size: bool) -> int:
+def layers(
+    request: Request, names: tuple[str, ...], directories: bool, orphans: bool, history: bool, size: bool
+) -> int:
     """Tell of what directories each container's root is made, and whose each directory of overlay2/ is.
 
     A container is named by name, id or the beginning of one; without names, it is all of them.
@@ -30,12 +34,17 @@ def layers(request: Request, names: tuple[str, ...], directories: bool, orphans:
     Examples:
       hostinspect layers web1 -v
       hostinspect layers --directories --size --sort=-size
+      hostinspect layers web1 --history
       hostinspect layers --orphans -o json | jq -r '.directories[].path'
     """
     from hostinspect.questions.layers import NEEDS, directories_of, list_layers, only_orphans
 
     if names and orphans:
         raise click.UsageError("What belongs to nothing is no container's: give --orphans without names.")
+    if history and (directories or orphans):
+        raise click.UsageError(
+            "A history is of a container's image: give --history without --directories or --orphans."
+        )
     inspection = request.inspect(*NEEDS, image_layers=True)
     containers = [request.find(inspection, inspection.container, name) for name in dict.fromkeys(names)] or None
 
@@ -46,12 +55,19 @@ def layers(request: Request, names: tuple[str, ...], directories: bool, orphans:
     answer = answered()
     if size:
         answer = answered(measure(request, inspection, directories_of(answer)))
+    if history:
+        answer = _with_history(request, inspection, answer)
 
     def draw(screen: Screen) -> str:
         from hostinspect.render.tables.layers import directory_columns, directory_rows, layer_columns, layer_rows
 
         topology, verbose = inspection.topology, request.verbose
         roots = [engine.data_root for engine in topology.host.engines]
+        if history:
+            from hostinspect.render.tables.layers import history_columns, history_rows
+
+            now = topology.host.collected_at
+            return request.table([*history_rows(answer)], history_columns(now, roots, verbose=verbose), screen)
         if not directories and not orphans:
             rows = [*layer_rows(answer, every_path=bool(names) or verbose, verbose=verbose)]
             return request.table(rows, layer_columns(roots, sizes=size, verbose=verbose), screen)
@@ -61,3 +77,19 @@ def layers(request: Request, names: tuple[str, ...], directories: bool, orphans:
         return request.table([*directory_rows(answer)], columns, screen)
 
     return request.reply(answer, draw)
+
+
+def _with_history(request: Request, inspection: Inspection, answer: Layers) -> Layers:
+    """The answer with how the images were made. A snapshot does not have it, and a gap says so."""
+    from hostinspect.questions.layers import with_history
+
+    if request.snapshot is not None:
+        from hostinspect.facts import Gap
+
+        why, remedy = "a snapshot holds none", "run it on the host itself"
+        return with_history(answer, {}, [Gap(collector="history", subject="history", why=why, remedy=remedy)])
+    from hostinspect.collectors.history import collect_history
+
+    asked = {container.id for container in answer.containers}
+    records = (record for record in inspection.facts.containers if record.id in asked)
+    return with_history(answer, *collect_history(records, request.root or ""))

@@ -100,6 +100,7 @@ OPTIONS: dict[str, Words] = {
     "layers": (
         ("--directories", "Every directory of overlay2/ once, and whose it is."),
         ("--orphans", "Only what belongs to nothing, or may."),
+        ("--history", "How each container's image was made, with the arguments of its build."),
         *_SIZE,
         *_TABLE,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from hostinspect.facts import (
     Gap,
     ImageLayerRecord,
     ImageRecord,
+    ImageStep,
     LayerDirectoryRecord,
     LayerHomeRecord,
     LayerRecord,
@@ -61,6 +62,7 @@ class ContainerLayers(Node, frozen=True, kw_only=True):
     mounted: bool | None  # whether the host sees an overlay on `merged`; None: its mounts could not be read
     lower: tuple[Lower, ...]  # topmost first
     size: Size | None  # of the whole overlay2/ID that upper and work are in
+    history: tuple[ImageStep, ...] | None  # of its image, the oldest first; None unless asked for, or not known
 
 
 class LayerDirectory(Node, frozen=True, kw_only=True):
@@ -112,6 +114,12 @@ def list_layers(
     )
 
 
+def with_history(layers: Layers, history: Mapping[str, tuple[ImageStep, ...]], gaps: Sequence[Gap]) -> Layers:
+    """The same with how each container's image was made."""
+    containers = tuple(msgspec.structs.replace(c, history=history.get(c.id)) for c in layers.containers)
+    return msgspec.structs.replace(layers, containers=containers, gaps=(*layers.gaps, *gaps))
+
+
 def only_orphans(layers: Layers) -> Layers:
     """What of it belongs to nothing, or cannot be told to belong to anything."""
     return msgspec.structs.replace(
@@ -141,6 +149,7 @@ def _container(owners: _Owners, container: Container, mounted: set[str] | None, 
         mounted=merged in mounted if mounted is not None else None,
         lower=tuple(owners.lower(path, sizes) for path in (overlay.lower if overlay else ())),
         size=sizes.of(_parent(upper)) if upper else None,
+        history=None,
     )
 
 

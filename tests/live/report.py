@@ -36,7 +36,7 @@ QUESTIONS: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 
 # Those whose answer is read from the disk when they are asked, and is in no snapshot.
-DEEP_QUESTIONS = (("diff", "changed"), ("layers", "--size"), ("volumes", "--size"))
+DEEP_QUESTIONS = (("diff", "changed"), ("layers", "--size"), ("layers", "--history"), ("volumes", "--size"))
 
 
 def hostinspect(host: LabHost, *arguments: str, user: str | None = None) -> CompletedProcess[str]:

@@ -49,6 +49,7 @@ _OF_RECORDS = (
     ("volumes", "myvol01"),
     ("layers",),
     ("layers", "--size"),
+    ("layers", "--history"),
     ("diff", "changed"),
     ("whois", "web1", "myvol01", "my_net"),
 )
@@ -177,6 +178,22 @@ def test_networks_volumes_and_layers(dead: Dead) -> None:
         assert layers[id_]["size"]["complete"] and layers[id_]["mounted"] is None
     [changed] = [layer for layer in layers.values() if layer["name"] == "changed"]
     assert all(lower["images"] for lower in changed["lower"] if lower["kind"] == "image")
+
+
+def test_the_history_of_every_image_as_docker_history_has_it(dead: Dead) -> None:
+    layers = dead.json("layers", "--history")["containers"]
+    assert layers == [
+        {**layer, **{key: moved(layer[key]) for key in ("upper", "work", "merged", "lower")}, "mounted": None}
+        for layer in json.loads(hostinspect(dead.host, "layers", "--history", "-o", "json").stdout)["containers"]
+    ]
+    for image in {layer["image"] for layer in layers}:
+        lines = dead.host.docker("history", "--no-trunc", "--format", "{{json .}}", image).splitlines()
+        said = [(step["CreatedBy"], step["Comment"]) for step in map(json.loads, reversed(lines))]
+        for layer in layers:
+            if layer["image"] == image:
+                assert [(step["command"] or "", step["comment"] or "") for step in layer["history"]] == said
+                made = [step["chain_id"] for step in layer["history"] if step["chain_id"]]
+                assert made == [lower["chain_id"] for lower in reversed(layer["lower"]) if lower["kind"] == "image"]
 
 
 def test_diff_of_every_container(dead: Dead) -> None:

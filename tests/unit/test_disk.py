@@ -1,4 +1,4 @@
-"""`--root`: facts of a disk alone, and what they mean."""
+"""`--root`: facts of a disk alone, and what they mean; the history of images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hostinspect.cli.app import run
 from hostinspect.collectors.disk import NO_KERNEL, collect_disk
+from hostinspect.collectors.history import collect_history
 from hostinspect.correlate import correlate
-from hostinspect.facts import OF_THE_KERNEL
+from hostinspect.engines.docker.images import chain_ids, parse_history
+from hostinspect.engines.docker.record import RecordError
+from hostinspect.facts import OF_THE_KERNEL, ContainerRecord, ImageStep
 from hostinspect.topology import Drift
 from tests.unit.docker_fixtures import RECORDED, answers, lay_out
 
@@ -193,3 +197,79 @@ def test_exit_codes(
 ) -> None:
     assert run([*arguments, "--root", str(volumes("/etc"))]) == code
     assert "bug" not in capsys.readouterr().err
+
+
+# --- the history of an image ------------------------------------------------------------------------------------
+
+LOW, HIGH = (f"sha256:{digit * 64}" for digit in "12")
+STEPS = [
+    {"created": "2026-01-01T00:00:00.5Z", "created_by": "ADD file:c94a in /", "comment": "buildkit.dockerfile.v0"},
+    {"created": "2026-01-01T00:00:01Z", "created_by": "ENV A=b", "empty_layer": True},
+    {"created": "0001-01-01T00:00:00Z", "created_by": ""},
+]
+
+
+def image(history: object, *diff_ids: str) -> bytes:
+    return json.dumps({"config": {"Env": ["A=b"]}, "history": history, "rootfs": {"diff_ids": diff_ids}}).encode()
+
+
+def test_each_step_with_the_layer_that_it_made() -> None:
+    low, high = chain_ids([LOW, HIGH])
+    assert parse_history(image(STEPS, LOW, HIGH)) == (
+        ImageStep(
+            created="2026-01-01T00:00:00.5Z",
+            command="ADD file:c94a in /",
+            comment="buildkit.dockerfile.v0",
+            chain_id=low,
+        ),
+        ImageStep(created="2026-01-01T00:00:01Z", command="ENV A=b"),
+        ImageStep(chain_id=high),
+    )
+
+
+@pytest.mark.parametrize("diff_ids", [(), (LOW,), (LOW, HIGH, LOW)])
+def test_a_history_of_another_number_of_layers_tells_none(diff_ids: tuple[str, ...]) -> None:
+    assert [step.chain_id for step in parse_history(image(STEPS, *diff_ids))] == [None] * 3
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"history": 7}', b'{"history": [{"created": []}]}', b"\xff{}"])
+def test_a_damaged_history_in_words(content: bytes) -> None:
+    with pytest.raises(RecordError):
+        parse_history(content)
+
+
+def test_an_image_without_a_history() -> None:
+    assert parse_history(b"{}") == parse_history(b'{"history": null}') == ()
+
+
+def test_histories_that_cannot_be_read_are_gaps(tmp_path: Path) -> None:
+    images = tmp_path / "docker/image/overlay2/imagedb/content/sha256"
+    images.mkdir(parents=True)
+    (images / ("11" * 32)).write_bytes(image(STEPS, LOW, HIGH))
+    (images / ("22" * 32)).write_bytes(b"{")
+    (images / ("33" * 32)).symlink_to("/etc/passwd")
+    known = ContainerRecord(
+        engine="docker",
+        data_root="/docker",
+        id="known",
+        name="known",
+        driver="overlay2",
+        image_id=f"sha256:{'11' * 32}",
+    )
+    others = {
+        "damaged": f"sha256:{'22' * 32}",
+        "link": f"sha256:{'33' * 32}",
+        "removed": f"sha256:{'44' * 32}",
+        "hostile": "sha256:../../../../../etc/passwd",
+        "none": None,
+    }
+    records = [known, *(replace(known, id=name, image_id=image_id) for name, image_id in others.items())]
+    found, gaps = collect_history([*records, replace(known, id="driver", driver="../..")], str(tmp_path))
+    assert [*found] == ["known"] and len(found["known"]) == 3
+    assert len(gaps) == 6 and not any(gap.minor for gap in gaps)
+    assert [why for gap in gaps if "symbolic link" in (why := gap.why)]
+
+
+def test_a_history_is_of_containers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["layers", "--history", "--orphans"]) == 2
+    assert "without --directories or --orphans" in capsys.readouterr().err

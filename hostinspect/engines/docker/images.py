@@ -13,8 +13,17 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import Struct
 
-from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, MAX_FILE, Note, RecordError, decode, is_id
-from hostinspect.facts import ImageRecord
+from hostinspect.engines.docker.record import (
+    DAMAGED,
+    MAX_ENTRIES,
+    MAX_FILE,
+    Note,
+    RecordError,
+    decode,
+    is_id,
+    timestamp,
+)
+from hostinspect.facts import ImageRecord, ImageStep
 from hostinspect.kernel.files import Directory
 
 
@@ -32,8 +41,22 @@ class _ImageConfig(Struct):
     rootfs: _RootFS = msgspec.field(default_factory=_RootFS)
 
 
+class _Step(Struct):
+    created: str | None = None
+    created_by: str | None = None
+    comment: str | None = None
+    empty_layer: bool = False
+
+
+class _History(_ImageConfig):
+    """The same with how it was made, which is read only when asked for: arguments of a build stand in it."""
+
+    history: list[_Step] | None = None
+
+
 _decoder = msgspec.json.Decoder(_RepositoriesFile)
 _config_decoder = msgspec.json.Decoder(_ImageConfig)
+_history_decoder = msgspec.json.Decoder(_History)
 
 
 def parse_repositories(content: bytes, data_root: str) -> tuple[ImageRecord, ...]:
@@ -54,6 +77,26 @@ def parse_repositories(content: bytes, data_root: str) -> tuple[ImageRecord, ...
 def parse_diff_ids(content: bytes) -> tuple[str, ...]:
     """The diff ids of an image's configuration, the lowest layer first. Raises `RecordError`."""
     return tuple(decode(_config_decoder, content).rootfs.diff_ids or ())
+
+
+def parse_history(content: bytes) -> tuple[ImageStep, ...]:
+    """How an image was made, the oldest step first, from its configuration. Raises `RecordError`.
+
+    Each step that is not said to be empty made a layer; which one is told where there are as many of these as layers.
+    """
+    config = decode(_history_decoder, content)
+    steps = config.history or ()
+    chain = chain_ids(config.rootfs.diff_ids or ())
+    made = iter(chain if len(chain) == sum(not step.empty_layer for step in steps) else ())
+    return tuple(
+        ImageStep(
+            created=timestamp(step.created),
+            command=step.created_by or None,
+            comment=step.comment or None,
+            chain_id=None if step.empty_layer else next(made, None),
+        )
+        for step in steps
+    )
 
 
 def chain_ids(diff_ids: Iterable[str]) -> tuple[str, ...]:
@@ -96,6 +139,14 @@ def read_images(files: Directory, data_root: str, note: Note, *, layers: bool = 
             yield from _with_layers(files, f"image/{driver}/imagedb/content/sha256", data_root, named, note)
         else:
             yield from named
+
+
+def read_history(files: Directory, driver: str, image_id: str) -> tuple[ImageStep, ...]:
+    """How the image was made. Raises OSError, `RecordError`."""
+    hexadecimal = image_id.removeprefix("sha256:")
+    if not is_id(hexadecimal) or driver in ("", ".", "..") or "/" in driver:
+        raise RecordError(f"{image_id!r} of {driver!r} is no image")
+    return parse_history(files.read(f"image/{driver}/imagedb/content/sha256/{hexadecimal}", MAX_FILE))
 
 
 def _with_layers(

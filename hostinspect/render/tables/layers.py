@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from hostinspect.facts import ImageStep
 from hostinspect.questions.layers import ContainerLayers, LayerDirectory, Layers, Lower
 from hostinspect.questions.sizes import Size
 from hostinspect.render.containers import volume_name
@@ -72,6 +73,45 @@ def _images(images: Sequence[str], verbose: bool) -> str:
     ]
     more = f" and {len(named) - _FEW} more" if len(named) > _FEW else ""
     return ", ".join(named[:_FEW]) + more
+
+
+class Step(NamedTuple):
+    """A step of the history of a container's image."""
+
+    container: ContainerLayers
+    position: int  # from 1, the oldest
+    step: ImageStep
+
+    @property
+    def path(self) -> str | None:
+        """The directory of the layer that it made."""
+        chain_id = self.step.chain_id
+        return next((low.path for low in self.container.lower if chain_id and low.chain_id == chain_id), None)
+
+
+def history_rows(layers: Layers) -> Iterator[Step]:
+    """The steps, the newest first, as `docker history` has them."""
+    for container in layers.containers:
+        steps = [*enumerate(container.history or (), 1)]
+        yield from (Step(container, position, step) for position, step in reversed(steps))
+
+
+def history_columns(now: str, data_roots: Sequence[str], *, verbose: bool) -> list[Column[Step]]:
+    """The columns of the history; `now` is what ages are counted to."""
+    return [
+        Column(
+            "CONTAINER",
+            lambda row: item(row.container.name, style="name"),
+            sort=lambda row: row.container.name,
+            group=lambda row: row.container.id,
+        ),
+        Column("IMAGE", lambda row: row.container.image, shown=False),
+        Column("STEP", lambda row: row.position),
+        Column("CREATED", lambda row: _age(row.step.created, now), sort=lambda row: row.step.created),
+        Column("DIRECTORY", lambda row: row.path if verbose else _short(row.path, data_roots)),
+        Column("COMMAND", lambda row: row.step.command),
+        Column("COMMENT", lambda row: row.step.comment, shown=False),
+    ]
 
 
 def directory_rows(layers: Layers) -> Iterator[LayerDirectory]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from hostinspect.collectors.beside import Beside, has_processor_to_spare
 from hostinspect.collectors.cgroups import collect_frozen_cgroups
@@ -113,16 +113,7 @@ def collect(
         chains=found.chains,
         rules=found.rules,
         mounts=mounts,
-        containers=records.containers,
-        layers=records.layers,
-        networks=records.networks,
-        endpoints=records.endpoints,
-        sandboxes=records.sandboxes,
-        volumes=records.volumes,
-        images=records.images,
-        image_layers=records.image_layers,
-        build_cache=records.build_cache,
-        layer_homes=records.layer_homes,
+        **asdict(records),
         gaps=gaps.as_tuple(),
     )
     if not health:

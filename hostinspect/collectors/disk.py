@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from hostinspect.collectors import records_of
 from hostinspect.collectors.engines import DEFAULT_CONFIG_FILE, collect_engines
@@ -58,16 +58,7 @@ def collect_disk(
     facts = Facts(
         host=host,
         engines=engines,
-        containers=records.containers,
-        layers=records.layers,
-        networks=records.networks,
-        endpoints=records.endpoints,
-        sandboxes=records.sandboxes,
-        volumes=records.volumes,
-        images=records.images,
-        image_layers=records.image_layers,
-        build_cache=records.build_cache,
-        layer_homes=records.layer_homes,
+        **asdict(records),
         gaps=gaps.as_tuple(),
     )
     if not health:

@@ -74,12 +74,6 @@ class OpenSockets:
 
     def _is_same(self, pid: int) -> bool:
         try:
-            process = os.open(f"{self._proc}/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            return procfs.stat(process).starttime == self._starttimes[pid]
+            return procfs.starttime(pid, self._proc) == self._starttimes[pid]
         except (OSError, ValueError):
             return False
-        finally:
-            os.close(process)

@@ -220,22 +220,18 @@ class Visitor:
 
     def _open_of(self, pid: int, namespace: Found) -> int:
         """The same, of the process `pid` of those found in it. Raises FileNotFoundError where it is not in it now."""
-        process = os.open(f"{self.proc}/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # A link of the kernel's own: there is nothing at its end that could hang us.
+        fd = os.open(f"{self.proc}/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # A link of the kernel's own: there is nothing at its end that could hang us.
-            fd = os.open("ns/net", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
-            try:
-                # The start time after the namespace was opened: what was so before and is so now was so all the time.
-                if os.fstat(fd).st_ino == namespace.inode and procfs.stat(
-                    process
-                ).starttime == namespace.starttimes.get(pid):
-                    return fd
-            except BaseException:
-                os.close(fd)
-                raise
+            # The start time after the namespace was opened: what was so before and is so now was so all the time.
+            if os.fstat(fd).st_ino == namespace.inode and procfs.starttime(pid, self.proc) == namespace.starttimes.get(
+                pid
+            ):
+                return fd
+        except BaseException:
             os.close(fd)
-        finally:
-            os.close(process)
+            raise
+        os.close(fd)
         raise VanishedError(errno.ENOENT, f"{pid} is another process now, or in another namespace")
 
     def paths_now(self, namespace: Found) -> list[str]:

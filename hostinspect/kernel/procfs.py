@@ -86,6 +86,22 @@ def stat(process: int) -> Stat:
     return parse_stat(read("stat", process, 1024))
 
 
+def starttime(pid: int, proc: str = "/proc") -> int:
+    """The start time alone, in clock ticks since boot, of whichever process has this pid now. Raises as `stat`.
+
+    A process that was seen before with this pid and start time is the same one, and was there all the while.
+    """
+    fd = os.open(f"{proc}/{pid}/stat", _READ)
+    try:
+        raw = os.read(fd, 1024)
+    finally:
+        os.close(fd)
+    fields = raw[raw.rfind(b")") + 2 :].split(b" ", 20)
+    if len(fields) < 20:
+        raise ValueError(f"not the form of /proc/PID/stat: {text(raw[:80])}")
+    return int(fields[19])
+
+
 def parse_stat(raw: bytes) -> Stat:
     """The content of /proc/PID/stat. Raises ValueError when it is none.
 

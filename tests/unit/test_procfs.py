@@ -33,6 +33,18 @@ def stat_line(pid: int, comm: bytes, state: bytes = b"S", ppid: int = 1, flags: 
     return b"%d (%s) %s %d 7 7 0 -1 %d 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0 1 0\n" % (pid, comm, state, ppid, flags, start)
 
 
+def test_the_start_time_alone(tmp_path: Path) -> None:
+    process = os.open("/proc/self", os.O_PATH)
+    assert procfs.starttime(os.getpid()) == procfs.stat(process).starttime
+    os.close(process)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/stat").write_bytes(b"7 (a) R (b) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 431 0 0 ")
+    assert procfs.starttime(7, str(tmp_path)) == 431
+    (tmp_path / "7/stat").write_bytes(b"7 (a) S 1")
+    with pytest.raises(ValueError, match="not the form"):
+        procfs.starttime(7, str(tmp_path))
+
+
 def test_stat() -> None:
     assert procfs.parse_stat(DOCKERD) == procfs.Stat(817, b"dockerd", "S", 1, 1077936384, 1137)
     kthreadd = procfs.parse_stat(KTHREADD)

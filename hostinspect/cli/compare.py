@@ -32,9 +32,9 @@ def compare(request: Request, before: str, after: str | None) -> int:
     """
     from hostinspect.questions.compare import compare as compare_topologies
 
-    if after is not None and request.snapshot is not None:
-        raise click.UsageError("--from is the second SNAPSHOT: give one of them.")
-    then = request._replace(snapshot=before).inspect().topology  # first: of a bad file it is told at once
+    if after is not None and not request.is_of_this_host:
+        raise click.UsageError("--from and --root stand for the second SNAPSHOT: give one of them.")
+    then = request._replace(snapshot=before, root=None).inspect().topology  # first: of a bad file it is told at once
     now = request._replace(snapshot=after or request.snapshot).inspect().topology
     answer = compare_topologies(then, now)
 

@@ -48,6 +48,7 @@ NOISE: dict[tuple[str, str], str] = {
     ("Topology", "schema_version"): "of the program, not of the host",
     ("Topology", "gaps"): "what could not be seen is no change; the answer has the gaps of both sides",
     ("Host", "collected_at"): "the time of the look itself, which `before` and `after` tell",
+    ("Host", "root"): "how it was looked at: a disk has gaps for all that it does not tell",
     ("NetworkNamespace", "pids"): "processes come and go; main processes and those that listen are told",
     ("NatChain", "packets"): "counts",
     ("NatChain", "bytes"): "counts",
@@ -418,7 +419,7 @@ def _changes(family: Family, old: _Side, new: _Side) -> Iterator[TopologyChange]
     before, after = _by_key(_THINGS[family](old), old), _by_key(_THINGS[family](new), new)
     unseen = _RESTS_ON[family]
     not_before, not_after = bool(unseen & old.unseen), bool(unseen & new.unseen)
-    if family in _IN_NAMESPACES:
+    if family in _OF_BOTH_SIDES:
         not_before = not_after = not_before or not_after
     for key in sorted({*before, *after}):
         gone, come = _unlike(before.get(key, []), after.get(key, []))
@@ -430,8 +431,9 @@ def _changes(family: Family, old: _Side, new: _Side) -> Iterator[TopologyChange]
             yield _one(family, "added", now, certain=not not_before)
 
 
-# Whose a namespace is must be seen on both sides, or what is in it is not known again.
-_IN_NAMESPACES = ("bridges", "links", "netns", "chains", "rules")
+# What a hole can add as well as take away. Whose a namespace is must be seen on both sides, or what is in it is not
+# known again; and what is recorded differs from what is not seen.
+_OF_BOTH_SIDES = ("bridges", "links", "netns", "chains", "rules", "drift")
 
 
 def _by_key(things: Things, side: _Side) -> dict[str, list[_Thing]]:
@@ -492,6 +494,7 @@ def _field_changes(
         if before == after and (field in was.values) == (field in now.values):
             continue
         words = _field_in_words(family, field, was.values, now.values, sides)
+        known = certain and not (family == "host" and None in (before, after))  # a host has all of them
         yield TopologyChange(
             kind="changed",
             family=family,
@@ -500,8 +503,8 @@ def _field_changes(
             field=field,
             before=before,
             after=after,
-            certain=certain,
-            words=f"{now.subject}: {words}" + ("" if certain else ", or not all could be seen"),
+            certain=known,
+            words=f"{now.subject}: {words}" + ("" if known else ", or not all could be seen"),
         )
 
 

@@ -170,3 +170,20 @@ def test_a_plain_user_is_told_that_nothing_is_certain(host: LabHost) -> None:
     found = json.loads(done.stdout)["changes"]
     assert found and not any(change["certain"] for change in found)
     assert "or could not be seen" in hostinspect(host, "compare", BEFORE, user="nobody").stdout
+
+
+def test_a_disk_tells_what_is_written_on_it_for_certain(host: LabHost) -> None:
+    """The host's own, while it runs: nothing else has changed."""
+    looked_at(host)
+    unchanged = hostinspect(host, "compare", BEFORE, "--root", "/")
+    assert unchanged.returncode == 3 and "or could not be seen" in unchanged.stdout
+    host.docker("network", "create", "late_net")
+    found = [change["words"] for change in changes_against_disk(host) if change["certain"]]
+    assert found == ["network late_net was added"]
+
+
+def changes_against_disk(host: LabHost) -> list[dict[str, Any]]:
+    done = hostinspect(host, "compare", BEFORE, "--root", "/", "-o", "json")
+    assert done.returncode == 1
+    found: list[dict[str, Any]] = json.loads(done.stdout)["changes"]
+    return found

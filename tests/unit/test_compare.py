@@ -291,6 +291,23 @@ def test_what_was_not_seen_may_be_no_change() -> None:
     assert all(change.certain for change in compare(HOST, minor).changes)
 
 
+def test_of_a_disk_it_is_not_said_that_the_host_has_lost_its_kernel() -> None:
+    disk = replace(
+        HOST, host=replace(HOST.host, boot_id=None, root="/mnt"), gaps=(replace(HOLE, collector="processes"),)
+    )
+    [boot] = compare(HOST, disk).changes
+    assert (boot.field, boot.after, boot.certain) == ("boot_id", None, False)
+
+
+def test_drift_may_be_of_what_was_not_seen() -> None:
+    blind = replace(HOST, gaps=(replace(HOLE, collector="processes"),))
+    drift = (Drift(field="state", recorded="running", effective=None),)
+    blind = replace(blind, containers=tuple(replace(c, drift=drift) for c in blind.containers))
+    changes = compare(HOST, blind).changes
+    assert {change.family for change in changes} == {"drift"}
+    assert not any(change.certain for change in changes)
+
+
 def test_a_namespace_is_known_again_only_where_both_sides_were_seen() -> None:
     """A user who cannot see whose it is knows it by its path: it has not come."""
     blind = make_topology(
@@ -378,6 +395,7 @@ def test_from_is_the_second(snapshots: Mapping[str, str], capsys: pytest.Capture
     assert run(["compare", snapshots["demo"], "--from", snapshots["empty"]]) == 1
     assert capsys.readouterr().out == two
     assert run(["compare", snapshots["demo"], snapshots["empty"], "--from", snapshots["empty"]]) == 2
+    assert run(["compare", snapshots["demo"], snapshots["empty"], "--root", "/"]) == 2
 
 
 def test_a_file_that_is_none(tmp_path: Path, snapshots: Mapping[str, str], capsys: pytest.CaptureFixture[str]) -> None:

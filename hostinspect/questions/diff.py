@@ -42,11 +42,15 @@ def layers_of(inspection: Inspection, container: Container) -> Layers | Gap:
     if overlay is None or overlay.upper is None:
         known = [gap for gap in inspection.topology.gaps if gap.collector == "layers" and container.id in gap.subject]
         return known[0] if known else _gap(container, "start it: while it runs, its mounts tell")
+    # containerd shortens the mount options to paths from the directory that all of its snapshots are in.
+    below = tuple(p if p.startswith("/") else f"{dirname(dirname(overlay.upper))}/{p}" for p in overlay.lower)
+    if container.storage_driver == "overlay" and container.id in inspection.index.layers:
+        init_id = inspection.index.layers[container.id].init_id  # copied into the upper directory, not mounted below it
+        below = (*([f"{dirname(dirname(overlay.upper))}/{init_id}/upper"] if init_id else []), *below)
     options = [m.super_options for m in inspection.facts.mounts if m.upperdir == overlay.upper]
     return Layers(
         upper=overlay.upper,
-        # containerd shortens the mount options to paths from the directory that all of its snapshots are in.
-        lower=tuple(p if p.startswith("/") else f"{dirname(dirname(overlay.upper))}/{p}" for p in overlay.lower),
+        lower=below,
         work=overlay.work,
         userxattr="userxattr" in options[0] if options else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,48 @@ def test_exit_codes(
 ) -> None:
     assert run([*arguments, "--root", str(volumes("/etc"))]) == code
     assert "bug" not in capsys.readouterr().err
+
+
+MOUNT, LAYER = "1f" * 32, "2e" * 32
+
+
+@pytest.mark.parametrize("lower_id", [LAYER, "../../../../etc", ""])
+def test_layers_and_changes_of_the_driver_before_overlay2(
+    tmp_path: Path, lower_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the init layer has was copied into the upper directory, and is no change."""
+    docker = tmp_path / "var/lib/docker"
+    mounts = docker / "image/overlay/layerdb/mounts" / ID
+    mounts.mkdir(parents=True)
+    (mounts / "mount-id").write_text(MOUNT)
+    (mounts / "init-id").write_text(f"{MOUNT}-init")
+    config = {**OLD, "State": {}, "Driver": "overlay", "MountPoints": {}}
+    (docker / "containers" / ID).mkdir(parents=True)
+    (docker / "containers" / ID / "config.v2.json").write_text(json.dumps(config))
+    for path, content in {
+        f"{LAYER}/root/etc/passwd": "root",
+        f"{MOUNT}-init/upper/etc/hosts": "",
+        f"{MOUNT}/upper/etc/hosts": "",
+        f"{MOUNT}/upper/added": "x",
+        f"{MOUNT}/lower-id": lower_id,
+    }.items():
+        (docker / "overlay" / path).parent.mkdir(parents=True, exist_ok=True)
+        (docker / "overlay" / path).write_text(content)
+    for directory in docker.glob("overlay/**/"):  # as the driver copies them, with their times
+        os.utime(directory, (1, 1))
+    for file in docker.glob("overlay/*/upper/etc/hosts"):
+        os.utime(file, (1, 1))
+    facts = collect_disk(str(tmp_path))
+    if lower_id.startswith("."):
+        assert facts.layers == ()
+        assert any("is no layer" in gap.why for gap in facts.gaps)
+        return
+    [layer] = facts.layers
+    home = f"/var/lib/docker/overlay/{MOUNT}"
+    assert (layer.upper, layer.work, layer.merged) == (f"{home}/upper", f"{home}/work", f"{home}/merged")
+    assert layer.lower == ((f"/var/lib/docker/overlay/{LAYER}/root",) if lower_id else ())
+    run(["diff", "old1", "--root", str(tmp_path)])  # 3 as a plain user, who is not shown overlayfs's marks
+    assert capsys.readouterr().out.splitlines() == ["A /added"]
 
 
 # --- the history of an image ------------------------------------------------------------------------------------

@@ -7,6 +7,9 @@
     overlay2/LAYER-ID/link                                SHORT: the layer's short name
     overlay2/l/SHORT                                      a symbolic link to ../LAYER-ID/diff
 
+    overlay/MOUNT-ID/lower-id                             LAYER-ID: of the driver before, until Docker 24
+    overlay/LAYER-ID/root                                 with hard links to all in the layers below
+
 LAYER-ID is 64 hexadecimal digits, or 25 characters of base 36 for a layer that BuildKit built.
 
 The paths come out as the driver hands them to mount(2) and `docker inspect` shows them in GraphDriver.Data. The short
@@ -24,6 +27,8 @@ from hostinspect.kernel.files import Directory
 
 # Drivers that lay out their directory like this. fuse-overlayfs, of rootless engines, is a copy of overlay2.
 DRIVERS = ("overlay2", "fuse-overlayfs")
+
+FIRST_DRIVER = "overlay"  # of Docker 1.4 to 24: each layer upon one other, its own directories called otherwise
 
 _BUILDKIT_ID = 25  # characters of base 36
 _MAX_LOWER = 64 << 10  # bytes of a `lower` file: the kernel takes 500 layers, of 29 bytes each
@@ -84,12 +89,13 @@ def _is_own_id(name: str) -> bool:
 
 def read_layers(files: Directory, data_root: str, note: Note) -> Iterator[LayerRecord]:
     """The layers of every container under the opened data root, by container id; none for another storage driver."""
-    for driver in DRIVERS:
+    for driver in (*DRIVERS, FIRST_DRIVER):
         path = f"{data_root}/image/{driver}/layerdb/mounts"
+        read = _read_first_driver if driver == FIRST_DRIVER else _read_driver
         try:
             # One `Directory` each: it keeps the way to the last file only, and two ways are gone by turns.
             with files.directory(f"image/{driver}/layerdb/mounts") as mounts, files.directory(driver) as layers:
-                yield from _read_driver(mounts, path, layers, f"{data_root}/{driver}", note)
+                yield from read(mounts, path, layers, f"{data_root}/{driver}", note)
         except FileNotFoundError:
             continue  # another storage driver, or the containerd image store
         except OSError as error:
@@ -99,15 +105,7 @@ def read_layers(files: Directory, data_root: str, note: Note) -> Iterator[LayerR
 def _read_driver(
     mounts: Directory, mounts_path: str, layers: Directory, layers_path: str, note: Note
 ) -> Iterator[LayerRecord]:
-    names = [name for name in mounts.listdir() if is_id(name)]
-    if len(names) > MAX_ENTRIES:
-        note(mounts_path, f"{len(names)} containers, the first {MAX_ENTRIES} are read")
-    found: dict[str, tuple[str, str | None]] = {}
-    for container_id in names[:MAX_ENTRIES]:
-        try:
-            found[container_id] = _read_mount(mounts, container_id)
-        except EXPECTED as error:
-            say(error, f"{mounts_path}/{container_id}", note)
+    found = _read_mounts(mounts, mounts_path, note)
     directory = LayerDirectory(layers, layers_path, {mount_id for mount_id, _ in found.values()})
     for container_id, (mount_id, parent) in found.items():
         try:
@@ -129,6 +127,43 @@ def _read_driver(
             work=f"{top}/work",
             merged=f"{top}/merged",
         )
+
+
+def _read_first_driver(
+    mounts: Directory, mounts_path: str, layers: Directory, layers_path: str, note: Note
+) -> Iterator[LayerRecord]:
+    for container_id, (mount_id, parent) in _read_mounts(mounts, mounts_path, note).items():
+        try:
+            lower_id = _read_layer_id(layers, f"{mount_id}/lower-id")
+            init_id = _read_layer_id(mounts, f"{container_id}/init-id")
+        except EXPECTED as error:
+            say(error, f"{mounts_path}/{container_id}", note)
+            continue
+        top = f"{layers_path}/{mount_id}"
+        yield LayerRecord(
+            container_id=container_id,
+            mount_id=mount_id,
+            init_id=init_id,
+            parent=parent,
+            lower=(f"{layers_path}/{lower_id}/root",) if lower_id else (),
+            upper=f"{top}/upper",
+            work=f"{top}/work",
+            merged=f"{top}/merged",
+        )
+
+
+def _read_mounts(mounts: Directory, path: str, note: Note) -> dict[str, tuple[str, str | None]]:
+    """mount-id and parent of each container."""
+    names = [name for name in mounts.listdir() if is_id(name)]
+    if len(names) > MAX_ENTRIES:
+        note(path, f"{len(names)} containers, the first {MAX_ENTRIES} are read")
+    found: dict[str, tuple[str, str | None]] = {}
+    for container_id in names[:MAX_ENTRIES]:
+        try:
+            found[container_id] = _read_mount(mounts, container_id)
+        except EXPECTED as error:
+            say(error, f"{path}/{container_id}", note)
+    return found
 
 
 def _read_mount(mounts: Directory, container_id: str) -> tuple[str, str | None]:

@@ -295,10 +295,12 @@ def _refuse(path: str, root: str, mounts: Sequence[MountPoint]) -> None:
 def _resolve(path: str, root: str, mounts: Sequence[MountPoint] = ()) -> str:
     """`path` without symbolic links, as the daemon names its data root; as it is where that cannot be told.
 
-    Nothing is asked of a file system that may not answer.
+    Of one that leads to a file system that may not answer, links are followed so far only.
     """
     try:
         return resolve_in(root, path) if root or not path.startswith("/") else walk(path, mounts)[0]
+    except RemoteError as error:
+        return error.path
     except (OSError, ValueError):  # too many links; opening it will say so
         return path
 

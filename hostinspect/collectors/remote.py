@@ -33,11 +33,14 @@ _REMOTE = frozenset(_SERVED | _CLUSTERED)
 
 
 class RemoteError(OSError):
-    """The way leads over a file system that may not answer. Its `errno` is None, so that a `Gap` shows these words."""
+    """The way leads over a file system that may not answer. Its `errno` is None, so that a `Gap` shows these words.
 
-    def __init__(self, mount: MountPoint) -> None:
+    `path` is what was asked for, without the symbolic links on the way there.
+    """
+
+    def __init__(self, mount: MountPoint, path: str) -> None:
         super().__init__(not_touched(mount))
-        self.mount = mount
+        self.mount, self.path = mount, path
 
 
 def is_remote(fstype: str) -> bool:
@@ -83,11 +86,11 @@ def refuse_remote(path: str, mounts: Iterable[MountPoint]) -> None:
     if mount is None or mount.mount_point == "/":
         return
     if is_remote(mount.fstype):
-        raise RemoteError(mount)
+        raise RemoteError(mount, path)
     for directory in (*mount.lowerdir, mount.upperdir):
         below = mount_of(directory, mounts) if directory else None
         if below is not None and below.mount_point != "/" and is_remote(below.fstype):
-            raise RemoteError(below)
+            raise RemoteError(below, path)
 
 
 def walk(path: str, mounts: Sequence[MountPoint]) -> tuple[str, int]:
@@ -119,7 +122,10 @@ def walk(path: str, mounts: Sequence[MountPoint]) -> tuple[str, int]:
             done.append(name)
             continue
         if is_any_remote:
-            refuse_remote(here, mounts)
+            try:
+                refuse_remote(here, mounts)
+            except RemoteError as error:
+                raise RemoteError(error.mount, "/".join((here, *waiting[::-1]))) from None
         try:
             mode = os.lstat(here).st_mode
         except (FileNotFoundError, NotADirectoryError):

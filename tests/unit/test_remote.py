@@ -40,8 +40,9 @@ def test_a_link_leads_to_what_may_not_answer(tmp_path: Path) -> None:
     table = mounts(ROOT, f"{tmp_path}/nfs rw - nfs4 server:/x rw")
     assert walk(f"{tmp_path}/link2/nfs", table)[1] == 0
     for path in ("nfs", "nfs/x", "link/x", "link"):
-        with pytest.raises(RemoteError, match="nfs4 from server:/x, which may not answer"):
+        with pytest.raises(RemoteError, match="nfs4 from server:/x, which may not answer") as refused:
             walk(f"{tmp_path}/{path}", table)
+        assert refused.value.path == f"{tmp_path}/{path.replace('link', 'nfs')}"
 
 
 def test_an_overlay_is_asked_of_no_more_than_what_it_is_made_of() -> None:

@@ -18,6 +18,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -302,6 +303,10 @@ def _seen(id_: str) -> dict[str, Any] | None:
     if shown.returncode:
         return None
     (link,) = json.loads(shown.stdout)
+    while True:
+        with suppress(ConnectionRefusedError), socket.create_connection((endpoint["IPAddress"], 80), timeout=30):
+            break
+        time.sleep(0.005)  # its server has not begun to listen yet
     (veth,) = [
         device.name
         for device in Path("/sys/class/net").iterdir()

@@ -69,29 +69,29 @@ def listen(receive_buffer: int | None) -> Events:
 def looks(look: Callable[[], Topology], events: Events, limits: Limits) -> Iterator[Look]:
     """The first look, then one whenever something may have changed, until the time is over."""
     end = time.monotonic() + limits.lasting
-    before, cost = _timed(look, events)
-    yield Look(before, None, (), False, cost)
-    rests = max(limits.pause, REST * cost)
+    begun = _processor_time()
+    before = _look(look, events)
+    yield Look(before, None, (), False, _processor_time() - begun)
     settle = SETTLE
     while True:
-        rested = time.monotonic() + rests
-        taken, over = _wait(events, rested, due=time.monotonic() + min(settle, limits.safety), end=end)
+        now = time.monotonic()
+        rested = now + max(limits.pause, REST * (_processor_time() - begun))  # from the look to the lines that told it
+        taken, over = _wait(events, rested, due=now + min(settle, limits.safety), end=end)
         if over and not taken.causes:
             return
-        topology, cost = _timed(look, events)
+        begun = _processor_time()
+        topology = _look(look, events)
         for _ in range(TRIES - 1):
             if _grave(topology) <= _grave(before):
                 break
-            time.sleep(max(limits.pause, REST * cost))
-            topology, more = _timed(look, events)
-            cost += more
+            time.sleep(max(limits.pause, REST * (_processor_time() - begun)))
+            topology = _look(look, events)
         comparison = compare(before, topology)
         settle = SETTLE if comparison.changes else settle * STRETCH if settle < SETTLED else math.inf
         before = topology
-        yield Look(topology, comparison, taken.causes, taken.overrun, cost)
+        yield Look(topology, comparison, taken.causes, taken.overrun, _processor_time() - begun)
         if over:
             return
-        rests = max(limits.pause, REST * cost)
 
 
 def _grave(topology: Topology) -> set[tuple[str, str]]:
@@ -99,17 +99,20 @@ def _grave(topology: Topology) -> set[tuple[str, str]]:
     return {(gap.collector, gap.why) for gap in topology.gaps if not gap.minor}
 
 
-def _timed(look: Callable[[], Topology], events: Events) -> tuple[Topology, float]:
-    """A look and what it cost; from then on the ends of the main processes that it saw are events."""
+def _processor_time() -> float:
+    """Seconds that this process and its forks have used."""
+    return sum(os.times()[:4])
+
+
+def _look(look: Callable[[], Topology], events: Events) -> Topology:
+    """A look, from which on the ends of the main processes that it saw are events."""
     modules.forget()
     events.listen_to_rules()
-    begun = os.times()
     topology = look()
-    ended = os.times()
     containers = (container.pid for container in topology.containers)
     engines = (engine.pid for engine in topology.host.engines)
     events.follow(pid for pid in (*containers, *engines) if pid is not None)
-    return topology, sum(ended[:4]) - sum(begun[:4])
+    return topology
 
 
 def _wait(events: Events, rested: float, *, due: float, end: float) -> tuple[Taken, bool]:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from functools import cached_property
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -157,10 +158,19 @@ def compare(before: Topology, after: Topology) -> Comparison:
     )
 
 
-class _Thing(NamedTuple):
-    key: str
-    subject: str
-    values: dict[str, Any]
+class _Thing:
+    """Something on one side; what is compared of it is made when it is asked for, for most things are the same."""
+
+    def __init__(self, key: str, subject: str, node: Node, side: _Side) -> None:
+        self.key, self.subject, self.node, self._side = key, subject, node, side
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        return _values(self.node, self._side)
+
+    def equals(self, other: _Thing, *, same_namespaces: bool) -> bool:
+        """Whether nothing of it is another; where all namespaces are called the same, equal nodes say so already."""
+        return (same_namespaces and self.node == other.node) or self.values == other.values
 
 
 class _Side:
@@ -421,8 +431,9 @@ def _changes(family: Family, old: _Side, new: _Side) -> Iterator[TopologyChange]
     not_before, not_after = bool(unseen & old.unseen), bool(unseen & new.unseen)
     if family in _OF_BOTH_SIDES:
         not_before = not_after = not_before or not_after
+    same_namespaces = old.netns == new.netns
     for key in sorted({*before, *after}):
-        gone, come = _unlike(before.get(key, []), after.get(key, []))
+        gone, come = _unlike(before.get(key, []), after.get(key, []), same_namespaces=same_namespaces)
         for was, now in zip(gone, come, strict=False):
             yield from _field_changes(family, was, now, (old, new), certain=not (not_before or not_after))
         for was in gone[len(come) :]:
@@ -439,17 +450,17 @@ _OF_BOTH_SIDES = ("bridges", "links", "netns", "chains", "rules", "drift")
 def _by_key(things: Things, side: _Side) -> dict[str, list[_Thing]]:
     found: dict[str, list[_Thing]] = defaultdict(list)
     for key, subject, node in things:
-        found[key].append(_Thing(key, subject, _values(node, side)))
+        found[key].append(_Thing(key, subject, node, side))
     return found
 
 
-def _unlike(before: list[_Thing], after: list[_Thing]) -> tuple[list[_Thing], list[_Thing]]:
+def _unlike(before: list[_Thing], after: list[_Thing], *, same_namespaces: bool) -> tuple[list[_Thing], list[_Thing]]:
     """Those of each side that the other has no equal of."""
     come = [*after]
     gone = []
     for was in before:
         for position, now in enumerate(come):
-            if was.values == now.values:
+            if was.equals(now, same_namespaces=same_namespaces):
                 del come[position]
                 break
         else:

@@ -117,21 +117,21 @@ def changes(watch: Watch) -> list[Line]:
     return found
 
 
-def assert_each_follows_from_the_one_before(told: list[Line]) -> dict[tuple[str, ...], tuple[Any, Any]]:
-    """No change is told twice or skipped; what has changed by all of them, as first before and last after."""
+def assert_each_follows_from_the_one_before(told: list[Line]) -> None:
+    """No change is told twice or skipped."""
     there: dict[tuple[str, str], str] = {}
-    net: dict[tuple[str, ...], list[Any]] = defaultdict(list)
+    values: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
     for change in told:
         thing = (change["family"], change["key"])
         if change["kind"] == "changed":
-            assert there.get(thing) != "removed", change
-            key = (*thing, change["field"])
-            assert not net[key] or net[key][-1] == change["before"], change
-            net[key] += [change["before"], change["after"]]
-        elif change["family"] != "rules":  # several of the same text are several things
-            assert there.get(thing) != change["kind"], change
+            assert change["family"] == "rules" or there.get(thing) != "removed", change
+            assert values[thing].get(change["field"], change["before"]) == change["before"], change
+            values[thing][change["field"]] = change["after"]
+        else:
+            several = change["family"] == "rules"  # may have the same text
+            assert several or there.get(thing) != change["kind"], change
             there[thing] = change["kind"]
-    return {key: (values[0], values[-1]) for key, values in net.items() if values}
+            values[thing].clear()
 
 
 def of_container(event: str) -> Callable[[Line], bool]:
@@ -145,11 +145,10 @@ def test_a_life_of_a_container_is_told_as_it_happens_and_once(host: LabHost) -> 
     assert hostinspect(host, "snapshot", "-o", before).returncode == 0
     with watching(host, "-o", "json") as watch:
         host.docker("run", "--detach", *options, "sh", "-c", "sleep 1; exec httpd -f -p 80")
-        added = watch.until(of_container("container late was added"))
-        assert added["change"]["after"]["state"] == "running"
+        watch.until(of_container("container late was added"))
         # Nothing says that a server begins to listen: what follows a change finds it.
         watch.until(of_container("listener on tcp :: port 80 in late was added"))
-        [id_] = [change["key"] for change in changes(watch) if change["family"] == "containers"]
+        [id_] = {change["key"] for change in changes(watch) if change["family"] == "containers"}
 
         inside = ["nsenter", "--net", f"--target={host.docker('inspect', '--format={{.State.Pid}}', 'late')}"]
         host.run([*inside, "ip", "link", "set", "eth0", "mtu", "1400"])
@@ -163,10 +162,12 @@ def test_a_life_of_a_container_is_told_as_it_happens_and_once(host: LabHost) -> 
         assert watch.interrupt() == 130
     told = changes(watch)
     assert all(change["certain"] for change in told)
-    net = assert_each_follows_from_the_one_before(told)
-    assert net["containers", id_, "state"][1] == "running"
-    kinds = [(c["kind"], c["field"]) for c in told if c["family"] == "containers" and c["field"] in (None, "state")]
-    assert kinds == [("added", None), ("changed", "state"), ("changed", "state"), ("removed", None)]
+    assert_each_follows_from_the_one_before(told)
+    of_it = [c for c in told if c["family"] == "containers" and c["field"] in (None, "state")]
+    assert {change["key"] for change in of_it} == {id_}
+    states = [c["after"] if c["field"] else (c["after"] or {"state": "removed"})["state"] for c in of_it]
+    # A look may fall between two steps of the engine's; what it saw there is told as well.
+    assert re.fullmatch("(created )?running exited running (exited |removing |dead )*removed", " ".join(states)), states
     port = [change for change in told if change["subject"] == "port 9999 → 80/tcp of late"]
     by_port = [change["kind"] for change in port if change["field"] is None]
     assert by_port == ["added", "removed", "added", "removed"]

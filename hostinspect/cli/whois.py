@@ -36,7 +36,7 @@ def whois(request: Request, keys: tuple[str, ...]) -> int:
     from hostinspect.questions.whois import looks_like_layer, needs
     from hostinspect.questions.whois import whois as ask
 
-    asked = [*_expanded(keys)]
+    asked = [_of_disk(key, request.root) for key in _expanded(keys)]
     if not asked:
         raise click.UsageError("No key on standard input.")
     inspection = request.inspect(*needs(asked), image_layers=any(map(looks_like_layer, asked)))
@@ -61,6 +61,11 @@ def _expanded(keys: tuple[str, ...]) -> list[str]:
         else:
             found.append(key)
     return found
+
+
+def _of_disk(key: str, root: str | None) -> str:
+    """A path below where a disk is mounted, as the host of that disk calls it."""
+    return key[len(root) :] if root is not None and root != "/" and key.startswith(f"{root}/") else key
 
 
 def _cwd() -> str | None:

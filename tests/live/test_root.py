@@ -146,6 +146,13 @@ def test_what_ran_is_told_as_recorded(dead: Dead) -> None:
     assert "a disk has no running kernel" in tree
 
 
+def test_a_path_by_either_name(dead: Dead) -> None:
+    [layer] = dead.json("layers", "changed")["containers"]
+    for path in (layer["upper"], f"{dead.root}{layer['upper']}"):
+        [key] = dead.json("whois", f"{path}/etc/app.conf")["keys"]
+        assert {match["owner"]["name"] for match in key["matches"]} == {"changed"}
+
+
 def test_networks_volumes_and_layers(dead: Dead) -> None:
     networks = {network["id"]: network for network in dead.json("networks")["networks"]}
     for said in dead.networks:

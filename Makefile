@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MERMAID := tests/mermaid/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit bench churn docs man clean
+.PHONY: help setup demo test lint unit fuzz bench churn docs man clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, the import contract
 
 unit: $(VENV)/.installed ## the tests that need neither root nor an engine
 	$(BIN)/python -m pytest tests/unit
+
+fuzz: $(VENV)/.installed ## damaged inputs for every parser, until Ctrl-C or for SECONDS=…; what fails becomes a test
+	@SECONDS=$(SECONDS) SEED=$(SEED) $(BIN)/python -m tests.fuzz
 
 bench: setup ## measure; asserts nothing
 	$(BIN)/python -m tests.bench

@@ -63,9 +63,10 @@ def name(raw: bytes) -> str:
 def dump(netfilter: NetlinkSocket, request: int) -> list[bytes]:
     """The messages of a dump over all families, struct nfgenmsg first, which says the generation of the ruleset.
 
-    Families that we have no name for are left out. Raises NetlinkError.
+    Families that we have no name for are left out, and what is too short to have one. Raises NetlinkError.
     """
-    return [body for _kind, body in netfilter.dump(request, _ALL_FAMILIES) if body[0] in FAMILIES]
+    answers = netfilter.dump(request, _ALL_FAMILIES)
+    return [body for _kind, body in answers if len(body) >= NFGENMSG and body[0] in FAMILIES]
 
 
 def parse_chain(family: Family, a: Attributes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
 from msgspec.structs import asdict, replace
 
@@ -19,7 +20,7 @@ from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import OF_THE_KERNEL, Facts, Host
 from hostinspect.kernel.host import parse_os_release
-from hostinspect.kernel.rooted import read_in
+from hostinspect.kernel.rooted import mode_in, read_in
 from hostinspect.kernel.text import text
 
 NO_KERNEL = "a disk has no running kernel"
@@ -50,7 +51,7 @@ def collect_disk(
             "engines",
             root,
             f"no data root of an engine is where {DEFAULT_CONFIG_FILE} there, or the default, has it",
-            "name it with --data-root, as that host calls it",
+            _remedy(root),
         )
     records = records_of(engines, gaps, families or EVERYTHING, image_layers=image_layers, root=root)
     for family in OF_THE_KERNEL:
@@ -68,6 +69,15 @@ def collect_disk(
     for family in OF_A_RUNNING_HOST:
         gaps.add(family, root, NO_KERNEL, _ASK_IT)
     return replace(facts, health=collect_health_of_disk(facts, gaps), gaps=gaps.as_tuple())
+
+
+def _remedy(root: str) -> str:
+    """What to do where no engine is found; somebody may have named the data root itself."""
+    with suppress(OSError):
+        if mode_in(root, "/containers"):
+            above, _, name = os.path.abspath(root).rpartition("/")
+            return f"it looks like a data root itself: --root {above or '/'} --data-root /{name}"
+    return "name it with --data-root, as that host calls it"
 
 
 # --- the host ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct, field
@@ -45,6 +46,7 @@ from hostinspect.kernel.text import text
 DEFAULT_DATA_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG_FILE = "/etc/docker/daemon.json"
 _MAX_CONFIG = 1 << 20  # bytes
+_MAX_HOMES = 10_000
 
 
 class EngineRecords(Struct, frozen=True, kw_only=True):
@@ -121,9 +123,9 @@ def collect_engines(
     """The Docker engines of this host, by data root; running ones with their daemon's pid.
 
     With `data_roots`, these and no others. `root` is where the disk of another host is mounted: all paths are beneath
-    it, and no processes belong to it. `mounts` are those of our mount namespace: what is on one that may not answer is
-    not asked. Gaps: a configuration that cannot be read, a daemon whose data root cannot be
-    known. A daemon in a container is that container's affair.
+    it, and no processes belong to it, so those of rootless engines are looked for in the users' homes. `mounts` are
+    those of our mount namespace: what is on one that may not answer is not asked. Gaps: a configuration that cannot be
+    read, a daemon whose data root cannot be known. A daemon in a container is that container's affair.
     """
     found: dict[str, Engine] = {}
     strangers = []
@@ -142,6 +144,9 @@ def collect_engines(
         return tuple(found.get(path, Engine(name="docker", data_root=path)) for path in dict.fromkeys(explicit))
     config = _read_config(DEFAULT_CONFIG_FILE, gaps, root, mounts)
     at_rest = _remapped(config.data_root or config.graph or DEFAULT_DATA_ROOT, config.userns_remap, gaps, root, mounts)
+    if root:
+        for home in _homes(root):
+            found.update((path, Engine(name="docker", data_root=path)) for path in _rootless(home, gaps, root))
     # A daemon that runs from /etc/docker/daemon.json has been found already, by the same path.
     if at_rest not in found and _may_be_data_root(at_rest, root, mounts):
         found[at_rest] = Engine(name="docker", data_root=at_rest)
@@ -154,6 +159,28 @@ def collect_engines(
             minor=bool(found),
         )
     return tuple(engine for _, engine in sorted(found.items()))
+
+
+def _homes(root: str) -> Iterator[str]:
+    """The home directories in the /etc/passwd of a disk's host: passwd(5)."""
+    try:
+        users = text(_read("/etc/passwd", root)).splitlines()
+    except OSError:
+        return
+    homes = dict.fromkeys(fields[5] for line in users if len(fields := line.split(":")) > 5 and fields[2] != "0")
+    yield from [home for home in homes if home.startswith("/") and "\0" not in home][:_MAX_HOMES]
+
+
+def _rootless(home: str, gaps: GapLog, root: str) -> Iterator[str]:
+    """The data root of an engine that a user ran without being root, where its home on a disk has one."""
+    path = f"{home.rstrip('/')}/.config/docker/daemon.json"
+    config = DaemonConfig()
+    with suppress(OSError):
+        if mode_in(root, path):
+            config = _read_config(path, gaps, root)
+    data_root = _resolve(config.data_root or f"{home.rstrip('/')}/.local/share/docker", root)
+    if _may_be_data_root(data_root, root):
+        yield data_root
 
 
 def _is_daemon(process: Process) -> bool:
@@ -229,7 +256,7 @@ def _read_config(path: str, gaps: GapLog, root: str = "", mounts: Sequence[Mount
     return DaemonConfig()
 
 
-def _read(path: str, root: str, mounts: Sequence[MountPoint]) -> bytes:
+def _read(path: str, root: str, mounts: Sequence[MountPoint] = ()) -> bytes:
     """A file of the configuration: of this host by its name alone, of a disk's by whatever links that host has."""
     if root:
         return read_in(root, path, _MAX_CONFIG)
@@ -269,7 +296,7 @@ def _remapped(data_root: str, remap: str, gaps: GapLog, root: str = "", mounts: 
 def _first_subid(file: str, name: str, root: str) -> int | None:
     """The first id of a user's or group's range in /etc/subuid or /etc/subgid (subuid(5))."""
     try:
-        content = text(_read(f"/etc/{file}", root, ()))
+        content = text(_read(f"/etc/{file}", root))
     except OSError:
         return None
     for line in content.splitlines():
@@ -305,7 +332,7 @@ def _resolve(path: str, root: str, mounts: Sequence[MountPoint] = ()) -> str:
         return path
 
 
-def _may_be_data_root(path: str, root: str, mounts: Sequence[MountPoint]) -> bool:
+def _may_be_data_root(path: str, root: str, mounts: Sequence[MountPoint] = ()) -> bool:
     """Whether an engine has been at `path`: it has containers/, or may have it where we may not look."""
     try:
         _refuse(f"{path}/containers", root, mounts)

@@ -226,6 +226,13 @@ def test_exit_codes_and_schema(question: tuple[str, ...], dead: Dead) -> None:
     assert any("a disk has no running kernel" in gap["why"] for gap in answer["gaps"]) or question[0] == "diff"
 
 
+def test_a_plain_user_is_told_what_was_not_seen(dead: Dead) -> None:
+    for question in (("containers",), ("diff", "changed"), ("layers", "--history"), ("whois", "web1")):
+        done = hostinspect(dead.host, *question, "--root", dead.root, user="nobody")
+        assert done.returncode == 3
+        assert "run as root" in done.stderr and "bug" not in done.stderr
+
+
 @pytest.mark.parametrize("form", QUESTIONS[("report",)])
 def test_every_form_of_the_report(form: str, dead: Dead) -> None:
     assert "web1" in dead.ask("-o", form, code=3)

@@ -119,6 +119,32 @@ def test_where_the_data_root_is(tmp_path: Path, config: str, data_root: str | No
     assert any(gap.collector == "engines" and not gap.minor for gap in facts.gaps) == (data_root is None)
 
 
+def test_rootless_engines_are_in_the_homes_of_that_hosts_users(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    users = [
+        "root:x:0:0::/root:/bin/sh",
+        "a:x:1000:1000::/home/a:",
+        "b:x:1001:1001::/home/b/:",
+        "c:x:1002:1::/etc/passwd:",
+    ]
+    (tmp_path / "etc/passwd").write_text("\n".join([*users, "damaged", "d:x:1003:1::../..:"]))
+    (tmp_path / "home/a/.local/share/docker/containers").mkdir(parents=True)
+    (tmp_path / "home/b/.config/docker").mkdir(parents=True)
+    (tmp_path / "home/b/.config/docker/daemon.json").write_text('{"data-root": "/home/b/engine"}')
+    (tmp_path / "srv/b/containers").mkdir(parents=True)
+    (tmp_path / "home/b/engine").symlink_to("/srv/b")
+    facts = collect_disk(str(tmp_path))
+    assert [engine.data_root for engine in facts.engines] == ["/home/a/.local/share/docker", "/srv/b"]
+    assert not [gap for gap in facts.gaps if gap.collector == "engines"]
+
+
+def test_a_data_root_in_place_of_a_disk(tmp_path: Path) -> None:
+    (tmp_path / "docker/containers").mkdir(parents=True)
+    [gap] = [gap for gap in collect_disk(str(tmp_path / "docker")).gaps if gap.collector == "engines"]
+    assert gap.remedy == f"it looks like a data root itself: --root {tmp_path} --data-root /docker"
+    assert collect_disk(str(tmp_path), ["/docker"]).engines
+
+
 def test_userns_remap_by_the_ids_of_that_host(tmp_path: Path) -> None:
     (tmp_path / "etc/docker").mkdir(parents=True)
     (tmp_path / "etc/docker/daemon.json").write_text('{"userns-remap": "default"}')

@@ -28,9 +28,12 @@ def kernels(root: Path, path: str) -> str | int:
     top = os.open(root, os.O_PATH | os.O_DIRECTORY)
     how = _OpenHow(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
     try:
-        fd = _libc.syscall(_SYS_OPENAT2, top, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
-        if fd < 0:
-            return ctypes.get_errno()
+        while True:
+            fd = _libc.syscall(_SYS_OPENAT2, top, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+            if fd >= 0:
+                break
+            if ctypes.get_errno() != errno.EAGAIN:  # somebody renamed or mounted something meanwhile, anywhere
+                return ctypes.get_errno()
         try:
             return "/" + os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), os.path.realpath(root)).removeprefix(
                 "."

@@ -190,7 +190,7 @@ class _Tour:
         if not same:
             self.ended += namespace.pids
             namespace.pids.clear()
-        if not namespace.pids and len(namespace.paths) > 1:
+        if len(namespace.paths) > 1:
             namespace.paths = self.visitor.paths_now(namespace)
         try:
             try:

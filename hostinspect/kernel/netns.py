@@ -235,17 +235,12 @@ class Visitor:
         raise VanishedError(errno.ENOENT, f"{pid} is another process now, or in another namespace")
 
     def paths_now(self, namespace: Found) -> list[str]:
-        """Those of its paths that lead to a namespace with its inode now; all where none can be reached from here.
+        """Those of its paths that lead to a namespace with its inode now, or of which that cannot be told from here.
 
         A table of mounts is not read at one moment: an inode may be in it twice, for a namespace that went while it was
         read, and for one that came.
         """
-        now = [
-            path
-            for path in namespace.paths
-            if any(way.endswith(path) and _inode(way) == namespace.inode for way in namespace.ways)
-        ]
-        return now or namespace.paths
+        return [path for path in namespace.paths if _may_lead_to(namespace, path)]
 
     def enter(self, fd: int, inode: int) -> None:
         """Go into the namespace of `fd`, whose inode is `inode`.
@@ -319,6 +314,19 @@ def _open_checked(path: str, device: int | None, inode: int, proc: str = "/proc"
         return os.open(f"{proc}/thread-self/fd/{looked_at}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     finally:
         os.close(looked_at)
+
+
+def _may_lead_to(namespace: Found, path: str) -> bool:
+    ways = [way for way in namespace.ways if way.endswith(path)]
+    for way in ways:
+        try:
+            if os.stat(way).st_ino == namespace.inode:
+                return True
+        except PermissionError:
+            return True
+        except OSError:
+            continue
+    return not ways
 
 
 def _inode(path: str) -> int | None:

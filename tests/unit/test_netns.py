@@ -117,6 +117,9 @@ def test_paths_that_lead_elsewhere_now_are_left_out() -> None:
     with Visitor() as visitor:
         ours, others = "/proc/self/ns/net", "/proc/self/ns/mnt"
         assert visitor.paths_now(Found(visitor.home, paths=[others, ours], ways=[others, ours])) == [ours]
+        gone = "/run/netns/that-is-gone"
+        assert visitor.paths_now(Found(visitor.home, paths=[gone, ours], ways=[gone, ours])) == [ours]
+        assert visitor.paths_now(Found(visitor.home, paths=[gone, others], ways=[gone, others])) == []
         hidden = Found(visitor.home, paths=["/in/another/mount/namespace"])
         assert visitor.paths_now(hidden) == hidden.paths
 

@@ -119,6 +119,7 @@ class _Tour:
         self.with_routes, self.with_sockets = routes, sockets
         self.host = _host(visitor)
         self.found: dict[int, netns.Found] = {}
+        self.settled: set[int] = set()  # of which pids or paths turned out to be another namespace's
         self.add(found)
         self.visited: set[int] = set()
         self.entered: set[int] = set()
@@ -139,6 +140,8 @@ class _Tour:
 
     def add(self, found: dict[int, netns.Found]) -> None:
         """Let these be all the namespaces that there are, the host's first."""
+        for inode in self.settled & self.found.keys():
+            found[inode] = self.found[inode]  # what was left out of it is not to come back
         found.setdefault(self.visitor.home, netns.Found(self.visitor.home))
         first = found.pop(self.host)
         self.found = {self.host: first, **found}
@@ -190,8 +193,12 @@ class _Tour:
         if not same:
             self.ended += namespace.pids
             namespace.pids.clear()
+            self.settled.add(inode)
         if len(namespace.paths) > 1:
-            namespace.paths = self.visitor.paths_now(namespace)
+            now = self.visitor.paths_now(namespace)
+            if now != namespace.paths:
+                namespace.paths = now
+                self.settled.add(inode)
         try:
             try:
                 self.visitor.enter(fd, inode)
@@ -332,9 +339,9 @@ class _Tour:
     def _look_again(self) -> None:
         """Visit the namespaces that came since processes and mounts were listed: a container was started."""
         unsaid = GapLog()  # whatever there is to say was said
+        processes = collect_processes(unsaid, self.visitor.proc)  # before mounts: who is there still, was all the while
         mounts = collect_host_mounts(unsaid, self.visitor.proc)
         host_mntns = next((mount.mntns for mount in mounts), None)
-        processes = collect_processes(unsaid, self.visitor.proc)
         for inode, namespace in netns.find(processes, mounts, host_mntns, self.visitor.proc).items():
             if inode not in self.found or inode in self.vanished:
                 self.found[inode] = namespace

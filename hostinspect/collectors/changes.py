@@ -77,7 +77,7 @@ def collect_changes(
     """
     gaps = GapLog()
     try:
-        mounts = own_mounts()
+        mounts = [] if root else own_mounts()  # a disk, which somebody mounted to be looked at, is
         for path in filter(None, (upper, *lower, work)):
             refuse_remote(path, mounts)
     except (OSError, ValueError) as error:

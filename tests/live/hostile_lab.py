@@ -232,7 +232,7 @@ def hung(host: LabHost, where: str, *, taken: bool = False) -> Iterator[None]:
     """A FUSE file system at `where` that never answers."""
     host.run(["mkdir", "-p", where])
     start = (
-        'python3 -c "$1" "$2" "$3" >/tmp/hung.out 2>&1 </dev/null & echo $!; '
+        'rm -f /tmp/hung.out; python3 -c "$1" "$2" "$3" >/tmp/hung.out 2>&1 </dev/null & echo $!; '
         "until [ -s /tmp/hung.out ]; do sleep 0.01; done"
     )
     pid = host.run(["sh", "-c", start, "sh", _HUNG, where, "taken" if taken else "waiting"]).stdout.strip()

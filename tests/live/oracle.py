@@ -369,6 +369,7 @@ class Expected:
             "kernel": self.observed.text("kernel"),
             "os": self.observed.text("os"),
             "boot_id": self.observed.text("boot_id"),
+            "root": None,  # it runs
             "engines": [
                 {
                     "name": "docker",

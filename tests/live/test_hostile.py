@@ -122,7 +122,7 @@ def test_every_question_in_every_form(lab: Lab) -> None:
     assert done == (0, "", "")
     questions = []
     for question, outputs in {**QUESTIONS, **EVIL}.items():
-        from_file = () if question[0] == "diff" or "--size" in question else ("--from", path)
+        from_file = () if question[0] == "diff" or {"--size", "--history"} & {*question} else ("--from", path)
         questions += [[*question, *(from_file if number else ()), "-o", o] for number, o in enumerate(outputs)]
     for asked, answer in zip(questions, ask(lab.host, *questions), strict=True):
         # Of a tree deeper than any path is told that not all of it was compared.

@@ -124,7 +124,7 @@ def test_what_ran_is_told_as_recorded(dead: Dead) -> None:
     assert (host["hostname"], host["os"], host["root"]) == ("dead-01", "Dead Linux 1", dead.root)
     assert (host["kernel"], host["boot_id"]) == (None, None)
     assert host["engines"] == [
-        {"name": "docker", "data_root": _DATA_ROOT, "daemon": "stopped", "version": None, "pid": None}
+        {"name": "docker", "data_root": _DATA_ROOT, "daemon": None, "version": None, "pid": None}
     ]
     for container in report["containers"]:
         said = dead.containers[container["id"]]["State"]

@@ -113,6 +113,11 @@ def _read_driver(
             init_id: str | None = f"{mount_id}-init"
             if not lower or lower[0] != f"{layers_path}/{init_id}/diff":
                 init_id = _read_layer_id(mounts, f"{container_id}/init-id")
+        except RecordError as error:
+            # Removed while it was read: its `lower` was still there, and what that names is not.
+            if layers.is_dir(mount_id) and mounts.is_dir(container_id):
+                say(error, f"{mounts_path}/{container_id}", note)
+            continue
         except EXPECTED as error:
             say(error, f"{mounts_path}/{container_id}", note)
             continue

@@ -155,9 +155,9 @@ def topologies(draw: st.DrawFn) -> Topology:
             host = altered(host, place.path, place.field)
         except (IndexError, AttributeError, TypeError):
             continue  # what leads there is altered already
-    changes = {}
+    changes = {family: tuple(t for t in getattr(host, family) if isinstance(t, Node)) for family in FAMILIES_OF_THINGS}
     for family in draw(st.sets(st.sampled_from(FAMILIES_OF_THINGS), max_size=3)):
-        things = [thing for thing in getattr(host, family) if isinstance(thing, Node)]
+        things = changes[family]
         chosen = draw(st.lists(st.sampled_from(things), max_size=len(things) + 1)) if things else []
         changes[family] = tuple(chosen)
     return replace(host, **changes)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from hostinspect.facts import Gap
 from hostinspect.kernel import modules
 from hostinspect.kernel.events import Events, Taken
-from hostinspect.kernel.netns import Found, Visitor
+from hostinspect.kernel.netns import Visitor
 from hostinspect.questions.compare import Comparison, compare
 from hostinspect.topology import Topology
 
@@ -57,10 +57,9 @@ def listen(receive_buffer: int | None) -> Events:
     """
     with Visitor() as visitor:
         with suppress(OSError):
-            host = Found(os.stat("/proc/1/ns/net").st_ino, pids=[1])
-            fd = visitor.open(host)
+            fd = os.open("/proc/1/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                visitor.enter(fd, host.inode)
+                visitor.enter(fd, os.fstat(fd).st_ino)
             finally:
                 os.close(fd)
         return Events(receive_buffer=receive_buffer)

@@ -43,10 +43,10 @@ def host() -> Iterator[LabHost]:
 class Watch:
     """A watch that runs."""
 
-    def __init__(self, host: LabHost, arguments: tuple[str, ...]) -> None:
+    def __init__(self, host: LabHost, arguments: tuple[str, ...], through: tuple[str, ...]) -> None:
         self._host = host
         # Its pid inside, by which it is interrupted.
-        argv = ["sh", "-c", 'echo "pid $$" >&2; exec "$@"', "sh", *COMMAND, "watch", "-v", *arguments]
+        argv = ["sh", "-c", 'echo "pid $$" >&2; exec "$@"', "sh", *through, *COMMAND, "watch", "-v", *arguments]
         self._process = subprocess.Popen(
             host.command(argv),
             stdin=subprocess.DEVNULL,
@@ -97,8 +97,8 @@ class Watch:
 
 
 @contextmanager
-def watching(host: LabHost, *arguments: str) -> Iterator[Watch]:
-    watch = Watch(host, arguments)
+def watching(host: LabHost, *arguments: str, through: tuple[str, ...] = ()) -> Iterator[Watch]:
+    watch = Watch(host, arguments, through)
     try:
         yield watch
     finally:
@@ -243,3 +243,12 @@ def test_memory_and_processor_time_have_a_bound_under_churn(host: LabHost) -> No
     assert_each_follows_from_the_one_before(changes(watch))
     costs = [int(cost) for cost in re.findall(r": (\d+) ms", "\n".join(watch.remarks))]
     print(f"{len(costs)} looks in {lasted:.1f} s took {sum(costs)} ms of processor time, {len(watch.lines)} lines")
+
+
+def test_the_host_s_events_are_heard_from_another_network_namespace(host: LabHost) -> None:
+    with watching(host, "-o", "json", through=("unshare", "--net")) as watch:
+        host.run(["ip", "link", "add", "heard0", "type", "bridge"])
+        watch.until(lambda line: "link heard0 was added" in line["words"])
+        watch.interrupt()
+    host.run(["ip", "link", "delete", "heard0"])
+    assert any(re.match("hostinspect: looked because of .*network", remark) for remark in watch.remarks)

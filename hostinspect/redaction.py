@@ -18,9 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
-from hostinspect import facts as records
 from hostinspect.facts import Facts, Gap
 
 # The kernel's and the engines' own words, of which there are as many as their sources have. Everything else is
@@ -270,14 +269,3 @@ def _head(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
     if address.is_link_local:
         return 64
     return 8 if first in (0xFC, 0xFD) else 16
-
-
-def unplaced() -> set[tuple[str, str]]:
-    """Fields of `PLAIN` that no record has: for the test that keeps the table true."""
-    known = {
-        (name, field.name)
-        for name, kind in vars(records).items()
-        if isinstance(kind, type) and issubclass(kind, Struct)
-        for field in fields(kind)
-    }
-    return {(name, field) for name, plain in PLAIN.items() for field in plain} - known

@@ -33,7 +33,14 @@ T = TypeVar("T")
 _RECORDS = ("engines", "containers", "networks", "volumes")  # without these, a name may be of something not seen
 
 
-class NothingFoundError(click.ClickException):
+class _SaidError(click.ClickException):
+    """An answer, and no fault of whoever asked."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"hostinspect: {self.message}", file=file, err=True)
+
+
+class NothingFoundError(_SaidError):
     """What was asked for is not there, or, where not all could be seen, may be."""
 
     def __init__(self, message: str, *, not_enough_seen: bool = False) -> None:
@@ -42,17 +49,11 @@ class NothingFoundError(click.ClickException):
             message += " But not all could be seen: run as root, or see the gaps of `hostinspect report`."
         super().__init__(message)
 
-    def show(self, file: Any = None) -> None:
-        click.echo(f"hostinspect: {self.message}", file=file, err=True)
 
-
-class NotEnoughSeenError(click.ClickException):
+class NotEnoughSeenError(_SaidError):
     """What was asked for is not to be answered from what is there."""
 
     exit_code = NOT_ENOUGH_SEEN
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"hostinspect: {self.message}", file=file, err=True)
 
 
 class More(TypedDict, total=False):
@@ -91,17 +92,10 @@ class Request(NamedTuple):
 
         Of the host only these `families` are read, where any are named; `more` are `collect`'s own keywords.
         """
-        if self.root is not None:
-            if self.snapshot is not None:
-                raise click.UsageError("--from and --root are two hosts: give one of them.")
-            from hostinspect.collectors.disk import collect_disk
-
-            image_layers, health = more.get("image_layers", False), more.get("health", False)
-            return collect_disk(self.root, self.data_roots, families, image_layers=image_layers, health=health)
+        if self.root is not None and self.snapshot is not None:
+            raise click.UsageError("--from and --root are two hosts: give one of them.")
         if self.snapshot is None:
-            from hostinspect.collectors import EVERYTHING, collect
-
-            return collect(self.data_roots, families=families or EVERYTHING, meanwhile=self._load_next, **more)
+            return collected(self.root, self.data_roots, families, self._load_next, **more)
         from hostinspect.snapshot import SnapshotError, read_snapshot
 
         try:
@@ -195,6 +189,24 @@ class Request(NamedTuple):
             for line in dict.fromkeys(f"{gap.subject}: {gap.why} → {gap.remedy}" for gap in grave):
                 click.echo("  " + _safe(line), err=True)
         return code or (NOT_ENOUGH_SEEN if grave else 0)
+
+
+def collected(
+    root: str | None,
+    data_roots: Sequence[str],
+    families: Collection[str] = (),
+    meanwhile: Callable[[], object] | None = None,
+    **more: Unpack[More],
+) -> Facts:
+    """This host's facts, read now, or those of the disk at `root`; of all families where none are named."""
+    if root is not None:
+        from hostinspect.collectors.disk import collect_disk
+
+        image_layers, health = more.get("image_layers", False), more.get("health", False)
+        return collect_disk(root, data_roots, families, image_layers=image_layers, health=health)
+    from hostinspect.collectors import EVERYTHING, collect
+
+    return collect(data_roots, families=families or EVERYTHING, meanwhile=meanwhile, **more)
 
 
 def _safe(text: str) -> str:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import click
 
-from hostinspect.cli.request import NOT_ENOUGH_SEEN, confine, data_root_option, root_option, sandbox_option
-
-if TYPE_CHECKING:
-    from hostinspect.facts import Facts
+from hostinspect.cli.request import NOT_ENOUGH_SEEN, collected, confine, data_root_option, root_option, sandbox_option
 
 
 @click.command()
@@ -37,25 +33,13 @@ def snapshot(output: str, redact: bool, raw: bool, root: str | None, data_roots:
         raise click.UsageError("--raw is what was read, as it was: it does not go with --redact.")
     confine(sandbox, writes=True)
     with recording() if raw else nullcontext() as tape:
-        facts = _facts(root, data_roots)
+        facts = collected(root, data_roots, image_layers=True, health=True)
+    if redact:
+        from hostinspect import redaction
+
+        facts = redaction.redact(facts)
     try:
-        write_snapshot(_redacted(facts) if redact else facts, output, tape.entries if tape else ())
+        write_snapshot(facts, output, tape.entries if tape else ())
     except OSError as error:
         raise click.UsageError(f"{output} could not be written: {os.strerror(error.errno or 0)}") from None
     return NOT_ENOUGH_SEEN if any(not gap.minor for gap in facts.gaps) else 0
-
-
-def _redacted(facts: Facts) -> Facts:
-    from hostinspect.redaction import redact
-
-    return redact(facts)
-
-
-def _facts(root: str | None, data_roots: tuple[str, ...]) -> Facts:
-    if root is not None:
-        from hostinspect.collectors.disk import collect_disk
-
-        return collect_disk(root, data_roots, image_layers=True, health=True)
-    from hostinspect.collectors import collect
-
-    return collect(data_roots, image_layers=True, health=True)

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.processes import container_cgroup
-from hostinspect.collectors.remote import RemoteError, walk
+from hostinspect.collectors.remote import RemoteError, has_remote, walk
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.engines.docker.containers import read_containers
 from hostinspect.engines.docker.images import read_images
@@ -309,7 +309,7 @@ def _first_subid(file: str, name: str, root: str) -> int | None:
 
 def _refuse(path: str, root: str, mounts: Sequence[MountPoint]) -> None:
     """Raises `RemoteError` where the way to `path` leads over a file system that may not answer; else nothing."""
-    if root or not mounts:
+    if root or not has_remote(mounts):
         return
     try:
         walk(path, mounts)

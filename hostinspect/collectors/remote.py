@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from hostinspect.facts import MountPoint
 from hostinspect.kernel import procfs
 from hostinspect.kernel.mountinfo import mountinfo
-
-_MAX_LINKS = 40  # followed in one path, as many as the kernel does
+from hostinspect.kernel.rooted import MAX_LINKS
 
 # File systems whose server may be gone: what is asked of them then waits for ever, and kill(1) does not help.
 _SERVED = {
@@ -46,6 +45,11 @@ class RemoteError(OSError):
 def is_remote(fstype: str) -> bool:
     """Whether a file system is, or may be, served by another machine or process. Every FUSE may be."""
     return fstype in _REMOTE or fstype.partition(".")[0] in ("fuse", "fuseblk")
+
+
+def has_remote(mounts: Iterable[MountPoint]) -> bool:
+    """Whether there is any such file system; else every path may be asked."""
+    return any(is_remote(mount.fstype) for mount in mounts)
 
 
 def not_touched(mount: MountPoint) -> str:
@@ -102,7 +106,7 @@ def walk(path: str, mounts: Sequence[MountPoint]) -> tuple[str, int]:
     """
     if "\0" in path:
         raise ValueError("it is no path: there is a NUL in it")
-    is_any_remote = any(is_remote(mount.fstype) for mount in mounts)
+    is_any_remote = has_remote(mounts)
     waiting = path.split("/")[::-1]
     done: list[str] = []
     mode = stat.S_IFDIR
@@ -136,8 +140,8 @@ def walk(path: str, mounts: Sequence[MountPoint]) -> tuple[str, int]:
             done.append(name)
             continue
         links += 1
-        if links > _MAX_LINKS:
-            raise ValueError(f"more than {_MAX_LINKS} symbolic links are on the way")
+        if links > MAX_LINKS:
+            raise ValueError(f"more than {MAX_LINKS} symbolic links are on the way")
         target = os.readlink(here)
         if target.startswith("/"):
             done.clear()

@@ -93,13 +93,9 @@ def starttime(pid: int, proc: str = "/proc") -> int:
     """
     fd = os.open(f"{proc}/{pid}/stat", _READ)
     try:
-        raw = os.read(fd, 1024)
+        return parse_stat(os.read(fd, 1024)).starttime
     finally:
         os.close(fd)
-    fields = raw[raw.rfind(b")") + 2 :].split(b" ", 20)
-    if len(fields) < 20:
-        raise ValueError(f"not the form of /proc/PID/stat: {text(raw[:80])}")
-    return int(fields[19])
 
 
 def parse_stat(raw: bytes) -> Stat:

@@ -213,7 +213,7 @@ def enter(*, writes: bool = False, connects: bool = False, executes: bool = Fals
         return
     more = (*(WRITING if writes else ()), *(CONNECTING if connects else ()))
     machine = os.uname().machine
-    if machine not in _ARCHITECTURES or sys.byteorder != "little":
+    if machine not in _ARCHITECTURES or sys.maxsize < 1 << 32:
         return
     code = program(machine, (*more, *CALLS))
     filters = _Program(len(code) // 8, code)

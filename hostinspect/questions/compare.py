@@ -361,16 +361,16 @@ def _networks(side: _Side) -> Things:
 
 def _bridges(side: _Side) -> Things:
     for bridge in side.topology.bridges:
-        yield f"{side.namespace(bridge.netns)} {bridge.name}", f"bridge {bridge.name}{_of(bridge.netns, side)}", bridge
+        yield (
+            f"{side.namespace(bridge.netns)} {bridge.name}",
+            f"bridge {bridge.name}{side.of_namespace(bridge.netns)}",
+            bridge,
+        )
 
 
 def _links(side: _Side) -> Things:
     for link in side.topology.links:
-        yield f"{side.namespace(link.netns)} {link.ifname}", f"link {link.ifname}{_of(link.netns, side)}", link
-
-
-def _of(netns: int, side: _Side) -> str:
-    return side.of_namespace(netns)
+        yield f"{side.namespace(link.netns)} {link.ifname}", f"link {link.ifname}{side.of_namespace(link.netns)}", link
 
 
 def _namespaces(side: _Side) -> Things:
@@ -384,7 +384,7 @@ def _chains(side: _Side) -> Things:
         place = f"{chain.family} {chain.backend} {chain.table} {chain.name}"
         yield (
             f"{side.namespace(chain.netns)} {place}",
-            f"chain {chain.table} {chain.name} ({chain.family}){_of(chain.netns, side)}",
+            f"chain {chain.table} {chain.name} ({chain.family}){side.of_namespace(chain.netns)}",
             chain,
         )
 
@@ -392,7 +392,7 @@ def _chains(side: _Side) -> Things:
 def _rules(side: _Side) -> Things:
     for rule in side.topology.nat_rules:
         place = f"{rule.family} {rule.backend} {rule.table} {rule.chain}"
-        called = f"{rule.table} rule ({rule.family}){_of(rule.netns, side)}"
+        called = f"{rule.table} rule ({rule.family}){side.of_namespace(rule.netns)}"
         yield f"{side.namespace(rule.netns)} {place} {rule.text}", called, rule
 
 

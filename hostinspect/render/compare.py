@@ -11,23 +11,7 @@ from hostinspect.render.layout import Branch, Line, Span, Style, item
 from hostinspect.render.screen import Screen
 from hostinspect.render.times import ago
 
-TITLES: dict[Family, str] = {
-    "host": "host",
-    "engines": "engines",
-    "containers": "containers",
-    "networks": "networks",
-    "endpoints": "endpoints",
-    "ports": "ports",
-    "listeners": "listeners",
-    "mounts": "mounts",
-    "volumes": "volumes",
-    "bridges": "bridges",
-    "links": "links",
-    "netns": "network namespaces",
-    "chains": "NAT chains",
-    "rules": "NAT rules",
-    "drift": "drift",
-}
+_TITLES: dict[Family, str] = {"netns": "network namespaces", "chains": "NAT chains", "rules": "NAT rules"}
 
 
 class Told(NamedTuple):
@@ -59,7 +43,7 @@ def render_comparison(answer: Comparison, screen: Screen) -> str:
     """Which hosts, when, and what changed, family by family."""
     sections = [Branch(Line(_heading(answer), hang=2, gap=Span(" · ")))]
     for family, changes in groupby(answer.changes, key=lambda change: change.family):
-        title = Line([item(TITLES[family], style="name")])
+        title = Line([item(_TITLES.get(family, family), style="name")])
         sections.append(Branch(title, branches=[Branch(_line(one)) for one in told(changes)]))
     return screen.draw_sections(sections)
 

@@ -18,20 +18,18 @@ def render_json(answer: Node | list[dict[str, Any]]) -> bytes:
     JSON itself escapes the C0 control characters only. DEL, the C1 controls and what reorders text on a screen become
     `\uXXXX` here too: the same value for a program, and nothing a terminal would obey.
     """
-    compact = msgspec.json.encode(answer)
-    is_plain = compact.isascii() and b"\x7f" not in compact
-    document = msgspec.json.format(compact, indent=2)
-    if not is_plain:
-        document = _NOT_PLAIN.sub(_escaped, document.decode()).encode()
-    return document + b"\n"
+    return msgspec.json.format(_plain(msgspec.json.encode(answer)), indent=2) + b"\n"
 
 
 def render_json_line(answer: Node) -> bytes:
     """The same in one line, for a program that reads one answer after another (JSON Lines)."""
-    line = msgspec.json.encode(answer)
-    if not line.isascii() or b"\x7f" in line:
-        line = _NOT_PLAIN.sub(_escaped, line.decode()).encode()
-    return line + b"\n"
+    return _plain(msgspec.json.encode(answer)) + b"\n"
+
+
+def _plain(document: bytes) -> bytes:
+    if document.isascii() and b"\x7f" not in document:
+        return document
+    return _NOT_PLAIN.sub(_escaped, document.decode()).encode()
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -121,17 +121,7 @@ def _read_driver(
         except EXPECTED as error:
             say(error, f"{mounts_path}/{container_id}", note)
             continue
-        top = f"{layers_path}/{mount_id}"
-        yield LayerRecord(
-            container_id=container_id,
-            mount_id=mount_id,
-            init_id=init_id,
-            parent=parent,
-            lower=lower,
-            upper=f"{top}/diff",
-            work=f"{top}/work",
-            merged=f"{top}/merged",
-        )
+        yield _record(layers_path, container_id, mount_id, parent, init_id, lower, "diff")
 
 
 def _read_first_driver(
@@ -144,17 +134,30 @@ def _read_first_driver(
         except EXPECTED as error:
             say(error, f"{mounts_path}/{container_id}", note)
             continue
-        top = f"{layers_path}/{mount_id}"
-        yield LayerRecord(
-            container_id=container_id,
-            mount_id=mount_id,
-            init_id=init_id,
-            parent=parent,
-            lower=(f"{layers_path}/{lower_id}/root",) if lower_id else (),
-            upper=f"{top}/upper",
-            work=f"{top}/work",
-            merged=f"{top}/merged",
-        )
+        lower = (f"{layers_path}/{lower_id}/root",) if lower_id else ()
+        yield _record(layers_path, container_id, mount_id, parent, init_id, lower, "upper")
+
+
+def _record(
+    layers_path: str,
+    container_id: str,
+    mount_id: str,
+    parent: str | None,
+    init_id: str | None,
+    lower: tuple[str, ...],
+    upper: str,
+) -> LayerRecord:
+    top = f"{layers_path}/{mount_id}"
+    return LayerRecord(
+        container_id=container_id,
+        mount_id=mount_id,
+        init_id=init_id,
+        parent=parent,
+        lower=lower,
+        upper=f"{top}/{upper}",
+        work=f"{top}/work",
+        merged=f"{top}/merged",
+    )
 
 
 def _read_mounts(mounts: Directory, path: str, note: Note) -> dict[str, tuple[str, str | None]]:

@@ -17,7 +17,7 @@ from hostinspect.render.layout import Branch, Item, Line, Span, item
 from hostinspect.render.ports import listener_address, port_lines
 from hostinspect.render.screen import Screen
 from hostinspect.render.times import ago, uptime
-from hostinspect.render.view import View, ran_when_taken, short_id
+from hostinspect.render.view import View, is_as_recorded, short_id
 from hostinspect.topology import Endpoint, Mount, NatRule, Topology
 
 _LABEL_WIDTH = 14
@@ -55,7 +55,7 @@ def _container(view: View, container: ContainerDetail) -> Branch:
         _section("Processes", (), _processes(view, container)),
     )
     details = [
-        *([] if ran_when_taken(container) else map(_aligned, drift_lines(container.drift))),
+        *([] if is_as_recorded(container) else map(_aligned, drift_lines(container.drift))),
         Line([item("Id", style="dim"), item(container.id)]),  # in one piece in 80 columns
         _moment("Created", container.created, view.now),
         _entry("Image", _id(view, container.image_id)),
@@ -117,7 +117,7 @@ def _id(view: View, id_: str | None) -> str | None:
 
 def _state(view: View, container: ContainerDetail) -> Iterator[Line]:
     state = container.state
-    recorded = [item("as recorded: nothing of a disk runs", style="dim")] if ran_when_taken(container) else []
+    recorded = [item("as recorded: no process of it was seen", style="dim")] if is_as_recorded(container) else []
     yield _entry("Status", item(state, style="" if state == "running" else "warn"), *recorded)
     if container.health:
         words = item(f"{container.health}, as last recorded", style="bad" if container.health == "unhealthy" else "")
@@ -134,7 +134,7 @@ def _state(view: View, container: ContainerDetail) -> Iterator[Line]:
             yield _entry(key, value)
     was = next((change.recorded for change in container.drift if change.field == "pid" and not change.effective), None)
     main = next((process.comm for process in container.processes if process.pid == container.pid), "")
-    of_pid = main or (f"was {was}" if was and ran_when_taken(container) else "")
+    of_pid = main or (f"was {was}" if was and is_as_recorded(container) else "")
     yield _entry("Pid", container.pid, *([item(of_pid)] if of_pid else []))
     if container.exit_code is not None:
         yield _entry("ExitCode", container.exit_code)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from hostinspect.render.layout import Branch, Item, Line, Span, detail, item
 from hostinspect.render.ports import other_listeners, port_lines
 from hostinspect.render.times import ago, uptime
-from hostinspect.render.view import View, is_running, mount_key, network_of_mode, ran_when_taken, short_id
+from hostinspect.render.view import View, is_as_recorded, is_running, mount_key, network_of_mode, short_id
 from hostinspect.topology import Container, Drift, Endpoint, Mount, Network
 
 _FEW = 5  # other users of a mount that are named without --verbose: everybody has /etc/localtime
@@ -112,7 +112,7 @@ def _wire_faults(view: View, endpoint: Endpoint) -> Iterator[Span]:
 
 
 def _identity(view: View, container: Container) -> Iterator[Item]:
-    if ran_when_taken(container):
+    if is_as_recorded(container):
         yield state_in_words(container, view.now)
     elif container.state != "running":
         yield item(container.state, style="warn")
@@ -121,7 +121,7 @@ def _identity(view: View, container: Container) -> Iterator[Item]:
         yield item(f"pid {container.pid}")
     up = uptime(container.started_at, view.now)
     if up:
-        yield item(f"started {up} ago" if ran_when_taken(container) else f"up {up}")
+        yield item(f"started {up} ago" if is_as_recorded(container) else f"up {up}")
 
 
 def image_name(container: Container) -> str:
@@ -134,7 +134,7 @@ def image_name(container: Container) -> str:
 def state_in_words(container: Container, now: str) -> Item:
     """Of one without a process, in the words of `docker ps`: `exited (137) 3 days ago`."""
     words: str = container.state
-    if ran_when_taken(container):
+    if is_as_recorded(container):
         return item(f"{words}, as recorded", style="warn" if words != "running" else "")
     if container.exit_code is not None:
         words += f" ({container.exit_code})"
@@ -148,7 +148,7 @@ def state_in_words(container: Container, now: str) -> Item:
 
 
 def _details(view: View, container: Container, here: list[Endpoint]) -> Iterator[Line]:
-    if not ran_when_taken(container):  # else it says no more than the state
+    if not is_as_recorded(container):  # else it says no more than the state
         yield from drift_lines(container.drift)
     if not view.is_sharer(container):
         yield from _joined(view, container)

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from hostinspect.facts import Gap
 from hostinspect.render.containers import volume_name
 from hostinspect.render.ports import port_lines
-from hostinspect.render.view import View, is_running, mount_key, network_of_mode, ran_when_taken, short_id
+from hostinspect.render.view import View, is_as_recorded, is_running, mount_key, network_of_mode, short_id
 from hostinspect.topology import Container, Endpoint, Link, Mount, Network, NetworkNamespace, Topology
 
 NodeKind = Literal["network", "bridge", "link", "container", "port", "volume", "bind", "gap"]
@@ -194,14 +194,14 @@ class _Drawing:
     def _container(self, container: Container) -> None:
         running = is_running(container)
         state: str = container.state if container.state != "running" else ""
-        if ran_when_taken(container):
+        if is_as_recorded(container):
             state = f"{container.state}, as recorded"
         if not running and container.exit_code is not None:
             state += f" ({container.exit_code})"
         image = container.image or f"image {container.image_id or '?'}"
         lines = [container.name, short_id(image) if image.startswith("sha256:") else image]
         lines.append(", ".join(filter(None, (state, f"pid {container.pid}" if container.pid is not None else ""))))
-        drift = () if ran_when_taken(container) else container.drift
+        drift = () if is_as_recorded(container) else container.drift
         lines += [f"drift: {change.field}" for change in drift[:_FEW]]
         if self.view.verbose:
             lines += [f"tmpfs {mount.destination}" for mount in container.mounts if mount.type == "tmpfs"]

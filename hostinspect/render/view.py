@@ -154,8 +154,8 @@ class View(Places):
         return frozenset(gap.collector for gap in self.topology.gaps if not gap.minor)
 
 
-def ran_when_taken(container: Container) -> bool:
-    """Whether its disk, which is all that was looked at, records it as running: nothing of it does."""
+def is_as_recorded(container: Container) -> bool:
+    """Whether its record alone says that it runs: on a disk nothing does, and hidden processes are not seen."""
     return container.pid is None and container.state in ("running", "paused")
 
 

@@ -9,7 +9,7 @@ from hostinspect.render.layout import Item, Span, item
 from hostinspect.render.ports import PortGroup, group_ports
 from hostinspect.render.table import Column
 from hostinspect.render.times import ago, uptime
-from hostinspect.render.view import GWBRIDGE, network_of_mode, ran_when_taken, short_id
+from hostinspect.render.view import GWBRIDGE, is_as_recorded, network_of_mode, short_id
 from hostinspect.topology import Container
 
 _ANY = {"0.0.0.0", "::"}
@@ -53,7 +53,7 @@ def _status(container: Container, now: str) -> Item:
             words += f" ({aside})"
         return item(words, style="bad" if aside == "unhealthy" else "warn" if state != "running" else "")
     words = state.capitalize()
-    if ran_when_taken(container):
+    if is_as_recorded(container):
         return item(f"{words}, as recorded", style="warn" if state != "running" else "")
     if container.exit_code is not None:
         words += f" ({container.exit_code})"

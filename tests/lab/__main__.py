@@ -117,6 +117,25 @@ def churn(reports: int, whole: int) -> None:
     sys.exit(bool(check.wrong or check.unseen or grave or outcome.before != outcome.after))
 
 
+@lab.command()
+@click.option("--for", "seconds", default=3600.0, show_default=True, help="Seconds.", type=click.FloatRange(20))
+@click.option("--rate", default=20, show_default=True, help="Containers that start each second.")
+def watch(seconds: float, rate: int) -> None:
+    """What `hostinspect watch` takes of a host on which containers come and go; fails where it grows."""
+    from tests.lab.watched import watch as watch_host
+
+    with _errors(), LabHost(LabSpec()) as host:
+        outcome = watch_host(host, seconds, rate)
+    events = ", ".join(f"{count} {event}" for event, count in outcome.events.items())
+    click.echo(f"{outcome.containers} containers came and went in {outcome.samples[-1].at:.0f} s")
+    click.echo(f"{outcome.looks} looks, and lines: {events}")
+    click.echo(f"{outcome.processor:.1%} of a processor")
+    for name, third in zip(("second", "last"), outcome.thirds(), strict=True):
+        memory, descriptors = max(s.memory for s in third), max(s.descriptors for s in third)
+        click.echo(f"in the {name} third of the time at most {memory / 1e6:.1f} MB and {descriptors} descriptors")
+    sys.exit(not outcome.is_bounded)
+
+
 @lab.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

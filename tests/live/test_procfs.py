@@ -100,6 +100,8 @@ def test_a_name_that_is_made_to_mislead(tmp_path: Path) -> None:
     program.chmod(0o755)
     process = subprocess.Popen([program, "60"])
     try:
+        while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:
+            time.sleep(0.01)
         record = by_pid(collect_processes(GapLog()))[process.pid]
         assert (record.comm, record.state, record.ppid) == (program.name, "S", os.getpid())
     finally:

@@ -130,8 +130,20 @@ def run(arguments: Sequence[str], *, confined: bool = False) -> int:
         _say("there is not enough memory for it: see `ulimit -v`, and the limit of its cgroup")
         return NOT_ENOUGH_SEEN
     except Exception as error:
-        return _bug(error)
+        return _said(error) or _bug(error)
     return code if isinstance(code, int) else 0
+
+
+def _said(error: Exception) -> int:
+    """The exit code where it is of the host, and told; else 0."""
+    from hostinspect.kernel.limit import NothingAnswersError
+    from hostinspect.kernel.waiting import REMEDY
+    from hostinspect.render.text import safe
+
+    if not isinstance(error, NothingAnswersError):
+        return 0
+    _say(f"the host does not answer: {safe(str(error))} → {REMEDY}")
+    return NOT_ENOUGH_SEEN
 
 
 def _show(error: click.ClickException) -> None:

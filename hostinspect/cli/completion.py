@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import ShellComplete, get_completion_class
 
+from hostinspect.cli.reading import limit
 from hostinspect.cli.request import Family
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ VARIABLE = "_HOSTINSPECT_COMPLETE"  # click's name for it: set by the script, to
 _PLAIN_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 _MADE_UP = 64  # digits of an anonymous volume's name
+
+_PATIENCE = 1.0  # seconds for what does not answer: somebody is typing
 
 _SHELLS = ("bash", "zsh", "fish")
 
@@ -48,7 +51,8 @@ def completion(shell: str) -> None:
 
 
 def complete(instruction: str) -> int:
-    """Answer the script: `bash_complete`, `zsh_complete`, `fish_complete`. Returns the exit code.
+    """Answer the script: `bash_complete`, `zsh_complete`, `fish_complete`. Returns the exit code. This process is its
+    alone.
 
     Never a word on stderr, whatever goes wrong: it would stand in the middle of what is being typed.
     """
@@ -59,7 +63,7 @@ def complete(instruction: str) -> int:
     if script is None or action != "complete":
         return 1
     try:
-        click.echo(script(hostinspect, {}, PROGRAM, VARIABLE).complete())
+        click.echo(script(hostinspect, {"obj": True}, PROGRAM, VARIABLE).complete())
     except Exception:
         return 1
     return 0
@@ -70,7 +74,8 @@ def complete_names(
 ) -> list[str]:
     """The names in these families that begin so, but for those that are there already."""
     given = {*(ctx.params.get(param.name or "") or ())} if param.nargs != 1 else set()
-    names = _names(ctx, families)
+    seconds = _PATIENCE if ctx.obj else 0
+    names = limit(seconds).run(lambda: _names(ctx, families), list[str])
     return [name for name in names if name.startswith(incomplete) and name not in given]
 
 

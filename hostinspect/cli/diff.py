@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from hostinspect.cli.request import Request, common_options, names_of
+from hostinspect.facts import Change, Gap
 
 if TYPE_CHECKING:
-    from hostinspect.facts import Gap
+    from hostinspect.questions.diff import Layers
+
+_Found = tuple[tuple[Change, ...] | None, tuple[Gap, ...]]
 
 
 @click.command()
@@ -31,7 +34,6 @@ def diff(request: Request, name: str, null: bool) -> int:
       hostinspect diff -0 web1 | grep -z '^A /etc/'
     """
     from hostinspect.cli.terminal import wants_ascii
-    from hostinspect.facts import Gap
     from hostinspect.questions.diff import NEEDS, Diff, layers_of
     from hostinspect.render.changes import render_changes, render_null_separated
 
@@ -44,9 +46,7 @@ def diff(request: Request, name: str, null: bool) -> int:
         changes = None
         gaps: tuple[Gap, ...] = (layers,)
     else:
-        from hostinspect.collectors.changes import collect_changes
-
-        changes, gaps = collect_changes(*layers[:3], userxattr=layers.userxattr, root=request.root or "")
+        changes, gaps = request.ask(lambda: _changes(layers, request.root or ""), _Found)
     answer = Diff(id=container.id, name=container.name, changes=changes, gaps=gaps)
     if null:
         click.echo(render_null_separated(changes or ()), nl=False)
@@ -59,8 +59,13 @@ def diff(request: Request, name: str, null: bool) -> int:
     return request.conclude(gaps)
 
 
+def _changes(layers: Layers, root: str) -> _Found:
+    from hostinspect.collectors.changes import collect_changes
+
+    return collect_changes(*layers[:3], userxattr=layers.userxattr, root=root)
+
+
 def _no_files(snapshot: str) -> Gap:
-    from hostinspect.facts import Gap
 
     return Gap(
         collector="changes",

@@ -41,6 +41,7 @@ Options of report, also without naming it; most commands have them:
   --root DIR                      answer from the disk of a host, mounted at DIR
   --data-root DIR                 an engine's directory that is not found by
                                   itself; may be given several times
+  --timeout SECONDS               go on without what does not answer for so long
   --no-sandbox                    keep all privileges and system calls
   --color auto|always|never       auto: on a terminal, and without NO_COLOR
   --pager                         on a terminal, show it with $PAGER

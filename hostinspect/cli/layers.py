@@ -8,12 +8,15 @@ import click
 
 from hostinspect.cli.measure import measure, size_option
 from hostinspect.cli.request import Request, common_options, names_of
+from hostinspect.facts import Gap, ImageStep
 
 if TYPE_CHECKING:
     from hostinspect.questions.inspection import Inspection
     from hostinspect.questions.layers import Layers
     from hostinspect.questions.sizes import Sizes
     from hostinspect.render.screen import Screen
+
+_History = tuple[dict[str, tuple[ImageStep, ...]], tuple[Gap, ...]]
 
 
 @click.command()
@@ -84,12 +87,14 @@ def _with_history(request: Request, inspection: Inspection, answer: Layers) -> L
     from hostinspect.questions.layers import with_history
 
     if request.snapshot is not None:
-        from hostinspect.facts import Gap
-
         why, remedy = "a snapshot holds none", "run it on the host itself"
         return with_history(answer, {}, [Gap(collector="history", subject="history", why=why, remedy=remedy)])
-    from hostinspect.collectors.history import collect_history
-
     asked = {container.id for container in answer.containers}
-    records = (record for record in inspection.facts.containers if record.id in asked)
-    return with_history(answer, *collect_history(records, request.root or ""))
+    records = [record for record in inspection.facts.containers if record.id in asked]
+
+    def read() -> _History:
+        from hostinspect.collectors.history import collect_history
+
+        return collect_history(records, request.root or "")
+
+    return with_history(answer, *request.ask(read, _History))

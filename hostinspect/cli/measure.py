@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hostinspect.cli.request import Request
+from hostinspect.facts import DirectoryUsage, Gap
 
 if TYPE_CHECKING:
     from hostinspect.questions.inspection import Inspection
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 _PATIENCE = 1.0  # seconds before there is a bar
 _PAUSE = 0.1  # seconds between two looks of it
 
+_Measured = tuple[tuple[DirectoryUsage, ...], tuple[Gap, ...]]
+
 size_option = click.option("--size", is_flag=True, help="How much each takes on disk; walks through all of it.")
 
 
 def measure(request: Request, inspection: Inspection, paths: Sequence[str]) -> Sizes:
     """What each of the directories holds. A snapshot does not have it, and a gap says so."""
-    from hostinspect.facts import Gap
     from hostinspect.questions.sizes import Sizes
 
     if request.snapshot is not None:
@@ -35,11 +37,15 @@ def measure(request: Request, inspection: Inspection, paths: Sequence[str]) -> S
             remedy="run it on the host itself",
         )
         return Sizes(gaps=[gap])
-    from hostinspect.collectors.usage import collect_usage
-
     roots = [engine.data_root for engine in inspection.facts.engines]
-    with Progress(len(paths), quiet=request.quiet) as progress:
-        return Sizes(*collect_usage(paths, roots, progress.tick, root=request.root or ""))
+
+    def measured() -> _Measured:
+        from hostinspect.collectors.usage import collect_usage
+
+        with Progress(len(paths), quiet=request.quiet) as progress:
+            return collect_usage(paths, roots, progress.tick, root=request.root or "")
+
+    return Sizes(*request.ask(measured, _Measured))
 
 
 class Progress:

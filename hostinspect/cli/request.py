@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import click
+
+from hostinspect.cli.places import existing_directories, existing_root
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from hostinspect.cli.reading import More
     from hostinspect.facts import Facts, Gap
     from hostinspect.questions.answer import Answer
     from hostinspect.questions.inspection import Inspection
@@ -56,14 +59,6 @@ class NotEnoughSeenError(_SaidError):
     exit_code = NOT_ENOUGH_SEEN
 
 
-class More(TypedDict, total=False):
-    """Keywords of `hostinspect.collectors.collect`."""
-
-    only: Collection[str]
-    image_layers: bool
-    health: bool
-
-
 class Request(NamedTuple):
     """The common options of one run."""
 
@@ -79,6 +74,7 @@ class Request(NamedTuple):
     header: bool = True
     sandbox: bool = True
     root: str | None = None
+    timeout: float = 0  # of `hostinspect.kernel.limit`; 0: none
 
     # --- the host ---
 
@@ -95,7 +91,9 @@ class Request(NamedTuple):
         if self.root is not None and self.snapshot is not None:
             raise click.UsageError("--from and --root are two hosts: give one of them.")
         if self.snapshot is None:
-            return collected(self.root, self.data_roots, families, self._load_next, **more)
+            from hostinspect.cli.reading import collected
+
+            return collected(self.timeout, self.root, self.data_roots, families, self._load_next, **more)
         from hostinspect.snapshot import SnapshotError, read_snapshot
 
         try:
@@ -103,6 +101,12 @@ class Request(NamedTuple):
         except (OSError, SnapshotError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise click.UsageError(f"{self.snapshot} could not be read: {why}") from None
+
+    def ask(self, task: Callable[[], T], kind: object) -> T:
+        """What `task` returns, which is of `kind` and read from the host within the time limit."""
+        from hostinspect.cli.reading import limit
+
+        return limit(self.timeout).run(task, kind)
 
     def _load_next(self) -> None:
         """Load what is needed when the facts are there."""
@@ -191,28 +195,15 @@ class Request(NamedTuple):
         return code or (NOT_ENOUGH_SEEN if grave else 0)
 
 
-def collected(
-    root: str | None,
-    data_roots: Sequence[str],
-    families: Collection[str] = (),
-    meanwhile: Callable[[], object] | None = None,
-    **more: Unpack[More],
-) -> Facts:
-    """This host's facts, read now, or those of the disk at `root`; of all families where none are named."""
-    if root is not None:
-        from hostinspect.collectors.disk import collect_disk
-
-        image_layers, health = more.get("image_layers", False), more.get("health", False)
-        return collect_disk(root, data_roots, families, image_layers=image_layers, health=health)
-    from hostinspect.collectors import EVERYTHING, collect
-
-    return collect(data_roots, families=families or EVERYTHING, meanwhile=meanwhile, **more)
-
-
 def _safe(text: str) -> str:
     from hostinspect.render.text import safe
 
     return safe(text)
+
+
+def within(timeout: float) -> float:
+    """The time limit of this run: none, where this process is not its alone, which must not be forked."""
+    return timeout if click.get_current_context().obj else 0
 
 
 def confine(wanted: bool, *, writes: bool = False, connects: bool = False, executes: bool = False) -> None:
@@ -221,73 +212,6 @@ def confine(wanted: bool, *, writes: bool = False, connects: bool = False, execu
         from hostinspect.kernel.sandbox import enter
 
         enter(writes=writes, connects=connects, executes=executes)
-
-
-def existing_directories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Each must be a directory, of the disk at --root where that is given.
-
-    One that may not even be looked at is for the collectors to report as a gap.
-    """
-    root = ctx.params.get("root")
-    if root is not None:
-        for value in values:
-            _check_on_disk(root, value, ctx, param)
-        return values
-    for value in values:
-        try:
-            is_directory = os.path.isdir(value)
-            is_there = is_directory or os.path.lexists(value)
-        except ValueError:
-            is_directory = is_there = False
-        if not is_directory and not _may_not_look(value):
-            problem = "is not a directory" if is_there else "does not exist"
-            raise click.BadParameter(
-                f"{value} {problem}. Name the directory that `docker info` calls Docker Root Dir, "
-                "usually /var/lib/docker.",
-                ctx,
-                param,
-            )
-    return values
-
-
-def _check_on_disk(root: str, value: str, ctx: click.Context, param: click.Parameter) -> None:
-    from hostinspect.kernel.rooted import directory_in
-
-    try:
-        directory_in(root, value).close()
-    except PermissionError:
-        pass
-    except OSError as error:
-        raise click.BadParameter(
-            f"{value} beneath {root}: {os.strerror(error.errno) if error.errno else error}. "
-            "Name the directory as that host called it, usually /var/lib/docker.",
-            ctx,
-            param,
-        ) from None
-
-
-def _existing_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """A directory that may be opened: everything else is for the collectors to report."""
-    if value is None:
-        return None
-    try:
-        os.close(os.open(value, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        return os.path.abspath(value)
-    except (OSError, ValueError) as error:
-        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-        raise click.BadParameter(
-            f"{value}: {why}. Name the directory at which the disk is mounted.", ctx, param
-        ) from None
-
-
-def _may_not_look(path: str) -> bool:
-    try:
-        os.stat(path)
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
 
 
 def names_of(*families: Family) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -322,11 +246,20 @@ sandbox_option = click.option(
     flag_value=False,
     help="Keep all privileges and system calls, on a host where doing without some goes wrong.",
 )
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, max=3600),
+    default=5,
+    metavar="SECONDS",
+    show_default=True,
+    is_eager=True,  # before the directories, which are looked at within it
+    help="Go on without what does not answer for so long; 0: wait for it.",
+)
 root_option = click.option(
     "--root",
     metavar="DIR",
     is_eager=True,  # before --data-root, which is beneath it then
-    callback=_existing_root,
+    callback=existing_root,
     help="Answer from the disk of another host, mounted at DIR, and not from this host.",
 )
 _HOST_OPTIONS = [
@@ -338,6 +271,7 @@ _HOST_OPTIONS = [
     ),
     root_option,
     data_root_option,
+    timeout_option,
     sandbox_option,
 ]
 _DISPLAY_OPTIONS = [
@@ -374,6 +308,7 @@ def common_options(*outputs: str, table: bool = False) -> Callable[[Callable[...
         @functools.wraps(command)
         def called(**values: Any) -> Any:
             common = {name: values.pop(name) for name in Request._fields if name in values}
+            common["timeout"] = within(common.get("timeout", 0))
             request = Request(**common)
             pages = request.pager and sys.stdout.isatty()
             confine(request.sandbox, connects=values.get("probe", False), executes=pages)

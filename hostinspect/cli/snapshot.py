@@ -7,7 +7,15 @@ from contextlib import nullcontext
 
 import click
 
-from hostinspect.cli.request import NOT_ENOUGH_SEEN, collected, confine, data_root_option, root_option, sandbox_option
+from hostinspect.cli.request import (
+    NOT_ENOUGH_SEEN,
+    confine,
+    data_root_option,
+    root_option,
+    sandbox_option,
+    timeout_option,
+    within,
+)
 
 
 @click.command()
@@ -16,8 +24,17 @@ from hostinspect.cli.request import NOT_ENOUGH_SEEN, collected, confine, data_ro
 @click.option("--raw", is_flag=True, help="Add the bytes that were read: environments and passwords may be in them.")
 @root_option
 @data_root_option
+@timeout_option
 @sandbox_option
-def snapshot(output: str, redact: bool, raw: bool, root: str | None, data_roots: tuple[str, ...], sandbox: bool) -> int:
+def snapshot(
+    output: str,
+    redact: bool,
+    raw: bool,
+    root: str | None,
+    data_roots: tuple[str, ...],
+    timeout: float,
+    sandbox: bool,
+) -> int:
     """Write all that can be read of this host to one file, for other commands to answer from (--from).
 
     \b
@@ -26,6 +43,7 @@ def snapshot(output: str, redact: bool, raw: bool, root: str | None, data_roots:
       hostinspect ports --from before.hostinspect
       hostinspect snapshot --redact -o for-the-bug-report.hostinspect
     """
+    from hostinspect.cli.reading import collected
     from hostinspect.kernel.tape import recording
     from hostinspect.snapshot import write_snapshot
 
@@ -33,7 +51,7 @@ def snapshot(output: str, redact: bool, raw: bool, root: str | None, data_roots:
         raise click.UsageError("--raw is what was read, as it was: it does not go with --redact.")
     confine(sandbox, writes=True)
     with recording() if raw else nullcontext() as tape:
-        facts = collected(root, data_roots, image_layers=True, health=True)
+        facts = collected(within(timeout), root, data_roots, image_layers=True, health=True)
     if redact:
         from hostinspect import redaction
 

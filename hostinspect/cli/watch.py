@@ -6,12 +6,21 @@ import gc
 import os
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING
 
 import click
 
-from hostinspect.cli.request import NOT_ENOUGH_SEEN, Request, confine, data_root_option, sandbox_option
+from hostinspect.cli.request import (
+    NOT_ENOUGH_SEEN,
+    Request,
+    confine,
+    data_root_option,
+    sandbox_option,
+    timeout_option,
+    within,
+)
 
 if TYPE_CHECKING:
     from hostinspect.cli.watching import Look
@@ -47,6 +56,7 @@ _SEEN_AGAIN = "everything can be seen again"
     help="What the kernel may keep of events; net.core.rmem_default by default.",
 )
 @data_root_option
+@timeout_option
 @sandbox_option
 @click.option("-v", "--verbose", is_flag=True, help="Tell of each look on stderr: why, and what it cost.")
 @click.option("-q", "--quiet", is_flag=True, help="Changes only, nothing on stderr.")
@@ -58,6 +68,7 @@ def watch(
     safety: float,
     buffer: int | None,
     data_roots: tuple[str, ...],
+    timeout: float,
     sandbox: bool,
     verbose: bool,
     quiet: bool,
@@ -78,10 +89,14 @@ def watch(
     from hostinspect.cli.watching import Limits, listen, looks, new_gaps
 
     gc.enable()  # off for other commands, which are over before it matters
-    request = Request(output, data_roots, None, color="never", pager=False, verbose=verbose, quiet=quiet)
+    request = Request(
+        output, data_roots, None, color="never", pager=False, verbose=verbose, quiet=quiet, timeout=within(timeout)
+    )
     limits = Limits(pause, safety or inf, lasting or inf)
     teller = _Teller(request, count)
     told: tuple[Gap, ...] = ()
+    import_module("hostinspect.collectors.tour")  # here, and not in the fork of each look
+    import_module("hostinspect.collectors.engines")
     with listen(buffer) as events:
         confine(sandbox)  # now: to hear other namespaces takes CAP_NET_BROADCAST when a socket is made, and no more
         for look in looks(lambda: request.inspect().topology, events, limits):

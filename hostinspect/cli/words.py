@@ -36,6 +36,7 @@ _VERSION: Words = (("--version", "Show the version and exit."),)
 _HELP: Words = (("-h", "Show this message and exit."), ("--help", "Show this message and exit."))
 _ROOT: Words = (("--root", "Answer from the disk of another host, mounted at DIR, and not from this host."),)
 _DATA_ROOT: Words = (("--data-root", "An engine's directory that is not found by itself; may be given several times."),)
+_TIMEOUT: Words = (("--timeout", "Go on without what does not answer for so long; 0: wait for it."),)
 _SANDBOX: Words = (
     ("--no-sandbox", "Keep all privileges and system calls, on a host where doing without some goes wrong."),
 )
@@ -45,6 +46,7 @@ _COMMON: Words = (
     ("--from", "Answer from a file of `hostinspect snapshot`, not from this host."),
     *_ROOT,
     *_DATA_ROOT,
+    *_TIMEOUT,
     *_SANDBOX,
     ("--color", "auto: on a terminal, and without NO_COLOR."),
     ("--pager", "On a terminal, show it with $PAGER."),
@@ -133,6 +135,7 @@ OPTIONS: dict[str, Words] = {
         ("--raw", "Add the bytes that were read: environments and passwords may be in them."),
         *_ROOT,
         *_DATA_ROOT,
+        *_TIMEOUT,
         *_SANDBOX,
     ),
     "compare": _COMMON,
@@ -145,6 +148,7 @@ OPTIONS: dict[str, Words] = {
         ("--safety", "Look after so long without an event, too; 0: do not."),
         ("--buffer", "What the kernel may keep of events; net.core.rmem_default by default."),
         *_DATA_ROOT,
+        *_TIMEOUT,
         *_SANDBOX,
         ("-v", "Tell of each look on stderr: why, and what it cost."),
         ("--verbose", "Tell of each look on stderr: why, and what it cost."),

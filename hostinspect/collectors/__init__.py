@@ -15,7 +15,7 @@ from hostinspect.collectors.cgroups import collect_frozen_cgroups
 from hostinspect.collectors.found import Tour
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
-from hostinspect.collectors.mounts import NSFS, collect_host_mounts, collect_mounts
+from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts, leads_to_namespaces
 from hostinspect.collectors.processes import collect_processes, in_own_pid_namespace
 from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
@@ -37,7 +37,6 @@ def collect(
     only: Collection[str] = (),
     image_layers: bool = False,
     health: bool = False,
-    meanwhile: Callable[[], object] | None = None,
 ) -> Facts:
     """One tour over this host. `data_roots` replace the engines' data roots that would be looked for.
 
@@ -45,8 +44,7 @@ def collect(
     host's network namespace, RULES_OF_CONTAINERS all others); hosts, engines, processes and containers are always read.
     With names or ids of containers in `only`, what takes long is read of these and the host alone: routes, sockets,
     rules, mounts, whether they are paused. `image_layers`: whose each layer directory is; `health`: what `doctor` asks
-    for. The report tells neither, and need not wait for them. `meanwhile` is called while a fork may still be looking
-    at the network: to load what is needed next.
+    for. The report tells neither, and need not wait for them.
 
     hostinspect's own process is left out. Raises no error of the host's: what could not be read is in `gaps`.
     """
@@ -84,11 +82,9 @@ def collect(
         engines, records, depth = known or read()
         pids = [record.pid for record in records.containers if record.pid]
         mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns)
-        tour.tell(mount for mount in mounts[len(host_mounts) :] if mount.fstype == NSFS)
+        tour.tell(filter(leads_to_namespaces, mounts[len(host_mounts) :]))
         frozen_cgroups = collect_frozen_cgroups(depth.processes, mounts, gaps) if "cgroups" in families else ()
         sockets = OpenSockets((p for p in processes if p.netns in depth.netns) if "sockets" in families else (), gaps)
-        if meanwhile:
-            meanwhile()
         found = tour.result()
     network = found.network
     gaps.extend(found.gaps)

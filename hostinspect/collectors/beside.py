@@ -15,6 +15,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from hostinspect.kernel import waiting
+from hostinspect.kernel.fork import answer, close, read_all, write_all
+
 T = TypeVar("T")
 M = TypeVar("M")
 
@@ -51,33 +54,39 @@ class Beside(Generic[M, T]):
             theirs.append(said)
             self._pid = os.fork()
         except BaseException:
-            _close(theirs)
+            close(theirs)
             raise
         if self._pid:
-            _close(theirs)
+            close(theirs)
             return
-        code = 1
-        try:
-            _close((self._to, self._from))
-            result = self._task(lambda: self._decoded(_read_all(heard)))
-            _write_all(said, msgspec.msgpack.encode(result))
-            code = 0
-        finally:
-            os._exit(code)  # neither our parent's buffers are flushed here, nor is anything said
+        answer(lambda: self._theirs(heard), said)
+
+    def _theirs(self, heard: int) -> T:
+        """The task, in the fork."""
+        close((self._to, self._from))
+        waiting.on_a_page_of_its_own()
+
+        def hear() -> list[M]:
+            waiting.rest()
+            return self._decoded(read_all(heard))
+
+        return self._task(hear)
 
     def tell(self, messages: Iterable[M]) -> None:
         """Say, once, what the task waits for."""
         self._told = msgspec.msgpack.encode([*messages])
         if self._pid:
+            waiting.rest()
             with suppress(BrokenPipeError):
-                _write_all(self._to, self._told)
+                write_all(self._to, self._told)
             os.close(self._to)
             self._to = 0
 
     def result(self) -> T:
         """What the task returned. Raises what it raised."""
         if self._pid:
-            encoded = _read_all(self._from)
+            waiting.rest()
+            encoded = read_all(self._from)
             if self._reap() == 0:
                 return msgspec.msgpack.decode(encoded, type=self._kind)
         return self._task(lambda: self._decoded(self._told))
@@ -98,23 +107,5 @@ class Beside(Generic[M, T]):
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             self._reap()
-        _close(fd for fd in (self._to, self._from) if fd)
+        close(fd for fd in (self._to, self._from) if fd)
         self._to = self._from = 0
-
-
-def _close(fds: Iterable[int]) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
-def _read_all(fd: int) -> bytes:
-    parts = []
-    while part := os.read(fd, 1 << 20):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _write_all(fd: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(fd, rest) :]

@@ -23,7 +23,6 @@ from posixpath import dirname
 from typing import Any, Literal, NamedTuple
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
-from hostinspect.collectors.remote import own_mounts, refuse_remote
 from hostinspect.facts import Change, Gap
 from hostinspect.kernel.overlayfs import (
     DIRECTORY,
@@ -39,6 +38,7 @@ from hostinspect.kernel.overlayfs import (
     sees_trusted,
     xattr_names,
 )
+from hostinspect.kernel.remote import own_mounts, refuse_remote
 from hostinspect.kernel.rooted import directory_in
 from hostinspect.kernel.text import text
 

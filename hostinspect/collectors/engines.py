@@ -14,7 +14,6 @@ from msgspec import Struct, field
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.processes import container_cgroup
-from hostinspect.collectors.remote import RemoteError, has_remote, walk
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.engines.docker.containers import read_containers
 from hostinspect.engines.docker.images import read_images
@@ -40,6 +39,7 @@ from hostinspect.facts import (
     VolumeRecord,
 )
 from hostinspect.kernel.files import Directory
+from hostinspect.kernel.remote import RemoteError, has_remote, walk
 from hostinspect.kernel.rooted import directory_in, mode_in, read_in, resolve_in
 from hostinspect.kernel.text import text
 

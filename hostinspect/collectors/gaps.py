@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 
 from hostinspect.facts import Gap
+from hostinspect.kernel.waiting import REMEDY, NoAnswerError
 
 PERMISSION = "run as root"
 
@@ -24,9 +25,12 @@ class GapLog:
     ) -> None:
         """Note that `subject` could not be seen. An `OSError` is put in the host's own words.
 
-        Without `remedy`, a refused permission asks for root and anything else for a second run.
+        Without `remedy`, a refused permission asks for root and anything else for a second run; what did not answer has
+        its own.
         """
         if isinstance(why, OSError):
+            if isinstance(why, NoAnswerError):
+                remedy = REMEDY
             remedy = remedy or _REMEDIES.get(why.errno or 0)
             why = os.strerror(why.errno) if why.errno else str(why)
         self._gaps[Gap(collector=collector, subject=subject, why=why, remedy=remedy or "run it again", minor=minor)] = (

@@ -19,7 +19,6 @@ from msgspec import Struct
 
 from hostinspect.collectors.engines import DEFAULT_CONFIG_FILE
 from hostinspect.collectors.gaps import PERMISSION, GapLog
-from hostinspect.collectors.remote import RemoteError, is_remote, mount_of, not_touched, refuse_remote, walk
 from hostinspect.engines.docker.record import RecordError, decode, is_id
 from hostinspect.facts import (
     BareDirectory,
@@ -38,9 +37,10 @@ from hostinspect.facts import (
     UnixSocketFile,
     VolumeRecord,
 )
-from hostinspect.kernel import procfs
+from hostinspect.kernel import procfs, waiting
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.mountinfo import mountinfo
+from hostinspect.kernel.remote import RemoteError, is_remote, mount_of, not_touched, refuse_remote, walk
 from hostinspect.kernel.rooted import directory_in, mode_in
 from hostinspect.kernel.text import text
 
@@ -219,6 +219,7 @@ class _Collector:
                 continue
             try:
                 with Directory(data_root) as root:
+                    waiting.on("statvfs", data_root)
                     found = os.fstatvfs(root.fd)
             except OSError as error:
                 self.gaps.add(SPACE, data_root, error)
@@ -298,6 +299,7 @@ class _Collector:
         self, process: Process, mounts: dict[int, MountPoint], devices: set[str]
     ) -> tuple[list[HeldFile], int]:
         found: dict[int, HeldFile] = {}
+        waiting.on("fd", f"{self.proc}/{process.pid}/fd")
         directory = os.open(f"{process.pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             names = os.listdir(directory)

@@ -13,6 +13,7 @@ from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import MountPoint, Process
 from hostinspect.kernel import procfs
 from hostinspect.kernel.mountinfo import mountinfo
+from hostinspect.kernel.remote import is_remote
 
 COLLECTOR = "mounts"
 NSFS = "nsfs"
@@ -37,13 +38,18 @@ def collect_mounts(
 
     A container's process is one with a 64-hex id in its cgroup path, or of `pids`: those that an engine recorded, for
     engines that make no cgroups (rootless). Services with mounts of their own are no containers, and left out. A
-    namespace whose processes all ended meanwhile has none. Of one that is not in `whole`, only mounts of namespaces
-    (nsfs) are read.
+    namespace whose processes all ended meanwhile has none. Of one that is not in `whole`, only those are kept that
+    lead to namespaces.
     """
     with opened(proc, COLLECTOR, gaps) as fd:
         if fd is None:
             return ()
         return (*host, *_of_containers(fd, proc, processes, host, frozenset(pids), gaps, whole))
+
+
+def leads_to_namespaces(mount: MountPoint) -> bool:
+    """Whether it is one of a namespace, or may be on the way to one and not answer."""
+    return mount.fstype == NSFS or is_remote(mount.fstype)
 
 
 def candidates(
@@ -79,6 +85,8 @@ def _of_containers(
         for pid in pids:
             try:
                 mounts = _mounts(fd, pid, starttimes[pid], mntns, None if mntns in whole else NSFS)
+                if mntns not in whole:
+                    mounts = [mount for mount in mounts if leads_to_namespaces(mount)]
             except PermissionError:
                 refused += 1
                 break

@@ -34,6 +34,7 @@ from hostinspect.kernel.netlink import NETLINK_ROUTE, DumpInterruptedError, Netl
 from hostinspect.kernel.procfs import content
 from hostinspect.kernel.sock_diag import listening_sockets
 from hostinspect.kernel.text import text
+from hostinspect.kernel.waiting import REMEDY, NoAnswerError
 
 COLLECTOR = "namespaces"
 
@@ -125,8 +126,8 @@ class _Tour:
         self.entered: set[int] = set()
         self.vanished: set[int] = set()
         self.ended: list[int] = []  # processes that were in a namespace, and none of them is any more
-        # Namespaces that could not be entered, by what the host answered: errno and words.
-        self.refused: dict[tuple[int, str], list[int]] = {}
+        # Namespaces that could not be entered, by what the host answered and what to do about it.
+        self.refused: dict[tuple[str, str | None], list[int]] = {}
         self.links: list[Link] = []
         self.addresses: list[Address] = []
         self.routes: list[Route] = []
@@ -408,20 +409,16 @@ class _Tour:
     # --- gaps ---
 
     def _refuse(self, inode: int, error: OSError) -> None:
-        self.refused.setdefault((error.errno or 0, error.strerror or str(error)), []).append(inode)
+        self.refused.setdefault((error.strerror or str(error), _remedy(error)), []).append(inode)
 
     def _gap(self, family: str, inode: int, error: Exception) -> None:
         where = next(iter(self.found[inode].paths), None) or f"pid {next(iter(self.found[inode].pids), '?')}"
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        remedy = None
-        if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
-            remedy = _permission()
-        self.gaps.add(family, f"{family} of net:[{inode}] ({where})", why, remedy)
+        self.gaps.add(family, f"{family} of net:[{inode}] ({where})", why, _remedy(error))
 
     def _add_gaps(self) -> None:
-        for (number, why), inodes in self.refused.items():
+        for (why, remedy), inodes in self.refused.items():
             subject = f"{len(inodes)} network namespaces" if len(inodes) > 1 else f"net:[{inodes[0]}]"
-            remedy = _permission() if number in (errno.EPERM, errno.EACCES) else None
             self.gaps.add(COLLECTOR, subject, why, remedy)
         lost = [inode for inode, unnamed in self.unnamed.items() if unnamed]
         if lost and not self.refused:  # else that is why
@@ -441,5 +438,9 @@ def _host(visitor: netns.Visitor) -> int:
         return visitor.home
 
 
-def _permission() -> str:
-    return _MISSING_CAPABILITY if os.geteuid() == 0 else PERMISSION
+def _remedy(error: Exception) -> str | None:
+    if isinstance(error, NoAnswerError):
+        return REMEDY
+    if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
+        return _MISSING_CAPABILITY if os.geteuid() == 0 else PERMISSION
+    return None

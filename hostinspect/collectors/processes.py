@@ -12,6 +12,7 @@ from hostinspect.collectors.proc import opened
 from hostinspect.facts import ContainerRecord, Engine, Host, Process
 from hostinspect.kernel import procfs
 from hostinspect.kernel.text import text
+from hostinspect.kernel.waiting import NoAnswerError
 
 COLLECTOR = "processes"
 
@@ -110,6 +111,7 @@ def _collect(fd: int, proc: str, gaps: GapLog) -> tuple[Process, ...]:
     processes: list[Process] = []
     hidden = 0  # whose stat may not be read (hidepid=noaccess)
     refused: list[tuple[str, ...]] = []  # cgroups of those whose namespaces may not be seen
+    silent: list[tuple[int, tuple[str, ...], NoAnswerError]] = []  # pids and cgroups of those with unknown arguments
     paths: dict[bytes, tuple[str, ...]] = {}  # a container's processes have the same cgroup file
     try:
         pids = procfs.pids(fd)
@@ -124,7 +126,7 @@ def _collect(fd: int, proc: str, gaps: GapLog) -> tuple[Process, ...]:
         except procfs.GONE:
             continue
         try:
-            record = _process(process, paths, refused)
+            record = _process(process, paths, refused, silent)
         except procfs.GONE:
             continue
         except PermissionError:
@@ -143,10 +145,17 @@ def _collect(fd: int, proc: str, gaps: GapLog) -> tuple[Process, ...]:
         of_container = any(container_cgroup(path) for cgroups in refused for path in cgroups)
         subject = f"namespaces of {len(refused)} processes"
         gaps.add(COLLECTOR, subject, "Permission denied", PERMISSION, minor=not of_container)
+    for pid, cgroups, unanswered in silent:  # a daemon in a container is that container's affair
+        gaps.add("engines", f"{proc}/{pid}/cmdline", unanswered, minor=any(map(container_cgroup, cgroups)))
     return tuple(processes)
 
 
-def _process(process: int, paths: dict[bytes, tuple[str, ...]], refused: list[tuple[str, ...]]) -> Process:
+def _process(
+    process: int,
+    paths: dict[bytes, tuple[str, ...]],
+    refused: list[tuple[str, ...]],
+    silent: list[tuple[int, tuple[str, ...], NoAnswerError]],
+) -> Process:
     pid, comm, state, ppid, flags, starttime = procfs.stat(process)
     if flags & procfs.PF_KTHREAD:
         return Process(pid=pid, ppid=ppid, comm=text(comm), state=state, starttime=starttime)
@@ -163,6 +172,12 @@ def _process(process: int, paths: dict[bytes, tuple[str, ...]], refused: list[tu
         refused.append(cgroups)
     except procfs.GONE:
         pass  # a zombie, or it became one
+    cmdline = None
+    if comm in ENGINE_COMMS:
+        try:
+            cmdline = procfs.cmdline(process)
+        except NoAnswerError as error:
+            silent.append((pid, cgroups, error))
     return Process(
         pid=pid,
         ppid=ppid,
@@ -172,5 +187,5 @@ def _process(process: int, paths: dict[bytes, tuple[str, ...]], refused: list[tu
         netns=netns,
         mntns=mntns,
         cgroups=cgroups,
-        cmdline=procfs.cmdline(process) if comm in ENGINE_COMMS else None,
+        cmdline=cmdline,
     )

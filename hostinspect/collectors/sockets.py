@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.proc import opened
 from hostinspect.facts import ListeningSocket, Process, SocketHolder
-from hostinspect.kernel import procfs
+from hostinspect.kernel import procfs, waiting
 
 COLLECTOR = "sockets"
 
@@ -49,6 +49,7 @@ class OpenSockets:
             gaps.add(COLLECTOR, f"open files of {refused} processes", "Permission denied", PERMISSION)
 
     def _read(self, proc: int, pid: int) -> None:
+        waiting.on("fd", f"/proc/{pid}/fd")
         directory = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
         try:
             for name in os.listdir(directory):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from hostinspect.collectors.gaps import GapLog
-from hostinspect.collectors.remote import RemoteError, own_mounts, refuse_remote
 from hostinspect.facts import DirectoryUsage, Gap, MountPoint
 from hostinspect.kernel.files import Directory, open_directory
+from hostinspect.kernel.remote import RemoteError, own_mounts, refuse_remote
 from hostinspect.kernel.rooted import directory_in
 from hostinspect.kernel.usage import Walk
 

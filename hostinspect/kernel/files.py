@@ -25,7 +25,7 @@ import os
 import stat
 from types import TracebackType
 
-from hostinspect.kernel import tape
+from hostinspect.kernel import tape, waiting
 
 DEFAULT_LIMIT = 16 * 1024 * 1024  # bytes; the largest config.v2.json seen is some hundred KiB
 
@@ -56,6 +56,7 @@ class Directory:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        waiting.on(self.path, self.path)
         try:
             # O_PATH asks for no permission but search, and reading the directory is not what we came for.
             self.fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -184,6 +185,7 @@ class Directory:
             raise RefusedError(f"{relative!r} is not a path of plain names")
         if relative[:1] == "/":
             raise RefusedError(f"{relative!r} is not beneath {self.path}")
+        waiting.on(self.path, f"{self.path}/{relative}")
         if parent != self._parent_path:
             names = parent.split("/") if parent else []
             if not _NO_NAMES.isdisjoint(names) or "\0" in parent or not (parent.isascii() or _is_encodable(parent)):
@@ -243,6 +245,7 @@ def open_directory(name: str, dir_fd: int) -> int:
 
     Raises RefusedError for a symbolic link, OSError as open(2) does.
     """
+    waiting.on("directories", name, dir_fd)
     return _open(name, _LIST, dir_fd)
 
 
@@ -251,6 +254,7 @@ def open_file(name: str, dir_fd: int) -> int:
 
     Raises RefusedError for anything but a regular file, OSError as open(2) does.
     """
+    waiting.on("files", name, dir_fd)
     return _open_file(name, dir_fd, name)[0]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from hostinspect.kernel import waiting
 from hostinspect.kernel.text import text
 
 _ASSIGNMENT = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s"'\\]*))\s*""", re.DOTALL)
@@ -42,5 +43,6 @@ def boot_id(proc: str = "/proc") -> str:
 
 
 def _read(path: str) -> bytes:
+    waiting.on(path, path)
     with open(path, "rb", buffering=0) as file:
         return file.read(_LIMIT)

@@ -32,14 +32,13 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)  # overlay's ovl_unescape: a backsla
 def mountinfo(process: int, mntns: int | None = None, fstype: str | None = None) -> list[MountPoint]:
     """/proc/PID/mountinfo of the /proc/PID with descriptor `process`, in its order; `mntns` is put in each record.
 
-    With `fstype` only the mounts of that type.
+    With `fstype` none where there is no mount of that type.
 
     Mounts out of reach of the process's root directory are not in it. Raises OSError (EINVAL of a zombie), ValueError.
     """
     raw = procfs.read_records("mountinfo", process)
-    if fstype is not None:
-        of_type = f" - {fstype} ".encode()  # a blank within a field is spelled \040
-        raw = b"\n".join(line for line in raw.split(b"\n") if of_type in line) if of_type in raw else b""
+    if fstype is not None and f" - {fstype} ".encode() not in raw:  # a blank within a field is spelled \040
+        return []
     return parse_mountinfo(raw, mntns)
 
 

@@ -19,7 +19,7 @@ import struct
 from collections.abc import Iterator
 from types import TracebackType
 
-from hostinspect.kernel import tape
+from hostinspect.kernel import tape, waiting
 from hostinspect.kernel.text import text
 
 NETLINK_ROUTE = 0
@@ -170,6 +170,7 @@ class NetlinkSocket:
     def _send(self, msg_type: int, flags: int, body: bytes) -> int:
         self._sequence += 1
         header = _HEADER.pack(_HEADER_SIZE + len(body), msg_type, flags, self._sequence, 0)
+        waiting.on("netlink", self._words(msg_type))
         try:
             self._socket.send(header + body)
         except OSError as error:

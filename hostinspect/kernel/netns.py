@@ -21,7 +21,8 @@ from types import TracebackType
 from msgspec import Struct, field
 
 from hostinspect.facts import MountPoint, Process
-from hostinspect.kernel import procfs
+from hostinspect.kernel import procfs, waiting
+from hostinspect.kernel.remote import RemoteError, is_remote
 
 CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2), since Linux 4.11
@@ -48,6 +49,7 @@ class Found(Struct):
     starttimes: dict[int, int] = field(default_factory=dict)  # of these, clock ticks since boot
     paths: list[str] = field(default_factory=list)  # where it is mounted, as its mount namespace spells it
     ways: list[str] = field(default_factory=list)  # the same places, as we reach them
+    barred: MountPoint | None = None  # a file system on the way to another of them, which may not answer
 
 
 def find(
@@ -94,13 +96,18 @@ def _add_mounts(
     """Add what nsfs mounts name; the paths of those in our own mount namespace."""
     known = set()
     elsewhere: dict[int, list[str]] = {}
+    mounts = [*mounts]
+    remote = [mount for mount in mounts if is_remote(mount.fstype)]
     for mount in mounts:
         if mount.fstype != "nsfs" or not (root := _ROOT.match(mount.root)):
             continue
         inode = int(root[1])
         found = namespaces.setdefault(inode, Found(inode))
         way = way_into.get(mount.mntns)
-        if way is not None and way + mount.mount_point not in found.ways:
+        bar = next((other for other in remote if other.mntns == mount.mntns and _is_beneath(mount, other)), None)
+        if bar is not None:
+            found.barred = bar
+        elif way is not None and way + mount.mount_point not in found.ways:
             found.ways.append(way + mount.mount_point)
         if way == "":
             known.add(mount.mount_point)
@@ -115,6 +122,10 @@ def _add_mounts(
     return known
 
 
+def _is_beneath(mount: MountPoint, other: MountPoint) -> bool:
+    return mount.mount_point.startswith(f"{other.mount_point.rstrip('/')}/")
+
+
 def _add_directories(namespaces: dict[int, Found], directories: Iterable[str], known: set[str], proc: str) -> None:
     """Add the namespaces in `directories` whose paths are not `known`. A plain file there is none: its mount is gone,
     or in another mount namespace.
@@ -126,6 +137,7 @@ def _add_directories(namespaces: dict[int, Found], directories: Iterable[str], k
     seen = set()
     for directory in directories:
         try:
+            waiting.on(directory, directory)
             fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             continue
@@ -216,10 +228,13 @@ class Visitor:
                 continue
             except OSError as error:
                 refused = error
+        if refused is None and namespace.barred:
+            refused = RemoteError(namespace.barred, namespace.barred.mount_point)
         raise refused or VanishedError(errno.ENOENT, f"net:[{namespace.inode}] is gone")
 
     def _open_of(self, pid: int, namespace: Found) -> int:
         """The same, of the process `pid` of those found in it. Raises FileNotFoundError where it is not in it now."""
+        waiting.on("ns/net", f"{self.proc}/{pid}/ns/net")
         # A link of the kernel's own: there is nothing at its end that could hang us.
         fd = os.open(f"{self.proc}/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -249,6 +264,7 @@ class Visitor:
         network namespace.
         """
         if inode != self.here:
+            waiting.on("setns", f"net:[{inode}] of setns(2)")
             setns(fd, CLONE_NEWNET)
             self.here = inode
 
@@ -305,6 +321,7 @@ def _setns_of_libc() -> Callable[[int, int], None]:
 
 def _open_checked(path: str, device: int | None, inode: int, proc: str = "/proc") -> int:
     """Open `path` read-only where it is the file `inode` of `device`; raises VanishedError where it is another."""
+    waiting.on(path, path)
     looked_at = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         status = os.fstat(looked_at)
@@ -320,6 +337,7 @@ def _may_lead_to(namespace: Found, path: str) -> bool:
     ways = [way for way in namespace.ways if way.endswith(path)]
     for way in ways:
         try:
+            waiting.on(way, way)
             if os.stat(way).st_ino == namespace.inode:
                 return True
         except PermissionError:

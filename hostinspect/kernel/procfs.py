@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from hostinspect.kernel import tape
+from hostinspect.kernel import tape, waiting
 from hostinspect.kernel.text import text
 
 GONE = (FileNotFoundError, ProcessLookupError)
@@ -161,6 +161,7 @@ def read(name: str, process: int, size: int = 4096, limit: int = 1 << 24) -> byt
 
     Only for files that the kernel answers whole (single_open, as stat, cgroup and cmdline): a short read is the end.
     """
+    waiting.on(name, name, process)
     fd = os.open(name, _READ, dir_fd=process)
     try:
         content = os.read(fd, size)
@@ -178,6 +179,7 @@ def read(name: str, process: int, size: int = 4096, limit: int = 1 << 24) -> byt
 
 def read_records(name: str, process: int) -> bytes:
     """All of /proc/PID/NAME, whose records the kernel hands out a page at a time (mountinfo). Raises OSError."""
+    waiting.on(name, name, process)
     fd = os.open(name, _READ, dir_fd=process)
     try:
         pages = []
@@ -192,6 +194,7 @@ def read_records(name: str, process: int) -> bytes:
 
 def content(path: str) -> bytes:
     """All of a file of /proc, or of another that only the host's root writes, by its path. Raises OSError."""
+    waiting.on(path.rpartition("/")[2], path)
     with open(path, "rb") as file:
         found = file.read()
     if tape.running:

@@ -22,6 +22,7 @@ import errno
 import os
 import stat
 
+from hostinspect.kernel import waiting
 from hostinspect.kernel.files import Directory, RefusedError
 
 MAX_LINKS = 40  # followed in one path, as many as the kernel does
@@ -35,6 +36,7 @@ def resolve_in(root: str, path: str) -> str:
     Raises OSError where `root` cannot be opened, for too many links, and for what is no path.
     """
     if not root:
+        waiting.on(path, path)
         return os.path.realpath(path)
     with _Walk(root) as walk:
         walk.go(path)
@@ -62,6 +64,7 @@ def mode_in(root: str, path: str) -> int:
     """st_mode of what `path` leads to, 0 where there is nothing. Raises OSError when that cannot be told."""
     try:
         if not root:
+            waiting.on(path, path)
             return os.stat(path).st_mode
         with _Walk(root) as walk:
             walk.go(path)
@@ -76,6 +79,8 @@ class _Walk:
     def __init__(self, root: str) -> None:
         self._names: list[str] = []
         self._missing: OSError | None = None  # why the last name could not be opened
+        self._root = root
+        waiting.on(root, root)
         self._fds = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
 
     def __enter__(self) -> _Walk:
@@ -104,10 +109,10 @@ class _Walk:
 
     def go(self, path: str) -> None:
         """Go on by `path`. Raises OSError for too many links, and RefusedError for what is no path."""
-        waiting = path.split("/")[::-1]
+        names = path.split("/")[::-1]
         links = 0
-        while waiting:
-            name = waiting.pop()
+        while names:
+            name = names.pop()
             if name in ("", "."):
                 continue
             if name == "..":
@@ -121,13 +126,14 @@ class _Walk:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             if target.startswith("/"):
                 self._back_to(0)
-            waiting.extend(target.split("/")[::-1])
+            names.extend(target.split("/")[::-1])
 
     def _step(self, name: str) -> str | None:
         """One name further; where it is a link, only where that leads."""
         if self._missing is not None:
             self._names.append(name)
             return None
+        waiting.on(self._root, f"{self._root}{self.path}/{name}")
         try:
             fd = os.open(name, _STEP, dir_fd=self._fds[-1])
         except ValueError as error:  # NUL bytes, lone surrogates

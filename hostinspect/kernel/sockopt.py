@@ -9,7 +9,7 @@ import ctypes
 import os
 import socket
 
-from hostinspect.kernel import tape
+from hostinspect.kernel import tape, waiting
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -21,6 +21,7 @@ def getsockopt(sock: socket.socket, level: int, option: int, request: bytes, len
     """
     size = len(request) if length is None else length
     buffer = ctypes.create_string_buffer(request, size)
+    waiting.on("getsockopt", f"level {level}, option {option} of getsockopt(2)")
     filled = ctypes.c_uint32(size)
     if _libc.getsockopt(sock.fileno(), level, option, buffer, ctypes.byref(filled)) != 0:
         number = ctypes.get_errno()

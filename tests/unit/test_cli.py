@@ -16,7 +16,7 @@ import yaml
 from msgspec.structs import replace
 
 from hostinspect import __version__
-from hostinspect.cli import app, report, request, terminal
+from hostinspect.cli import app, places, report, terminal
 from hostinspect.cli.app import run
 from hostinspect.cli.help import HELP
 from hostinspect.facts import Gap
@@ -31,8 +31,9 @@ REPO = Path(__file__).parents[2]
 HARNESS = """
 import os, sys
 import hostinspect.collectors, hostinspect.correlate
+from tests.unit.factory import host_with_web
 from tests.unit.sample import demo
-hostinspect.collectors.collect = lambda data_roots, **more: None
+hostinspect.collectors.collect = lambda data_roots, **more: host_with_web()
 hostinspect.correlate.correlate = lambda facts, topology=demo(): topology
 if "--list-modules" in sys.argv:
     sys.argv.remove("--list-modules")
@@ -216,7 +217,7 @@ def test_a_data_root_that_may_not_be_looked_at_is_no_wrong_usage(monkeypatch: py
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "stat", refuse)
-        assert request._may_not_look("/root/docker")
+        assert places._of_host("/root/docker") == ""
 
 
 # --- what could not be seen ---

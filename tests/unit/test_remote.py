@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostinspect.collectors.remote import RemoteError, refuse_remote, walk
 from hostinspect.facts import MountPoint
 from hostinspect.kernel.mountinfo import parse_mountinfo
+from hostinspect.kernel.remote import RemoteError, refuse_remote, walk
 
 
 def mounts(*lines: str) -> list[MountPoint]:

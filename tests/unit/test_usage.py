@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hostinspect.collectors import usage as collector
-from hostinspect.collectors.remote import is_remote, mount_of
 from hostinspect.collectors.usage import collect_usage
 from hostinspect.facts import DirectoryUsage, Gap, MountPoint
 from hostinspect.kernel import usage as kernel
+from hostinspect.kernel.remote import is_remote, mount_of
 from hostinspect.kernel.usage import Usage, Walk
 
 

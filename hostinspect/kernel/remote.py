@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable, Sequence
 
 from hostinspect.facts import MountPoint
-from hostinspect.kernel import procfs
+from hostinspect.kernel import procfs, waiting
 from hostinspect.kernel.mountinfo import mountinfo
 from hostinspect.kernel.rooted import MAX_LINKS
 
@@ -107,13 +107,13 @@ def walk(path: str, mounts: Sequence[MountPoint]) -> tuple[str, int]:
     if "\0" in path:
         raise ValueError("it is no path: there is a NUL in it")
     is_any_remote = has_remote(mounts)
-    waiting = path.split("/")[::-1]
+    names = path.split("/")[::-1]
     done: list[str] = []
     mode = stat.S_IFDIR
     missing = False
     links = 0
-    while waiting:
-        name = waiting.pop()
+    while names:
+        name = names.pop()
         if name in ("", "."):
             continue
         if name == "..":
@@ -129,7 +129,8 @@ def walk(path: str, mounts: Sequence[MountPoint]) -> tuple[str, int]:
             try:
                 refuse_remote(here, mounts)
             except RemoteError as error:
-                raise RemoteError(error.mount, "/".join((here, *waiting[::-1]))) from None
+                raise RemoteError(error.mount, "/".join((here, *names[::-1]))) from None
+        waiting.on(here, here)
         try:
             mode = os.lstat(here).st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -145,6 +146,6 @@ def walk(path: str, mounts: Sequence[MountPoint]) -> tuple[str, int]:
         target = os.readlink(here)
         if target.startswith("/"):
             done.clear()
-        waiting.extend(target.split("/")[::-1])
+        names.extend(target.split("/")[::-1])
         mode = stat.S_IFDIR
     return "/" + "/".join(done), 0 if missing else mode

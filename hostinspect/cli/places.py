@@ -1,0 +1,93 @@
+"""The directories that a person names: looked at within the time limit, before anything else is done."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from functools import partial
+
+import click
+
+
+def existing_directories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Each must be a directory, of the disk at --root where that is given.
+
+    One that may not even be looked at, or does not answer, is for the collectors to report as a gap.
+    """
+    root = ctx.params.get("root")
+    for value in values:
+        look = partial(_of_host, value) if root is None else partial(_of_disk, root, value)
+        problem = _asked(ctx, look)
+        if problem:
+            what = "that `docker info` calls Docker Root Dir" if root is None else "as that host called it"
+            raise click.BadParameter(f"{problem}. Name the directory {what}, usually /var/lib/docker.", ctx, param)
+    return values
+
+
+def existing_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A directory that may be opened: everything else is for the collectors to report."""
+    if value is None:
+        return None
+    problem = _asked(ctx, lambda: _of_root(value))
+    if problem:
+        raise click.BadParameter(f"{problem}. Name the directory at which the disk is mounted.", ctx, param)
+    return os.path.abspath(value)
+
+
+def _asked(ctx: click.Context, ask: Callable[[], str]) -> str:
+    """What is wrong with it; nothing where it does not answer."""
+    from hostinspect.cli.reading import limit
+    from hostinspect.kernel.limit import SECONDS
+    from hostinspect.kernel.waiting import NoAnswerError
+
+    def asked() -> str:
+        try:
+            return ask()
+        except NoAnswerError:
+            return ""
+
+    seconds = ctx.params.get("timeout", SECONDS)  # it may stand behind this option
+    return limit(seconds if ctx.obj else 0).run(asked, str)
+
+
+def _of_host(path: str) -> str:
+    from hostinspect.kernel import waiting
+
+    waiting.on(path, path)
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return ""
+        is_there = True
+    except PermissionError:
+        return ""
+    except (OSError, ValueError):
+        is_there = os.path.lexists(path)
+    return f"{path} is not a directory" if is_there else f"{path} does not exist"
+
+
+def _of_disk(root: str, path: str) -> str:
+    from hostinspect.kernel.rooted import directory_in
+
+    try:
+        directory_in(root, path).close()
+    except PermissionError:
+        return ""
+    except OSError as error:
+        return f"{path} beneath {root}: {_words(error)}"
+    return ""
+
+
+def _of_root(path: str) -> str:
+    from hostinspect.kernel import waiting
+
+    waiting.on(path, path)
+    try:
+        os.close(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    except (OSError, ValueError) as error:
+        return f"{path}: {_words(error)}"
+    return ""
+
+
+def _words(error: OSError | ValueError) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)

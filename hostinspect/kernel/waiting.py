@@ -1,0 +1,134 @@
+"""What this process waits for: noted where its parent sees it, since a system call may never return.
+
+A disk that is gone, a lock that somebody holds, a file system whose server is a container's: each holds whoever asks,
+and often no signal helps. So what is asked next is noted on a *page* of shared memory, and whoever started us
+(`hostinspect.collectors.limit`) may give us up, and start another process that leaves out what did not answer.
+
+A note stands until the next one. Where there is no page, nothing is noted and everything is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Collection
+from contextlib import suppress
+from mmap import mmap
+from typing import NamedTuple
+
+PAGES = 2  # a process and one fork of it
+SIZE = 16384  # bytes of a page
+_NOTE = struct.Struct("=QiiH")  # turn, pid, descriptor, length of what follows
+
+_LONGEST_KIND, _LONGEST_NAME = 1000, 3000  # characters, of four bytes at most
+
+
+REMEDY = "see who is stuck, and in what (ps -eo pid,stat,wchan:32,comm; dmesg), or wait longer (--timeout)"
+
+
+class NoAnswerError(OSError):
+    """It did not answer before, so it was not asked again. Its `errno` is None, so that a `Gap` shows these words."""
+
+
+class Question(NamedTuple):
+    """Something that is asked of the host: `name` beneath `of`, which is a path where it was asked by a descriptor."""
+
+    kind: str  # what else would not answer either: a file system, a file that every process has
+    name: str
+    of: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.of}/{self.name}" if self.of else self.name
+
+
+class Note(NamedTuple):
+    """What stands on a page."""
+
+    turn: int  # how many notes there were; 0: nothing is waited for
+    pid: int
+    fd: int
+    kind: str
+    name: str
+
+    @property
+    def question(self) -> Question:
+        """What it says, while the process that wrote it is there."""
+        of = _path_of(str(self.pid), self.fd) if self.fd >= 0 else ""
+        return Question(self.kind, self.name, of)
+
+
+class Page:
+    """A page of `memory` for one process to write. `unanswered` are questions, and kinds of them, not to be asked."""
+
+    def __init__(
+        self, memory: mmap, number: int, unanswered: Collection[Question], kinds: Collection[str], seconds: float
+    ) -> None:
+        self._memory, self._number = memory, number
+        self._unanswered, self._kinds, self._seconds = frozenset(unanswered), frozenset(kinds), seconds
+        self._turn, self._pid = 0, os.getpid()
+
+    def note(self, kind: str, name: str, fd: int) -> None:
+        """Write it. Raises NoAnswerError."""
+        if self._unanswered or self._kinds:
+            self._check(kind, name, fd)
+        self.write(kind, name, fd)
+
+    def write(self, kind: str, name: str, fd: int = -1) -> None:
+        """Write it, whether it answered before or not."""
+        self._turn += 1
+        entry = f"{kind[:_LONGEST_KIND]}\0{name[:_LONGEST_NAME]}".encode("utf-8", "surrogatepass")
+        start = self._number * SIZE
+        _NOTE.pack_into(self._memory, start, self._turn, self._pid, fd, len(entry))
+        self._memory[start + _NOTE.size : start + _NOTE.size + len(entry)] = entry
+
+    def rest(self) -> None:
+        """Write that nothing of the host is waited for."""
+        _NOTE.pack_into(self._memory, self._number * SIZE, 0, self._pid, -1, 0)
+
+    def next(self) -> Page:
+        """The page behind it, for our own fork."""
+        return Page(self._memory, self._number + 1, self._unanswered, self._kinds, self._seconds)
+
+    def _check(self, kind: str, name: str, fd: int) -> None:
+        if kind in self._kinds:
+            raise NoAnswerError(f"others of its kind did not answer within {self._seconds:g} s, so it was not asked")
+        if Question(kind, name, _path_of("self", fd) if fd >= 0 else "") in self._unanswered:
+            raise NoAnswerError(f"it did not answer within {self._seconds:g} s")
+
+
+page: Page | None = None  # of this process, where somebody watches it
+
+
+def on(kind: str, name: str, fd: int = -1) -> None:
+    """Say that `name`, beneath the directory or about the process open as `fd`, is asked next. Raises NoAnswerError."""
+    if page is not None:
+        page.note(kind, name, fd)
+
+
+def rest() -> None:
+    """Say that what comes next is another process of ours, which may take as long as it likes."""
+    if page is not None:
+        page.rest()
+
+
+def on_a_page_of_its_own() -> None:
+    """In a fork of a process with a page: take the next one."""
+    global page
+    if page is not None:
+        page = page.next()
+
+
+def read(memory: mmap, number: int) -> Note | None:
+    """What stands on a page; None where nothing is waited for."""
+    turn, pid, fd, length = _NOTE.unpack_from(memory, number * SIZE)
+    if not turn:
+        return None
+    start = number * SIZE + _NOTE.size
+    kind, _, name = memory[start : start + length].decode("utf-8", "surrogatepass").partition("\0")
+    return Note(turn, pid, fd, kind, name)
+
+
+def _path_of(pid: str, fd: int) -> str:
+    with suppress(OSError):
+        return os.readlink(f"/proc/{pid}/fd/{fd}")
+    return ""

@@ -1,0 +1,220 @@
+"""A task in a process that can be given up: what it returns, what it does without, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+
+from hostinspect.collectors.beside import Beside
+from hostinspect.kernel import waiting
+from hostinspect.kernel.limit import Limit, NothingAnswersError
+from hostinspect.kernel.waiting import NoAnswerError
+
+HERE = os.getpid()
+SECONDS = 0.2
+
+
+class Said(Struct):
+    pid: int
+    words: tuple[str, ...] = ()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    before = descriptors_and_children()
+    yield
+    assert descriptors_and_children() == before
+    assert waiting.page is None
+
+
+def descriptors_and_children() -> tuple[list[str], str]:
+    descriptors = sorted(fd.name for fd in Path("/proc/self/fd").iterdir())
+    return descriptors, Path(f"/proc/self/task/{HERE}/children").read_text()
+
+
+def forever() -> None:
+    """As a system call that no answer comes to."""
+    os.read(os.pipe()[0], 1)
+
+
+def ask(*questions: tuple[str, str], silent: tuple[str, ...]) -> Said:
+    """Ask them in turn, of which the `silent` never answer; what came of each."""
+    words = []
+    for kind, name in questions:
+        try:
+            waiting.on(kind, name)
+        except NoAnswerError as error:
+            words.append(str(error))
+            continue
+        if name in silent:
+            forever()
+        words.append("answered")
+    return Said(os.getpid(), tuple(words))
+
+
+def test_what_is_returned_comes_from_another_process() -> None:
+    said = Limit(SECONDS).run(lambda: ask(("a", "a1"), silent=()), Said)
+    assert (said.pid != HERE, said.words) == (True, ("answered",))
+
+
+def test_without_a_limit_it_is_done_here() -> None:
+    order: list[str] = []
+    said = Limit(0).run(lambda: ask(("a", "a1"), silent=()), Said, lambda: order.append("meanwhile"))
+    assert (said.pid, order) == (HERE, ["meanwhile"])
+
+
+def test_where_no_process_is_to_be_had_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refused)
+    assert Limit(SECONDS).run(lambda: Said(os.getpid()), Said).pid == HERE
+
+
+def test_what_it_raises_is_raised_here() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Limit(SECONDS).run(lambda: 1 // 0, int)
+
+
+def test_what_does_not_answer_is_left_out_and_all_else_is_asked() -> None:
+    said = Limit(SECONDS).run(lambda: ask(("a", "a1"), ("a", "a2"), ("b", "b1"), silent=("a2",)), Said)
+    assert said.words == ("answered", "it did not answer within 0.2 s", "answered")
+
+
+def test_after_three_no_others_of_the_kind_are_asked() -> None:
+    questions = [("a", f"a{number}") for number in range(5)]
+    said = Limit(SECONDS).run(lambda: ask(*questions, ("b", "b1"), silent=tuple(n for _, n in questions)), Said)
+    assert {*said.words[:5]} == {"others of its kind did not answer within 0.2 s, so it was not asked"}
+    assert said.words[5] == "answered"
+
+
+def test_the_next_task_knows_what_did_not_answer_the_first() -> None:
+    limit = Limit(SECONDS)
+    limit.run(lambda: ask(("a", "a1"), silent=("a1",)), Said)
+    assert limit.run(lambda: ask(("a", "a1"), silent=()), Said).words == ("it did not answer within 0.2 s",)
+
+
+def test_many_that_answer_slowly_are_too_much_together() -> None:
+    def slowly() -> Said:
+        words = []
+        for number in range(1000):
+            try:
+                waiting.on("a", f"a{number}")
+            except NoAnswerError as error:
+                words.append(str(error))
+                break
+            time.sleep(SECONDS / 2)
+        return Said(os.getpid(), tuple(words))
+
+    assert "so it was not asked" in Limit(SECONDS).run(slowly, Said).words[0]
+
+
+def test_who_works_does_not_wait() -> None:
+    def work() -> Said:
+        waiting.on("a", "a1")
+        end = time.process_time() + 3 * SECONDS
+        while time.process_time() < end:
+            pass
+        return Said(os.getpid())
+
+    assert Limit(SECONDS).run(work, Said).words == ()
+
+
+def test_where_leaving_it_out_does_not_help_it_is_said() -> None:
+    def task() -> Said:
+        waiting.on("a", "the last that was noted")
+        waiting.on("b", "b1")
+        return Said(os.getpid())
+
+    def stubborn() -> Said:
+        forever()  # before anything was noted
+        return task()
+
+    with pytest.raises(NothingAnswersError, match="what hostinspect itself is made of"):
+        Limit(SECONDS).run(stubborn, Said)
+
+
+def test_a_fork_of_the_task_that_is_stuck_is_seen_and_goes_too() -> None:
+    pids = Path(f"/dev/shm/hostinspect-test-{HERE}")
+
+    def beside(hear: object) -> Said:
+        with pids.open("a") as file:
+            print(os.getpid(), file=file)
+        return ask(("a", "a1"), silent=("a1",))
+
+    def task() -> Said:
+        with Beside(beside, Said, str, forked=True) as other:
+            other.tell(())
+            return other.result()
+
+    try:
+        said = Limit(SECONDS).run(task, Said)
+        assert said.words == ("it did not answer within 0.2 s",)
+        for pid in pids.read_text().split():
+            while Path(f"/proc/{pid}").exists():  # it is the init's to reap
+                time.sleep(0.01)
+    finally:
+        pids.unlink()
+
+
+def test_it_has_nothing_open_that_others_wait_for() -> None:
+    """Neither stdout nor stderr, which pytest has in files: a reader of a pipe would wait for its end."""
+
+    def standard() -> list[str]:
+        return [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in (0, 1, 2)]
+
+    found = Limit(SECONDS).run(standard, list[str])
+    assert len({*found}) == 1 and found[0].startswith("pipe:")
+    assert not {*found} & {*standard()}
+
+
+def test_a_note_is_cut_and_any_name_can_be_noted() -> None:
+    def task() -> Said:
+        waiting.on("k" * 5000, "\udc80\ud800" + "\N{SNOWMAN}" * 5000)
+        return Said(os.getpid())
+
+    assert Limit(SECONDS).run(task, Said).pid != HERE
+
+
+def test_a_question_by_descriptor_is_told_from_the_same_of_another() -> None:
+    def task() -> Said:
+        words = []
+        for process in ("self", str(HERE)):
+            try:
+                waiting.on("stat", "stat", os.open(f"/proc/{process}", os.O_PATH))
+            except NoAnswerError as error:
+                words.append(str(error))
+                continue
+            if process != "self":
+                forever()
+            words.append("answered")
+        return Said(os.getpid(), tuple(words))
+
+    assert Limit(SECONDS).run(task, Said).words == ("answered", "it did not answer within 0.2 s")
+
+
+def test_being_stopped_is_no_waiting() -> None:
+    """As by Ctrl-Z: time in which neither runs does not count."""
+
+    def task() -> Said:
+        waiting.on("a", "a1")
+        time.sleep(SECONDS / 2)
+        return Said(os.getpid())
+
+    parent = os.getpid()
+    helper = os.fork()
+    if not helper:
+        time.sleep(SECONDS / 4)
+        os.kill(parent, signal.SIGSTOP)
+        time.sleep(3 * SECONDS)
+        os.kill(parent, signal.SIGCONT)
+        os._exit(0)
+    said = Limit(SECONDS).run(task, Said)
+    os.waitpid(helper, 0)
+    assert said.words == ()

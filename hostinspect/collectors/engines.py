@@ -397,7 +397,7 @@ def collect_records(
                 homes = tuple(read_layer_homes(files, data_root, notes["layers"]))  # before whose they are
                 chains = tuple(read_image_layers(files, data_root, notes["layers"]))
                 build_cache = tuple(read_build_cache(files, data_root, notes["layers"]))
-            containers = tuple(read_containers(files, engine.name, data_root, notes["containers"]))
+            containers = tuple(read_containers(files, engine.name, data_root, notes["containers"], at_rest=bool(root)))
             layers: tuple[LayerRecord, ...] = ()
             if "layers" in families:
                 layers = tuple(read_layers(files, data_root, notes["layers"]))

@@ -98,6 +98,19 @@ def test_a_container_of_docker_before_1_10(tmp_path: Path) -> None:
     assert not layers.minor and layers.remedy == "look into /var/lib/docker/aufs by what aufs does"
 
 
+@pytest.mark.parametrize(("left", "told"), [("hostconfig.json", True), ("mounts", False)])
+def test_a_container_whose_record_is_gone(tmp_path: Path, left: str, told: bool) -> None:
+    """Of a host that runs it may just be going. What a removal leaves that failed is no container."""
+    home = tmp_path / "var/lib/docker/containers" / ID
+    home.mkdir(parents=True)
+    (home / left).touch()
+    facts = collect_disk(str(tmp_path))
+    assert facts.containers == ()
+    gaps = [(gap.subject, gap.why, gap.minor) for gap in facts.gaps if gap.collector == "containers"]
+    missing = (f"/var/lib/docker/containers/{ID}", "its config.v2.json is missing", False)
+    assert gaps == ([missing] if told else [])
+
+
 @pytest.mark.parametrize(
     ("config", "data_root"),
     [

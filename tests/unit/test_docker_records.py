@@ -445,6 +445,20 @@ def test_missing_hostconfig_leaves_the_rest(data_root: Path) -> None:
     assert next(of for of in records.containers if of.id == victim.name).network_mode is None
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b'{"PortBindings": {"80/tcp": [{"HostPort": "x"}]}}', None])
+def test_damaged_hostconfig_is_a_gap_and_leaves_the_rest(data_root: Path, content: bytes | None) -> None:
+    victim = sorted((data_root / "containers").iterdir())[3]
+    (victim / "hostconfig.json").unlink()
+    without, _ = collect(data_root)
+    if content is None:
+        os.mkfifo(victim / "hostconfig.json")
+    else:
+        (victim / "hostconfig.json").write_bytes(content)
+    records, [gap] = collect(data_root)
+    assert (gap.collector, gap.subject, gap.minor) == ("containers", f"{victim}/hostconfig.json", False)
+    assert records.containers == without.containers
+
+
 @pytest.mark.parametrize(
     "path",
     ["network/files/local-kv.db", "volumes/metadata.db", "swarm/worker/tasks.db", "image/overlay2/repositories.json"],

@@ -335,8 +335,13 @@ _NO_RESTART_POLICY = _RestartPolicy()
 # --- files to records -------------------------------------------------------------------------------------------
 
 
-def read_containers(files: Directory, engine: str, data_root: str, note: Note) -> Iterator[ContainerRecord]:
-    """Every container under the opened data root, by id. One that goes away meanwhile is left out."""
+def read_containers(
+    files: Directory, engine: str, data_root: str, note: Note, *, at_rest: bool = False
+) -> Iterator[ContainerRecord]:
+    """Every container under the opened data root, by id. One that goes away meanwhile is left out.
+
+    `at_rest`: nothing goes away meanwhile, for it is the data root of a host that does not run.
+    """
     path = f"{data_root}/containers"
     try:
         with files.directory("containers") as containers:
@@ -345,9 +350,11 @@ def read_containers(files: Directory, engine: str, data_root: str, note: Note) -
                 note(path, f"{len(ids)} containers, the first {MAX_ENTRIES} are read")
             for container_id in ids[:MAX_ENTRIES]:
                 try:
-                    yield _read_container(containers, container_id, engine, data_root)
+                    yield _read_container(containers, container_id, engine, data_root, note)
                 except (FileNotFoundError, NotADirectoryError):
-                    continue  # removed between listing and reading, or left behind by a removal that failed
+                    # Removed between listing and reading, or left behind by a removal that failed.
+                    if at_rest and containers.exists(f"{container_id}/hostconfig.json"):
+                        note(f"{path}/{container_id}", "its config.v2.json is missing", "look at what else is in there")
                 except OSError as error:
                     note(f"{path}/{container_id}", error)
                 except RecordError as error:
@@ -356,16 +363,26 @@ def read_containers(files: Directory, engine: str, data_root: str, note: Note) -
         note(path, error)
 
 
-def _read_container(containers: Directory, container_id: str, engine: str, data_root: str) -> ContainerRecord:
+def _read_container(
+    containers: Directory, container_id: str, engine: str, data_root: str, note: Note
+) -> ContainerRecord:
     try:
         config = containers.read(f"{container_id}/config.v2.json", MAX_FILE)
     except FileNotFoundError:
         config = containers.read(f"{container_id}/config.json", MAX_FILE)  # before Docker 1.10
+    path = f"{data_root}/containers/{container_id}/hostconfig.json"
+    hostconfig: bytes | None = None
     try:
         hostconfig = containers.read(f"{container_id}/hostconfig.json", MAX_FILE)
     except FileNotFoundError:
-        hostconfig = None  # the daemon, too, goes on without it
-    record = parse_container(config, hostconfig, engine, data_root)
+        pass  # the daemon, too, goes on without it
+    except OSError as error:
+        note(path, error)
+    try:
+        record = parse_container(config, hostconfig, engine, data_root)
+    except RecordError as error:
+        record = parse_container(config, None, engine, data_root)  # all that it is; else this is damaged, too
+        note(path, str(error).removeprefix("hostconfig.json: "), DAMAGED)
     if record.id != container_id:
         raise RecordError(f"config.v2.json: it is that of {record.id!r}")
     return record

@@ -17,7 +17,7 @@ from hostinspect.collectors.processes import container_cgroup
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.engines.docker.containers import read_containers
 from hostinspect.engines.docker.images import read_images
-from hostinspect.engines.docker.layers import DRIVERS, read_layers
+from hostinspect.engines.docker.layers import DRIVERS, FIRST_DRIVER, read_layers
 from hostinspect.engines.docker.networks import NetworkTable, read_networks
 from hostinspect.engines.docker.record import RecordError, decode
 from hostinspect.engines.docker.swarm import read_swarm_networks
@@ -451,14 +451,14 @@ def _note_unknown_layers(
     *,
     of_disk: bool,
 ) -> None:
-    """Say whose layers are not known: all of a storage driver that is not overlay2, or one without its record."""
+    """Say whose layers are not known: all of a storage driver that is no overlay, or one without its record."""
     known = {layer.container_id for layer in layers}
     told = {gap.subject for gap in gaps.as_tuple()}
     unknown: dict[str, list[ContainerRecord]] = {}
     for container in containers:
         if container.id in known:
             continue
-        if container.driver and container.driver not in DRIVERS:
+        if container.driver and container.driver not in (*DRIVERS, FIRST_DRIVER):
             unknown.setdefault(container.driver, []).append(container)
             continue
         subject = f"{data_root}/image/{container.driver}/layerdb/mounts/{container.id}"
@@ -473,10 +473,11 @@ def _note_unknown_layers(
                 else "docker rm it: it cannot be started without",
             )
     for driver, of_driver in sorted(unknown.items()):
+        names = "" if files.exists(f"image/{driver}/repositories.json") else " and names of images"
         gaps.add(
             "layers",
             f"{data_root}, storage driver {driver}",
-            f"layers of {len(of_driver)} containers and names of images are not written down where overlay2 does it",
+            f"layers of {len(of_driver)} containers{names} are not written down where overlay2 does it",
             f"look into {data_root}/{driver} by what {driver} does"
             if of_disk
             else "start the containers that do not run: while they run, their mounts tell",

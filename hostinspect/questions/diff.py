@@ -14,6 +14,7 @@ NEEDS = ("engines", "containers", "layers", "mounts")
 
 # Those whose layers are overlayfs's: Docker's own, and containerd's snapshotter.
 _DRIVERS = (None, "overlay2", "overlay", "overlayfs")
+_LOOK = "look into its directories by what that driver does"  # on a disk, where nothing starts
 
 
 class Diff(Answer, frozen=True, kw_only=True):
@@ -37,11 +38,12 @@ class Layers(NamedTuple):
 def layers_of(inspection: Inspection, container: Container) -> Layers | Gap:
     """Where the container's layers are on this host, or why that is not to be known."""
     overlay = container.overlay
+    of_disk = inspection.topology.host.root is not None
     if container.storage_driver not in _DRIVERS:
-        return _gap(container, "docker diff it, while the daemon answers")
+        return _gap(container, _LOOK if of_disk else "docker diff it, while the daemon answers")
     if overlay is None or overlay.upper is None:
         known = [gap for gap in inspection.topology.gaps if gap.collector == "layers" and container.id in gap.subject]
-        return known[0] if known else _gap(container, "start it: while it runs, its mounts tell")
+        return known[0] if known else _gap(container, _LOOK if of_disk else "start it: while it runs, its mounts tell")
     # containerd shortens the mount options to paths from the directory that all of its snapshots are in.
     below = tuple(p if p.startswith("/") else f"{dirname(dirname(overlay.upper))}/{p}" for p in overlay.lower)
     if container.storage_driver == "overlay" and container.id in inspection.index.layers:

@@ -111,6 +111,23 @@ def test_a_container_whose_record_is_gone(tmp_path: Path, left: str, told: bool)
     assert gaps == ([missing] if told else [])
 
 
+@pytest.mark.parametrize("driver", ["aufs", "overlay", "overlay2"])
+def test_what_is_not_known_of_layers(tmp_path: Path, driver: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of images are where overlay2 has them since Docker 1.10. Nothing that a daemon must do is advised."""
+    docker = tmp_path / "var/lib/docker"
+    (docker / "containers" / ID).mkdir(parents=True)
+    (docker / "containers" / ID / "config.v2.json").write_text(json.dumps({**OLD, "Driver": driver, "Volumes": None}))
+    (docker / "image" / driver).mkdir(parents=True)
+    (docker / "image" / driver / "repositories.json").write_text('{"Repositories": {"a": {"a:1": "sha256:ab"}}}')
+    facts = collect_disk(str(tmp_path))
+    assert [image.names for image in facts.images] == [("a:1",)]
+    [gap] = [gap for gap in facts.gaps if gap.collector == "layers"]
+    assert "names of images" not in gap.why
+    assert gap.subject.endswith("storage driver aufs" if driver == "aufs" else f"mounts/{ID}")
+    assert run(["diff", "old1", "--root", str(tmp_path)]) == 3
+    assert "docker diff" not in (said := capsys.readouterr().err) and "start" not in said
+
+
 @pytest.mark.parametrize(
     ("config", "data_root"),
     [

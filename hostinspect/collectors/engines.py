@@ -409,7 +409,7 @@ def collect_records(
                 swarm = read_swarm_networks(files, engine.name, data_root, notes["networks"])
             volumes: tuple[VolumeRecord, ...] = ()
             if "volumes" in families:
-                volumes = tuple(read_volumes(files, engine.name, data_root, notes["volumes"]))
+                volumes = tuple(read_volumes(files, engine.name, data_root, notes["volumes"], at_rest=bool(root)))
             images: tuple[ImageRecord, ...] = ()
             if "images" in families:
                 images = tuple(read_images(files, data_root, notes["images"], layers=image_layers))

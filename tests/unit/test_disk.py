@@ -111,6 +111,16 @@ def test_a_container_whose_record_is_gone(tmp_path: Path, left: str, told: bool)
     assert gaps == ([missing] if told else [])
 
 
+def test_a_volume_is_as_old_as_it_was_before_the_disk_was_copied(tmp_path: Path) -> None:
+    """A copy of a directory has its modification time; its change time is that of the copying."""
+    docker = tmp_path / "var/lib/docker"
+    (docker / "containers").mkdir(parents=True)
+    (docker / "volumes/old/_data").mkdir(parents=True)
+    os.utime(docker / "volumes/old", (1_600_000_000, 1_600_000_000))
+    [volume] = collect_disk(str(tmp_path)).volumes
+    assert volume.created == "2020-09-13T12:26:40Z"
+
+
 @pytest.mark.parametrize("driver", ["aufs", "overlay", "overlay2"])
 def test_what_is_not_known_of_layers(tmp_path: Path, driver: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Names of images are where overlay2 has them since Docker 1.10. Nothing that a daemon must do is advised."""

@@ -114,11 +114,15 @@ def is_volume_name(name: str) -> bool:
 _ALLOWED = str.maketrans("_.-", "xxx")
 
 
-def read_volumes(files: Directory, engine: str, data_root: str, note: Note) -> Iterator[VolumeRecord]:
+def read_volumes(
+    files: Directory, engine: str, data_root: str, note: Note, *, at_rest: bool = False
+) -> Iterator[VolumeRecord]:
     """Every volume under the opened data root, by name.
 
     `created` is the change time of the volume's directory in UTC, as Docker 23 and later have it (20.10 takes that of
-    _data, which moves when a file is made in the volume's root). A local volume whose directory is gone has None.
+    _data, which moves when a file is made in the volume's root). A local volume whose directory is gone has None. With
+    `at_rest`, on the disk of a host that does not run, it is the modification time, which is when _data was made in it:
+    whoever copies a disk makes all change times new.
     """
     try:
         directories = {name for name in files.listdir("volumes") if is_volume_name(name)} - {"metadata.db"}
@@ -142,13 +146,13 @@ def read_volumes(files: Directory, engine: str, data_root: str, note: Note) -> I
     if len(names) > MAX_ENTRIES:
         note(f"{data_root}/volumes", f"{len(names)} volumes, the first {MAX_ENTRIES} are read")
     for name in names[:MAX_ENTRIES]:
-        volume = _read_volume(files, name, metadata.get(name), engine, data_root, note)
+        volume = _read_volume(files, name, metadata.get(name), engine, data_root, note, at_rest)
         if volume is not None:
             yield volume
 
 
 def _read_volume(
-    files: Directory, name: str, metadata: Metadata | None, engine: str, data_root: str, note: Note
+    files: Directory, name: str, metadata: Metadata | None, engine: str, data_root: str, note: Note, at_rest: bool
 ) -> VolumeRecord | None:
     driver = metadata.driver or "local" if metadata else "local"
     labels = pairs(metadata.labels) if metadata else ()
@@ -161,7 +165,8 @@ def _read_volume(
     created = None
     try:
         if files.is_dir(path):
-            changed = files.lstat(path).st_ctime_ns // 1_000_000_000
+            status = files.lstat(path)
+            changed = (status.st_mtime_ns if at_rest else status.st_ctime_ns) // 1_000_000_000
             created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(changed))
         elif metadata is None:
             return None  # a file, or removed since the listing

@@ -15,7 +15,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +51,8 @@ def written(directory: Path, data_root: str) -> Listing:
         for references in _json(file)["Repositories"].values():
             listing.update({(f"image {name}", "image_id"): _bare(id_) for name, id_ in references.items()})
     for volume in listing[DISK, "volumes"]:
+        if (home := directory / "volumes" / volume).is_dir():
+            listing[f"volume {volume}", "created"] = time.strftime("%FT%TZ", time.gmtime(home.stat().st_mtime))
         listing[f"volume {volume}", "used_by"] = sorted(
             [container["ID"], mount["Destination"], mount["RW"]]
             for container in containers
@@ -82,6 +87,8 @@ def _container(container: Mapping[str, Any], directory: Path, data_root: str) ->
     yield "created", container["Created"]
     yield "start_date", _time(state["StartedAt"])
     yield "finish_date", _time(state["FinishedAt"])
+    # What is kept of a container that never ran, or runs again, is no exit.
+    yield "exit_code", state["ExitCode"] if _status(state) in ("exited", "dead") else None
     yield "status", _status(state)
     yield "running", state["Running"]
     yield "labels", config.get("Labels") or {}
@@ -198,6 +205,18 @@ class Asked:
         return done.returncode, done.stdout
 
 
+class AskedHere(Asked):
+    """The same without a process for each question."""
+
+    def run(self, arguments: Sequence[str]) -> tuple[int, str]:
+        from hostinspect.cli.app import run
+
+        said = BytesIO()
+        with redirect_stdout(TextIOWrapper(said, write_through=True)):
+            code = run([*arguments])
+        return code, said.getvalue().decode()
+
+
 def answered(run: Asked, images: Iterable[str] = ()) -> Listing:
     """What `hostinspect --root` answers; of `images`, whose names are not listed but looked up."""
     listing: Listing = {}
@@ -215,9 +234,11 @@ def answered(run: Asked, images: Iterable[str] = ()) -> Listing:
     for volume in volumes:
         users = [[use["container"], use["destination"], use["rw"]] for use in volume["used_by"]]
         listing[f"volume {volume['name']}", "used_by"] = sorted(users)
+        listing[f"volume {volume['name']}", "created"] = volume["created"]
     found = {key["key"]: key["matches"] for key in run.json("whois", *images)["keys"]} if images else {}
     for name, matches in found.items():
-        ids = [match["subject"]["id"] for match in matches if match["kind"] == "image name"]
+        # "image NAME, as it was" is what a container was made from, whatever has that name now.
+        ids = [match["subject"]["id"] for match in matches if match["summary"] == f"image {name}"]
         listing[f"image {name}", "image_id"] = _bare(ids[0]) if len(ids) == 1 else None
     return listing
 
@@ -229,6 +250,7 @@ def _answer(container: Mapping[str, Any], layer: Mapping[str, Any]) -> Iterator[
     yield "created", container["created"]
     yield "start_date", container["started_at"]
     yield "finish_date", container["finished_at"]
+    yield "exit_code", container["exit_code"]
     yield "status", container["state"]
     yield "running", container["state"] in ("running", "paused", "restarting")
     yield "labels", container["labels"]

@@ -5,29 +5,15 @@ from __future__ import annotations
 import doctest
 import json
 import tarfile
-from collections.abc import Sequence
-from contextlib import redirect_stdout
-from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hostinspect.cli.app import run
 from tests import docker_explorer
-from tests.disk_listing import DISK, Asked, Difference, Listing, answered, compared, images_of, written
+from tests.disk_listing import DISK, AskedHere, Difference, Listing, answered, compared, images_of, written
 from tests.unit.docker_fixtures import lay_out
 from tests.unit.test_disk import disk_of
-
-
-class InProcess(Asked):
-    """Without a process for each question."""
-
-    def run(self, arguments: Sequence[str]) -> tuple[int, str]:
-        said = BytesIO()
-        with redirect_stdout(TextIOWrapper(said, write_through=True)):
-            code = run([*arguments])
-        return code, said.getvalue().decode()
 
 
 @pytest.mark.parametrize(
@@ -36,7 +22,7 @@ class InProcess(Asked):
 def test_a_recorded_data_root_as_its_files_say(name: str, containers: int, tmp_path: Path) -> None:
     root = disk_of(lay_out(name, tmp_path), tmp_path)
     theirs = written(root / "mnt/docker", "/mnt/docker")
-    asked = InProcess(root)
+    asked = AskedHere(root)
     agree, differ = compared(theirs, answered(asked, images_of(theirs)))
     assert differ == []
     assert len(theirs[DISK, "containers"]) >= containers and len(agree) > 20 * containers
@@ -139,7 +125,7 @@ def clone_of(tmp_path: Path, *, own_tests: str = "passes", **wrong: Any) -> Path
 def _recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_explorer, "DATA_ROOTS", {"recorded.tgz": ("TestStandIn",)})
     monkeypatch.setattr(docker_explorer, "KNOWN", ())
-    monkeypatch.setattr(docker_explorer, "Asked", InProcess)
+    monkeypatch.setattr(docker_explorer, "Asked", AskedHere)
 
 
 def known(field: str) -> docker_explorer.Known:
@@ -179,7 +165,7 @@ def test_a_reason_that_is_none_any_more(
 
 
 def test_a_value_that_is_missing_without_a_gap_has_no_reason(tmp_path: Path) -> None:
-    asked = InProcess(tmp_path)
+    asked = AskedHere(tmp_path)
     reason = docker_explorer.Known("a.tgz", "mount_id", lambda _, mine: mine is None, "layers", "not known")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(docker_explorer, "KNOWN", (reason,))

@@ -52,15 +52,14 @@ def _is_missing(_theirs: Any, mine: Any) -> bool:
 
 
 def _is_more(theirs: Any, mine: Any) -> bool:
-    return {*mine} < {*theirs}
+    return mine is not None and {*mine} < {*theirs}
 
 
 def _is_beneath_the_data_root(theirs: Any, mine: Any) -> bool:
-    """Whether they are the same but for bind mounts, each of which has the data root before it."""
-    return all(
-        destination == same and source in (ours, f"/docker{ours}")
-        for (destination, source), (same, ours) in zip(theirs, mine, strict=True)
-    )
+    """Whether they are the same once the data root is taken from the sources of bind mounts."""
+    volumes = "/docker/volumes/"
+    cut = [[to, path if path.startswith(volumes) else path.removeprefix("/docker")] for to, path in theirs]
+    return bool(cut == mine)
 
 
 KNOWN = (
@@ -91,20 +90,6 @@ KNOWN = (
         _is_missing,
         "layers",
         "hostinspect does not know the layers of aufs",
-    ),
-    Known(
-        "aufs.v1.tgz",
-        r"history \d+ .*",
-        _is_missing,
-        "history",
-        "hostinspect does not read graph/, where Docker before 1.10 had its images",
-    ),
-    Known(
-        "aufs.v1.tgz",
-        "image_id",
-        _is_missing,
-        "layers",
-        "hostinspect does not read repositories-aufs, where Docker before 1.10 had the names of images",
     ),
 )
 

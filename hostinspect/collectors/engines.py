@@ -473,7 +473,8 @@ def _note_unknown_layers(
                 else "docker rm it: it cannot be started without",
             )
     for driver, of_driver in sorted(unknown.items()):
-        names = "" if files.exists(f"image/{driver}/repositories.json") else " and names of images"
+        has_names = files.exists(f"image/{driver}/repositories.json") or files.exists(f"repositories-{driver}")
+        names = "" if has_names else " and names of images"
         gaps.add(
             "layers",
             f"{data_root}, storage driver {driver}",

@@ -194,6 +194,9 @@ def _of_engines() -> list[Target]:
     each_task = tuple(value for items in in_tasks for key, value in items if key == b"data")
     network = tuple(value for value in _values("network") if b'"networkType"' in value)
     image = b'{"rootfs": {"type": "layers", "diff_ids": ["sha256:00"]}}'
+    graph_image = (
+        b'{"parent": "00", "created": "2015-01-01T00:00:00Z", "container_config": {"Cmd": ["sh"]}, "comment": ""}'
+    )
     daemon = b'{"data-root": "/srv/docker", "userns-remap": "default", "hosts": ["fd://"]}'
     return [
         Target("container", lambda raw: containers.parse_container(raw, None, _ENGINE, _ROOT), refused, config),
@@ -209,6 +212,7 @@ def _of_engines() -> list[Target]:
         Target("volume-options", volumes.parse_options, refused, _seeds("opts.json")),
         Target("repositories", lambda raw: images.parse_repositories(raw, _ROOT), refused, _seeds("repositories.json")),
         Target("image", images.parse_diff_ids, refused, (image,)),
+        Target("graph-image", images.parse_graph_image, refused, (graph_image,)),
         Target("daemon-json", parse_config, refused, (daemon,)),
         Target("boltdb", _everything, bolt, tables),
         Target("volumes-db", lambda raw: volumes.parse_metadata(Bolt(raw)), bolt, _seeds("metadata.db")),

@@ -98,6 +98,57 @@ def test_a_container_of_docker_before_1_10(tmp_path: Path) -> None:
     assert not layers.minor and layers.remedy == "look into /var/lib/docker/aufs by what aufs does"
 
 
+def test_images_of_docker_before_1_10(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is a layer upon its parent, by ids that are no digests; a name is written as its tag, or digest, alone."""
+    docker = tmp_path / "var/lib/docker"
+    low, high, digest = "1f" * 32, "2e" * 32, f"sha256:{'3d' * 32}"
+    images: dict[str, dict[str, Any]] = {
+        low: {"created": "2015-12-26T08:20:42.6Z", "container_config": {"Cmd": ["/bin/sh", "-c", "ADD file:c in / "]}},
+        high: {"created": "2015-12-26T08:20:43Z", "parent": low, "comment": "by hand", "config": {"Env": ["A=b"]}},
+    }
+    for id_, image in images.items():
+        (docker / "graph" / id_).mkdir(parents=True)
+        (docker / "graph" / id_ / "json").write_text(json.dumps({"id": id_, **image}))
+    names = {"app": {"latest": high, digest: high}, "host:5000/team/app": {"1": low}, "none": None}
+    (docker / "repositories-aufs").write_text(json.dumps({"Repositories": names}))
+    (docker / "containers" / ID).mkdir(parents=True)
+    (docker / "containers" / ID / "config.json").write_text(json.dumps({**OLD, "Image": high}))
+    facts = collect_disk(str(tmp_path))
+    assert {image.id: image.names for image in facts.images} == {
+        low: ("host:5000/team/app:1",),
+        high: ("app:latest", f"app@{digest}"),
+    }
+    [layers] = [gap for gap in facts.gaps if gap.collector == "layers"]
+    assert "names of images" not in layers.why
+    found, gaps = collect_history(facts.containers, str(tmp_path))
+    assert gaps == ()
+    assert found[ID] == (
+        ImageStep(created="2015-12-26T08:20:42.6Z", command="/bin/sh -c ADD file:c in / "),
+        ImageStep(created="2015-12-26T08:20:43Z", comment="by hand"),
+    )
+    assert run(["whois", "app:latest", "--root", str(tmp_path)]) == 3  # for the layers of aufs
+    assert "containers made from it: old1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        ({"parent": "1f" * 32}, "more than 1000 images"),  # itself
+        ({"parent": "../../../../etc"}, "is no image"),
+        ({"parent": "2e" * 32}, "the engine has it no more"),
+        ([], "not the JSON that the engine writes"),
+    ],
+)
+def test_a_damaged_graph_of_images(tmp_path: Path, image: object, why: str) -> None:
+    (tmp_path / "docker/graph" / ("1f" * 32)).mkdir(parents=True)
+    (tmp_path / "docker/graph" / ("1f" * 32) / "json").write_text(json.dumps(image))
+    record = ContainerRecord(
+        engine="docker", data_root="/docker", id=ID, name="old1", driver="aufs", image_id="1f" * 32
+    )
+    found, [gap] = collect_history([record], str(tmp_path))
+    assert found == {} and why in gap.why and not gap.minor
+
+
 @pytest.mark.parametrize(("left", "told"), [("hostconfig.json", True), ("mounts", False)])
 def test_a_container_whose_record_is_gone(tmp_path: Path, left: str, told: bool) -> None:
     """Of a host that runs it may just be going. What a removal leaves that failed is no container."""

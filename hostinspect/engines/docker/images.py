@@ -3,7 +3,11 @@
     {"Repositories": {"app": {"app:latest": "sha256:34671e…", "app@sha256:11…": "sha256:34671e…"}}}
     {"rootfs": {"type": "layers", "diff_ids": ["sha256:c3d1da…", "sha256:da2d73…"]}, …}
 
-With the containerd image store there are no such files: names are in containerd's own tables.
+With the containerd image store there are no such files: names are in containerd's own tables. Before Docker 1.10 (2016)
+an image was one layer upon its parent, and an id was no digest: repositories-DRIVER, graph/ID/json.
+
+    {"Repositories": {"app": {"latest": "1cee97…"}}}
+    {"id": "1cee97…", "parent": "df557f…", "created": "2018-…", "container_config": {"Cmd": ["/bin/sh", "-c", …]}, …}
 """
 
 from __future__ import annotations
@@ -54,9 +58,25 @@ class _History(_ImageConfig):
     history: list[_Step] | None = None
 
 
+class _ContainerConfig(Struct):
+    cmd: list[str] | None = msgspec.field(default=None, name="Cmd")
+
+
+class _GraphImage(Struct):
+    """graph/ID/json: the image's own step, and what it is made upon."""
+
+    parent: str = ""
+    created: str | None = None
+    comment: str | None = None
+    container_config: _ContainerConfig | None = None
+
+
 _decoder = msgspec.json.Decoder(_RepositoriesFile)
 _config_decoder = msgspec.json.Decoder(_ImageConfig)
 _history_decoder = msgspec.json.Decoder(_History)
+_graph_decoder = msgspec.json.Decoder(_GraphImage)
+
+_MAX_PARENTS = 1000  # Docker made no image of more than 127 layers
 
 
 def parse_repositories(content: bytes, data_root: str) -> tuple[ImageRecord, ...]:
@@ -65,13 +85,24 @@ def parse_repositories(content: bytes, data_root: str) -> tuple[ImageRecord, ...
     Raises `RecordError`.
     """
     names: dict[str, list[str]] = {}
-    for references in (decode(_decoder, content).repositories or {}).values():
+    for repository, references in (decode(_decoder, content).repositories or {}).items():
         for name, image_id in (references or {}).items():
-            names.setdefault(image_id, []).append(name)
+            names.setdefault(image_id, []).append(_whole(repository, name))
     return tuple(
         ImageRecord(data_root=data_root, id=image_id, names=tuple(sorted(image_names)))
         for image_id, image_names in sorted(names.items())
     )
+
+
+def _whole(repository: str, name: str) -> str:
+    """The name of an image, which before Docker 1.10 was written as its tag or digest alone.
+
+    >>> _whole("app", "app:1"), _whole("app", "1"), _whole("app", "sha256:11")
+    ('app:1', 'app:1', 'app@sha256:11')
+    """
+    if name.startswith((f"{repository}:", f"{repository}@")):
+        return name
+    return f"{repository}{'@' if ':' in name else ':'}{name}"
 
 
 def parse_diff_ids(content: bytes) -> tuple[str, ...]:
@@ -99,6 +130,16 @@ def parse_history(content: bytes) -> tuple[ImageStep, ...]:
     )
 
 
+def parse_graph_image(content: bytes) -> tuple[ImageStep, str]:
+    """How an image of Docker before 1.10 was made, and upon which, "" for none. Raises `RecordError`."""
+    image = decode(_graph_decoder, content)
+    command = image.container_config.cmd if image.container_config else None
+    step = ImageStep(
+        created=timestamp(image.created), command=" ".join(command or ()) or None, comment=image.comment or None
+    )
+    return step, image.parent
+
+
 def chain_ids(diff_ids: Iterable[str]) -> tuple[str, ...]:
     """The chain id of each layer: its diff id, together with the chain id of what is below it (OCI image-spec).
 
@@ -120,25 +161,31 @@ def read_images(files: Directory, data_root: str, note: Note, *, layers: bool = 
     """
     try:
         drivers = files.listdir("image")
-    except FileNotFoundError:
+    except FileNotFoundError:  # before Docker 1.10
+        for name in files.listdir():
+            if name.startswith("repositories-"):
+                yield from _read_repositories(files, name, data_root, note)
         return
     except OSError as error:
         return note(f"{data_root}/image", error)
     for driver in drivers:
-        path = f"image/{driver}/repositories.json"
-        named: tuple[ImageRecord, ...] = ()
-        try:
-            named = parse_repositories(files.read(path, MAX_FILE), data_root)
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except OSError as error:
-            note(f"{data_root}/{path}", error)
-        except RecordError as error:
-            note(f"{data_root}/{path}", str(error), DAMAGED)
+        named = _read_repositories(files, f"image/{driver}/repositories.json", data_root, note)
         if layers:
             yield from _with_layers(files, f"image/{driver}/imagedb/content/sha256", data_root, named, note)
         else:
             yield from named
+
+
+def _read_repositories(files: Directory, path: str, data_root: str, note: Note) -> tuple[ImageRecord, ...]:
+    try:
+        return parse_repositories(files.read(path, MAX_FILE), data_root)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        note(f"{data_root}/{path}", error)
+    except RecordError as error:
+        note(f"{data_root}/{path}", str(error), DAMAGED)
+    return ()
 
 
 def read_history(files: Directory, driver: str, image_id: str) -> tuple[ImageStep, ...]:
@@ -146,7 +193,21 @@ def read_history(files: Directory, driver: str, image_id: str) -> tuple[ImageSte
     hexadecimal = image_id.removeprefix("sha256:")
     if not is_id(hexadecimal) or driver in ("", ".", "..") or "/" in driver:
         raise RecordError(f"{image_id!r} of {driver!r} is no image")
+    if hexadecimal == image_id:
+        return tuple(_read_graph(files, image_id))[::-1]
     return parse_history(files.read(f"image/{driver}/imagedb/content/sha256/{hexadecimal}", MAX_FILE))
+
+
+def _read_graph(files: Directory, image_id: str) -> Iterator[ImageStep]:
+    """The steps of an image of Docker before 1.10, the newest first. Raises OSError, `RecordError`."""
+    for _ in range(_MAX_PARENTS):
+        if not is_id(image_id):
+            raise RecordError(f"{image_id!r} is no image")
+        step, image_id = parse_graph_image(files.read(f"graph/{image_id}/json", MAX_FILE))
+        yield step
+        if not image_id:
+            return
+    raise RecordError(f"more than {_MAX_PARENTS} images, each made upon the next")
 
 
 def _with_layers(

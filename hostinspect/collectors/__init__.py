@@ -20,7 +20,7 @@ from hostinspect.collectors.processes import collect_processes, in_own_pid_names
 from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
 from hostinspect.facts import Engine, Facts, MountPoint
-from hostinspect.kernel import tape
+from hostinspect.kernel import tape, waiting
 
 if TYPE_CHECKING:
     from hostinspect.collectors.engines import EngineRecords
@@ -46,12 +46,11 @@ def collect(
     rules, mounts, whether they are paused. `image_layers`: whose each layer directory is; `health`: what `doctor` asks
     for. The report tells neither, and need not wait for them.
 
-    hostinspect's own process is left out. Raises no error of the host's: what could not be read is in `gaps`.
+    hostinspect's own processes are left out. Raises no error of the host's: what could not be read is in `gaps`.
     """
     gaps = GapLog()
     host = collect_host(gaps)
-    ourselves = _own_pid()
-    processes = tuple(process for process in collect_processes(gaps) if process.pid != ourselves)
+    processes = _others(collect_processes(gaps))
     host_mounts = collect_host_mounts(gaps)
 
     def read() -> tuple[tuple[Engine, ...], EngineRecords, Depth]:
@@ -117,6 +116,13 @@ def collect(
     from hostinspect.collectors.health import collect_health
 
     return replace(facts, health=collect_health(facts, gaps), gaps=gaps.as_tuple())
+
+
+def _others(processes: Sequence[Process]) -> tuple[Process, ...]:
+    """All but hostinspect's own: this one, and the one that it is a fork of."""
+    own = _own_pid()
+    parents = {process.ppid for process in processes if process.pid == own} if waiting.page is not None else set()
+    return tuple(process for process in processes if process.pid != own and process.pid not in parents)
 
 
 def _own_pid() -> int:

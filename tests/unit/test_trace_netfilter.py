@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hostinspect.facts import Chain, Facts, Rule
 from hostinspect.questions.trace.netfilter import Netfilter, Outcome, Passage, target_of
-from hostinspect.questions.trace.rules import Packet
+from hostinspect.questions.trace.rules import Packet, matches, only_destination
 from tests.unit.factory import HOST
+from tests.unit.packet_filter_fixtures import Replay
+from tests.unit.test_nftables import rules_of
 from tests.unit.test_trace_rules import GROUND, PACKET
 
 OPEN = "-m limit --limit 1/day"  # a match of which nobody knows
@@ -223,3 +228,63 @@ def test_an_open_rule_is_both(forward: list[tuple[str, str]], at: int, target: s
     taken = verdict(*rules("FORWARD", *plain[:at], f"-j {target}", *plain[at:]))
     both = verdict(*rules("FORWARD", *plain[:at], f"{OPEN} -j {target}", *plain[at:]))
     assert both == (without if without == taken else "open")
+
+
+# --- rules that are passed by ---------------------------------------------------------------------------------------
+
+_DST, _DPORT = ("172.17.0.2", "172.17.0.3", "!172.17.0.2", "172.17.0.0/16", None), ("80", "8080", "!80", "80:90", None)
+
+
+def _published(dst: str | None, dport: str | None, target: str) -> Rule:
+    """A rule as it is read, with the fields that say again what is in its text."""
+    match = _option("-d", dst, "/32" if dst and "/" not in dst else "") + " -p tcp -m tcp" + _option("--dport", dport)
+    return rules("FORWARD", f"{match} -j {target}".strip(), dst=dst, dport=dport)[0]
+
+
+def _option(name: str, value: str | None, more: str = "") -> str:
+    return f"{' !' if value.startswith('!') else ''} {name} {value.removeprefix('!')}{more}" if value else ""
+
+
+@given(
+    st.lists(
+        st.builds(
+            _published, st.sampled_from(_DST), st.sampled_from(_DPORT), st.sampled_from(("DROP", "LOG", "ACCEPT"))
+        ),
+        max_size=8,
+    ),
+    st.sampled_from(("172.17.0.2", "172.17.0.3", "10.0.0.1")),
+    st.sampled_from((80, 85, 8080, None)),
+)
+def test_what_is_not_looked_at_would_not_have_taken_it(found: list[Rule], dst: str, dport: int | None) -> None:
+    """Rules without the fields are looked at one after the other."""
+    of = [replace(rule, position=n) for n, rule in enumerate(found, 1)]
+    packet = PACKET._replace(dst=ip_address(dst), dport=dport)
+    looked_at, *_ = passage([base()], [replace(rule, dst=None, dport=None) for rule in of], packet=packet)
+    passed_by, *_ = passage([base()], of, packet=packet)
+    assert _decided(passed_by) == _decided(looked_at)
+
+
+def _decided(found: Passage) -> list[tuple[str, int | None, bool]]:
+    outcomes = [outcome for decision in found.decisions for outcome in decision.outcomes]
+    return [(o.verdict, o.rule.position if o.rule else None, o.is_sure) for o in outcomes]
+
+
+@pytest.mark.parametrize("recorded", ["nft.txt", "native.txt"])
+def test_the_only_destination_of_recorded_rules(recorded: str) -> None:
+    """A packet to another one is surely not taken."""
+    only = [(rule, *only_destination(rule)) for rule in rules_of(Replay(recorded))]
+    for rule, address, port in only:
+        for packet in (
+            PACKET._replace(dst=ip_address("198.51.100.1")) if address else None,
+            PACKET._replace(dport=1) if port else None,
+        ):
+            assert packet is None or matches(rule, packet, GROUND) is False
+    assert any(address for _, address, _ in only) and any(port for _, _, port in only)
+
+
+def test_nothing_is_passed_by_for_what_is_behind_something_unknown() -> None:
+    unknown = "meta cgroup 1 ip daddr 172.17.0.3 drop"
+    rule = replace(rules("FORWARD", "-j DROP")[0], text=unknown, verdict="DROP", dst="172.17.0.3")
+    assert verdict(rule) == "open"
+    assert verdict(replace(rule, text=unknown.removeprefix("meta cgroup 1 "))) == "accept"
+    assert verdict(replace(rule, exact=False)) == "open"

@@ -13,7 +13,16 @@ from typing import NamedTuple, Protocol
 
 from hostinspect.correlate.ports import split_address
 from hostinspect.facts import Chain, Facts, Rule
-from hostinspect.questions.trace.rules import ANYTHING, OPEN, Ground, Packet, compiled, matches
+from hostinspect.questions.trace.rules import (
+    ANYTHING,
+    OPEN,
+    Address,
+    Ground,
+    Packet,
+    compiled,
+    matches,
+    only_destination,
+)
 
 # Of legacy tables, which do not say theirs: linux/netfilter_ipv4.h, enum nf_ip_hook_priorities.
 _PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
@@ -71,6 +80,37 @@ class Translator(Protocol):
         """The packet as it goes on; `doubtful` is what else its nat chains may do."""
 
 
+class _Rules:
+    """The rules of one chain, in their order."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.every = sorted(rules, key=lambda rule: rule.position)
+
+    @cached_property
+    def _by_destination(self) -> tuple[dict[Address, list[int]], dict[int, list[int]], list[int]]:
+        """Where in `every` those stand that ask for one address, those that ask for one port, and all others."""
+        of_address: dict[Address, list[int]] = defaultdict(list)
+        of_port: dict[int, list[int]] = defaultdict(list)
+        others: list[int] = []
+        for n, rule in enumerate(self.every):
+            address, port = only_destination(rule)
+            if address is not None:
+                of_address[address].append(n)
+            elif port is not None:
+                of_port[port].append(n)
+            else:
+                others.append(n)
+        return of_address, of_port, others
+
+    def for_packet(self, packet: Packet) -> list[Rule]:
+        """Those that may take it: the engine's chains have a rule for each port, which is no other packet's."""
+        of_address, of_port, others = self._by_destination
+        found = [*others, *of_address.get(packet.dst, ())]
+        for port in of_port if packet.dport is None else (packet.dport,):
+            found += of_port.get(port, ())
+        return [self.every[n] for n in sorted(found)]
+
+
 class Netfilter:
     """The chains of every namespace."""
 
@@ -78,13 +118,11 @@ class Netfilter:
         self._facts = facts
 
     @cached_property
-    def _rules(self) -> dict[Key, list[Rule]]:
+    def _rules(self) -> dict[Key, _Rules]:
         rules: dict[Key, list[Rule]] = defaultdict(list)
         for rule in self._facts.rules:
             rules[rule.netns, rule.family, rule.backend, rule.table, rule.chain].append(rule)
-        for found in rules.values():
-            found.sort(key=lambda rule: rule.position)
-        return dict(rules)
+        return {where: _Rules(found) for where, found in rules.items()}
 
     @cached_property
     def _bases(self) -> dict[tuple[int, str, str], list[Chain]]:
@@ -128,7 +166,7 @@ class Netfilter:
         """Every rule of the namespace that gives another destination."""
         for (inode, of, *_), rules in self._rules.items():
             if inode == netns and of in (family, "inet"):
-                yield from (rule for rule in rules if rule.verdict in ("DNAT", "REDIRECT"))
+                yield from (rule for rule in rules.every if rule.verdict in ("DNAT", "REDIRECT"))
 
     def passage(self, netns: int, hook: str, packet: Packet, ground: Ground, translate: Translator | None) -> Passage:
         """How the packet passes the hook. Without `translate`, its connection was translated, or not, before."""
@@ -225,7 +263,7 @@ def target_of(rule: Rule) -> tuple[str | None, int | None] | None:
 class _Walk:
     """A packet on its way through one base chain. `packet` gets the marks that rules put on it."""
 
-    def __init__(self, rules: dict[Key, list[Rule]], packet: Packet, ground: Ground, base: Chain) -> None:
+    def __init__(self, rules: dict[Key, _Rules], packet: Packet, ground: Ground, base: Chain) -> None:
         self._rules = rules
         self.packet = packet
         self._ground = ground
@@ -246,7 +284,8 @@ class _Walk:
             return [Outcome(ANYTHING)]
         where = (self._base.netns, self._base.family, self._base.backend, self._base.table, name)
         found: list[Outcome] = []
-        for rule in self._rules.get(where, ()):
+        rules = self._rules.get(where)
+        for rule in rules.for_packet(self.packet) if rules else ():
             self._steps += 1
             if self._steps > _STEPS:
                 return [*found, Outcome(ANYTHING, rule, is_sure=False)]

@@ -96,12 +96,22 @@ def matches(rule: Rule, packet: Packet, ground: Ground) -> Maybe:
     return None if open_ else True
 
 
+def only_destination(rule: Rule) -> tuple[Address | None, int | None]:
+    """The one address and the one port that a packet to anywhere else surely fails a rule by; None: not one alone."""
+    if not rule.exact or (_is_native(rule.text) and _unknown in compiled(rule.text, rule.verdict).tests):
+        return None, None  # what nft has behind something unknown is not read as a match
+    port = int(rule.dport) if rule.dport is not None and rule.dport.isdecimal() else None
+    return address_of(rule.dst), port
+
+
 @lru_cache(maxsize=8192)
 def compiled(text: str, verdict: str | None) -> Compiled:
     """The rule's tests and target."""
-    if text.startswith("-A "):
-        return _iptables(text, verdict)
-    return _native(text, verdict)
+    return _native(text, verdict) if _is_native(text) else _iptables(text, verdict)
+
+
+def _is_native(text: str) -> bool:
+    return not text.startswith("-A ")
 
 
 # --- iptables ---------------------------------------------------------------------------------------------------

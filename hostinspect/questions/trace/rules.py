@@ -117,9 +117,12 @@ def _is_native(text: str) -> bool:
 # --- iptables ---------------------------------------------------------------------------------------------------
 
 
+_PLAIN = re.compile(r"[^\s\"'\\]+(?: [^\s\"'\\]+)*")  # a text without quotes
+
+
 def _iptables(text: str, verdict: str | None) -> Compiled:
     try:
-        words = shlex.split(text)[2:]
+        words = (text.split(" ") if _PLAIN.fullmatch(text) else shlex.split(text))[2:]
     except ValueError:
         return Compiled((_unknown,), verdict, is_goto=False, words=())
     tests: list[Test] = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
+from _socket import AF_INET, AF_INET6, IPPROTO_IPV6, SOL_IP
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from struct import Struct as Layout
@@ -68,8 +68,8 @@ class Protocol(Struct, frozen=True):
 
 IPV4 = Protocol(
     "ipv4",
-    socket.AF_INET,
-    socket.SOL_IP,
+    AF_INET,
+    SOL_IP,
     "/proc/thread-self/net/ip_tables_names",
     Layout("@4s4s76s4x2H4x2Q"),
     Layout("@4s4s16s16s16s16sHBB"),
@@ -77,8 +77,8 @@ IPV4 = Protocol(
 )
 IPV6 = Protocol(
     "ipv6",
-    socket.AF_INET6,
-    socket.IPPROTO_IPV6,
+    AF_INET6,
+    IPPROTO_IPV6,
     "/proc/thread-self/net/ip6_tables_names",
     Layout("@16s16s104s4x2H4x2Q"),
     Layout("@16s16s16s16s16s16sHxBB3x"),  # tos is not used by anyone
@@ -121,6 +121,8 @@ def table_names(protocol: Protocol) -> list[str]:
 
 def read_table(protocol: Protocol, name: str) -> Table:
     """One table that `table_names` lists. Raises OSError: EPERM without CAP_NET_ADMIN."""
+    import socket
+
     from hostinspect.kernel.sockopt import getsockopt
 
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC

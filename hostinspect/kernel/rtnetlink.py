@@ -13,8 +13,8 @@ namespaces that their peers are in (IFLA_LINK_NETNSID), as `ip link` does.
 from __future__ import annotations
 
 import struct
+from _socket import AF_INET, AF_INET6, inet_ntop
 from collections.abc import Callable, Iterable, Iterator
-from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any, Generic, Literal, TypeVar
 
 from hostinspect.facts import Address, Link, Route

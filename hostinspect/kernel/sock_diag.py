@@ -16,9 +16,9 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from _socket import AF_INET, AF_INET6, inet_ntop
 from collections.abc import Iterable, Iterator
 from functools import cache
-from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Literal
 
 from hostinspect.facts import ListeningSocket

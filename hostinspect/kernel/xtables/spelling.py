@@ -7,8 +7,8 @@ and `tests/live/test_packet_filter.py` holds it equal to the tools that are inst
 from __future__ import annotations
 
 import re
+from _socket import AF_INET, AF_INET6, inet_ntop
 from functools import lru_cache
-from socket import AF_INET, AF_INET6, inet_ntop
 
 IFNAMSIZ = 16  # bytes with the final NUL, linux/if.h
 

@@ -19,7 +19,7 @@ from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts, l
 from hostinspect.collectors.processes import collect_processes, in_own_pid_namespace
 from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
-from hostinspect.facts import Engine, Facts, MountPoint
+from hostinspect.facts import Engine, Facts, MountPoint, Process
 from hostinspect.kernel import tape, waiting
 
 if TYPE_CHECKING:

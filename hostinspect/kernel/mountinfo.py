@@ -20,7 +20,7 @@ from functools import lru_cache
 
 from hostinspect.facts import MountPoint
 from hostinspect.kernel import procfs
-from hostinspect.kernel.text import text
+from hostinspect.kernel.text import kept, text
 
 _OCTAL = re.compile(rb"\\([0-3][0-7][0-7])")
 _NO_TEXT = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are no UTF-8
@@ -73,13 +73,13 @@ def parse_mountinfo(raw: bytes, mntns: int | None = None) -> list[MountPoint]:
                 mntns=mntns,
                 mount_id=number,
                 parent_id=parent,
-                device=device,
-                root=_kept(root),
-                mount_point=_kept(mount_point),
+                device=kept(device),
+                root=kept(root),
+                mount_point=kept(mount_point),
                 options=_flags(options),
                 propagation=tuple(tags),
-                fstype=_kept(fstype),
-                source=_kept(source),
+                fstype=kept(fstype),
+                source=kept(source),
                 super_options=_options(super_options),
                 lowerdir=lowerdir,
                 upperdir=upperdir,
@@ -87,12 +87,6 @@ def parse_mountinfo(raw: bytes, mntns: int | None = None) -> list[MountPoint]:
             )
         )
     return mounts
-
-
-@lru_cache(maxsize=1024)
-def _kept(text: str) -> str:
-    """The same string for equal ones: every container has /proc."""
-    return text
 
 
 @lru_cache(maxsize=1024)
@@ -138,9 +132,9 @@ def _layers(lowerdir: str) -> list[str]:
     escapes blanks, commas and backslashes (so `\:` reads `\134:`); 6.5 alone gives a colon within a name as `\072`.
     """
     if "\\" not in lowerdir:
-        return [_resolve(layer) for layer in lowerdir.split(":") if layer]
+        return [kept(_resolve(layer)) for layer in lowerdir.split(":") if layer]
     layers = _LAYERS.sub("\\1\n", lowerdir).split("\n")  # a newline proper is spelled \012 here
-    return [_resolve(layer, of_overlay=True) for layer in layers if layer]
+    return [kept(_resolve(layer, of_overlay=True)) for layer in layers if layer]
 
 
 def _resolve(field: str, of_overlay: bool = False) -> str:

@@ -18,7 +18,7 @@ import os
 from typing import NamedTuple
 
 from hostinspect.kernel import tape, waiting
-from hostinspect.kernel.text import text
+from hostinspect.kernel.text import kept, text
 
 GONE = (FileNotFoundError, ProcessLookupError)
 
@@ -153,7 +153,7 @@ def parse_cmdline(raw: bytes) -> tuple[str, ...]:
     """The arguments in /proc/PID/cmdline: each ends in a NUL, unless the process overwrote them."""
     if not raw:
         return ()
-    return tuple(text(argument) for argument in raw.removesuffix(b"\0").split(b"\0"))
+    return tuple(kept(text(argument)) for argument in raw.removesuffix(b"\0").split(b"\0"))
 
 
 def read(name: str, process: int, size: int = 4096, limit: int = 1 << 24) -> bytes:

@@ -45,6 +45,7 @@ from hostinspect.engines.docker.record import (
 from hostinspect.engines.docker.volumes import is_volume_name
 from hostinspect.facts import ContainerRecord, RecordedEndpoint, RecordedMount, RecordedPort
 from hostinspect.kernel.files import Directory
+from hostinspect.kernel.text import kept
 
 # --- the fields of config.v2.json that are used -----------------------------------------------------------------
 
@@ -200,7 +201,7 @@ def parse_container(config: bytes, hostconfig: bytes | None, engine: str, data_r
         id=container.id,
         name=container.name.removeprefix("/"),
         image=asked.image or None,
-        image_id=container.image or None,
+        image_id=kept(container.image) or None,
         driver=container.driver or None,
         created=timestamp(container.created),
         hostname=asked.hostname or None,
@@ -273,7 +274,7 @@ def _endpoints(networks: dict[str, _Endpoint | None], running: bool) -> Iterator
         if not running:
             yield RecordedEndpoint(
                 network=network,
-                network_id=endpoint.network_id or None,
+                network_id=kept(endpoint.network_id) or None,
                 mac=endpoint.mac or None if endpoint.mac == endpoint.asked_mac else None,
                 aliases=endpoint.aliases or (),
                 dns_names=endpoint.dns_names or (),
@@ -281,7 +282,7 @@ def _endpoints(networks: dict[str, _Endpoint | None], running: bool) -> Iterator
             continue
         yield RecordedEndpoint(
             network=network,
-            network_id=endpoint.network_id or None,
+            network_id=kept(endpoint.network_id) or None,
             endpoint_id=endpoint.endpoint_id or None,
             gateway=endpoint.gateway or None,
             ip=endpoint.ip or None,

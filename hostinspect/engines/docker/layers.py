@@ -24,6 +24,7 @@ from collections.abc import Container, Iterator
 from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, RecordError, is_id
 from hostinspect.facts import LayerRecord
 from hostinspect.kernel.files import Directory
+from hostinspect.kernel.text import kept
 
 # Drivers that lay out their directory like this. fuse-overlayfs, of rootless engines, is a copy of overlay2.
 DRIVERS = ("overlay2", "fuse-overlayfs")
@@ -69,7 +70,7 @@ class LayerDirectory:
         if len(layer_ids) != 1:
             raise RecordError(f"lower: {len(layer_ids)} layers are called {short!r}, one should be")
         [layer_id] = layer_ids
-        return f"{self.path}/{layer_id}/diff"
+        return kept(f"{self.path}/{layer_id}/diff")
 
     def _read_link(self, layer_id: str) -> None:
         short = read_word(self._files, f"{layer_id}/link")

@@ -37,7 +37,7 @@ from hostinspect.engines.docker.record import (
 from hostinspect.engines.docker.table import open_table
 from hostinspect.facts import EndpointRecord, NetworkRecord, RecordedPort, SandboxRecord, Subnet
 from hostinspect.kernel.files import Directory
-from hostinspect.kernel.text import text
+from hostinspect.kernel.text import kept, text
 
 _BUCKET = b"libnetwork"
 _PREFIX = b"docker/network/v1.0/"
@@ -222,7 +222,7 @@ def parse_endpoint(content: bytes, network_id: str, ports: tuple[RecordedPort, .
     address6, prefix_len6 = split_prefix(interface.addrv6)
     return EndpointRecord(
         id=endpoint.id,
-        network_id=network_id,
+        network_id=kept(network_id),
         name=endpoint.name or None,
         sandbox_id=endpoint.sandbox or None,
         address=address,
@@ -271,7 +271,7 @@ def parse_sandbox(content: bytes) -> SandboxRecord:
     return SandboxRecord(
         id=sandbox.id,
         container_id=sandbox.container_id,
-        endpoints=tuple((endpoint.network_id, endpoint.endpoint_id) for endpoint in sandbox.endpoints or ()),
+        endpoints=tuple((kept(endpoint.network_id), endpoint.endpoint_id) for endpoint in sandbox.endpoints or ()),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 
 from hostinspect.facts import RecordedPort
+from hostinspect.kernel.text import kept
 
 T = TypeVar("T")
 
@@ -91,9 +92,9 @@ def port_number(text: str) -> int:
 def port(proto: str, container_port: int, host_ip: str, start: int, end: int) -> RecordedPort:
     """A binding; `start` 0 is the engine's choice, `end` other than `start` its choice from a range."""
     return RecordedPort(
-        proto=proto,
+        proto=kept(proto),
         container_port=container_port,
-        host_ip=host_ip,
+        host_ip=kept(host_ip),
         host_port=start or None,
         host_port_end=end if start and end > start else None,
     )

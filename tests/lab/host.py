@@ -75,11 +75,16 @@ ip -n client route add default via {ADDRESS}
 """
 
 _KILL = """
+read -r pid </run/docker.pid || :  # no newline at its end
+proxies=$(pgrep -P "$pid" -x docker-proxy) || :
 for file in /run/docker.pid /run/docker/containerd/*.pid; do
-    read -r pid <"$file" || :  # no newline at its end
+    read -r pid <"$file" || :
     kill -KILL "$pid" 2>/dev/null || :  # containerd goes with dockerd, which is its parent
     while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done
     rm "$file"
+done
+for pid in $proxies; do  # a signal tells them that their parent has died
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done
 done
 """
 
@@ -332,7 +337,7 @@ class LabHost:
             self.thaw_dockerd()
 
     def kill_dockerd(self) -> None:
-        """SIGKILL to dockerd and its containerd; the containers go on under their shims.
+        """SIGKILL to dockerd and its containerd, and its proxies are gone; the containers go on under their shims.
 
         The next dockerd ends them, unless it has --live-restore.
         """

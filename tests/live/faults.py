@@ -42,6 +42,13 @@ until_state() { # CONTAINER STATE
     done
 }
 background() { setsid "$@" </dev/null >/dev/null 2>&1 3>&1 & } # docker-proxy reports to 3
+killed() { # PID…: by SIGKILL, until no more than their exit status is left
+    kill -KILL "$@"
+    for pid; do while grep -qs '^State:.[^ZX]' "/proc/$pid/status"; do sleep 0.01; done; done
+}
+end() { killed $(pgrep -f -- "$1"); } # those with that in their command line
+until_line() { until grep -qs "$1" "$2"; do sleep 0.01; done; } # PATTERN FILE
+until_listening() { until inside "$1" ss -Hltn "sport = :$2" | grep -q LISTEN; do sleep 0.05; done; } # CONTAINER PORT
 """
 
 
@@ -112,14 +119,14 @@ FAULTS: dict[str, Fault] = {
         """background docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 9997 \
             -container-ip 172.17.0.99 -container-port 80
         say pid "$!"; until ss -ltn 'sport = :9997' | grep -q LISTEN; do sleep 0.05; done""",
-        "pkill -f 'host-port 9997'",
+        "end 'host-port 9997'",
         (("proxy-without-container", "docker-proxy {pid}"),),
         ("9997", "address"),
     ),
     "proxy-killed": Fault(
         "the docker-proxy of a published port is killed",
-        "kill -KILL $(pgrep -f 'docker-proxy.*-host-port 8081 ')",
-        "docker restart --time 0 wp_app",
+        "end 'docker-proxy.*-host-port 8081 '",
+        "docker restart --time 0 wp_app; until_listening wp_app 80",
         (("port-without-proxy", "127.0.0.1:8081/tcp"),),
         ("127.0.0.1:8081 --source host", "socket"),
     ),
@@ -132,7 +139,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "loopback-only": Fault(
         "a port is published, and the server listens on 127.0.0.1",
-        "docker run --detach --name local --publish 8091:80 lab/web httpd -f -p 127.0.0.1:80 -h /www",
+        "docker run --detach --name local --publish 8091:80 lab/web httpd -f -p 127.0.0.1:80 -h /www; "
+        "until_listening local 80",
         "docker rm --force local",
         (("port-loopback-only", "8091/tcp"),),
         ("8091", "socket"),
@@ -140,7 +148,8 @@ FAULTS: dict[str, Fault] = {
     "other-address": Fault(
         "a port is published, and the server listens on another address",
         "docker run --detach --name other --cap-add NET_ADMIN --publish 8092:80 lab/web \
-            sh -c 'ip address add 203.0.113.9/32 dev lo; exec httpd -f -p 203.0.113.9:80 -h /www'; sleep 0.5",
+            sh -c 'ip address add 203.0.113.9/32 dev lo; exec httpd -f -p 203.0.113.9:80 -h /www'; "
+        "until_listening other 80",
         "docker rm --force other",
         (("port-other-address", "8092/tcp"),),
         ("8092", "socket"),
@@ -148,15 +157,15 @@ FAULTS: dict[str, Fault] = {
     "port-taken": Fault(
         "the port of a container that is to be started is taken",
         "background busybox nc -ll -p 8082 -e cat; until ss -ltn 'sport = :8082' | grep -q LISTEN; do sleep 0.05; done",
-        "pkill -f 'nc -ll -p 8082'",
+        "end 'nc -ll -p 8082'",
         (("port-taken", "8082/tcp"),),
     ),
     "port-stolen": Fault(
         "the docker-proxy of a published port is killed, and another process takes its place",
-        """kill -KILL $(pgrep -f 'docker-proxy.*-host-port 8081 '); sleep 0.2
+        """end 'docker-proxy.*-host-port 8081 '
         background busybox nc -ll -p 8081 -e cat
         until ss -ltn 'sport = :8081' | grep -q LISTEN; do sleep 0.05; done""",
-        "pkill -f 'nc -ll -p 8081'; docker restart --time 0 wp_app",
+        "end 'nc -ll -p 8081'; docker restart --time 0 wp_app; until_listening wp_app 80",
         (("port-taken", "127.0.0.1:8081/tcp"), ("port-without-proxy", "127.0.0.1:8081/tcp")),
         ("127.0.0.1:8081 --source host", "owner"),
     ),
@@ -400,7 +409,8 @@ FAULTS: dict[str, Fault] = {
     # --- containers and processes ---
     "process-gone": Fault(
         "a container's process and its shim are killed while the daemon is frozen",
-        'main=$(pid changed); shim=$(shim changed); freeze; kill -KILL "$shim"; kill -KILL "$main"; sleep 0.2',
+        """main=$(pid changed); shim=$(shim changed); freeze; killed "$shim"; killed "$main"
+        while [ -e "/proc/$main" ]; do sleep 0.01; done""",
         "thaw; until_state changed exited; docker start changed",
         (("running-without-process", "changed"), ("engine-not-answering", "/var/lib/docker")),
     ),
@@ -408,8 +418,8 @@ FAULTS: dict[str, Fault] = {
         "a process runs in the cgroup of a container that does not",
         """cgroup=/sys/fs/cgroup; [ ! -d $cgroup/pids ] || cgroup=$cgroup/pids; cgroup=$cgroup/docker/$(cid old)
         mkdir -p $cgroup; background sleep 1234567; echo $! >$cgroup/cgroup.procs""",
-        """pkill -f 'sleep 1234567'; sleep 0.1
-        cgroup=/sys/fs/cgroup; [ ! -d $cgroup/pids ] || cgroup=$cgroup/pids; rmdir $cgroup/docker/$(cid old)""",
+        """end 'sleep 1234567'; cgroup=/sys/fs/cgroup; [ ! -d $cgroup/pids ] || cgroup=$cgroup/pids
+        until rmdir $cgroup/docker/$(cid old) 2>/dev/null; do sleep 0.01; done  # the dead are still leaving""",
         (("stopped-with-process", "old"),),
     ),
     "record-lost": Fault(
@@ -427,7 +437,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "zombie": Fault(
         "a container's main process is killed, and its shim does not take note",
-        'main=$(pid changed); kill -STOP "$(shim changed)"; kill -KILL "$main"; sleep 0.1',
+        'main=$(pid changed); kill -STOP "$(shim changed)"; kill -KILL "$main"; '
+        "until_line '^State:.Z' /proc/$main/status",
         'kill -CONT "$(shim changed)"; until_state changed exited; docker start changed',
         (("main-process-zombie", "changed"),),
     ),
@@ -435,13 +446,14 @@ FAULTS: dict[str, Fault] = {
         "a container's main process waits in the kernel",
         """echo 'int vfork(void); int pause(void); int main(void) { if (!vfork()) for (;;) pause(); return 0; }' |
             gcc -static -o /srv/stuck -x c -
-        docker run --detach --name stuck --volume /srv/stuck:/stuck:ro lab/base /stuck; sleep 0.3""",
+        docker run --detach --name stuck --volume /srv/stuck:/stuck:ro lab/base /stuck
+        until_line '^State:.D' /proc/$(pid stuck)/status""",
         "docker rm --force stuck; rm /srv/stuck",
         (("main-process-stuck", "stuck"),),
     ),
     "shim-killed": Fault(
         "a shim is killed while the daemon is frozen",
-        'shim=$(shim changed); freeze; kill -KILL "$shim"; sleep 0.1',
+        'shim=$(shim changed); freeze; killed "$shim"',
         "thaw; until_state changed exited; docker start changed",
         (("shim-missing", "changed"), ("engine-not-answering", "/var/lib/docker")),
     ),
@@ -449,8 +461,8 @@ FAULTS: dict[str, Fault] = {
         "a shim of a container that there is no record of",
         f"""printf '#!/bin/sh\\nsleep 1234567\\n' >/tmp/containerd-shim-runc-v2; chmod +x /tmp/containerd-shim-runc-v2
         background /tmp/containerd-shim-runc-v2 -namespace moby -id {_ID}
-        say pid $!; sleep 0.2""",
-        f"pkill -KILL -f -- '-id {_ID}'; pkill -f 'sleep 1234567'; rm /tmp/containerd-shim-runc-v2",
+        say pid $!; until_line ^containerd-shim /proc/$!/comm""",
+        f"end '-id {_ID}'; end 'sleep 1234567'; rm /tmp/containerd-shim-runc-v2",
         (("shim-without-container", "containerd-shim {pid}"),),
     ),
     "restart-loop": Fault(
@@ -515,7 +527,7 @@ FAULTS: dict[str, Fault] = {
             sh -c "mount --bind $(overlay leaked)/merged /mnt; exec sleep 1234567"
         until pgrep -f '^sleep 1234567'; do sleep 0.1; done
         docker stop --time 0 leaked""",
-        "pkill -f 'sleep 1234567'; sleep 0.1; docker rm --force leaked",
+        "end 'sleep 1234567'; docker rm --force leaked",
         (("mount-leaked", "{overlay}"),),
     ),
     "disk-full": Fault(
@@ -539,7 +551,7 @@ FAULTS: dict[str, Fault] = {
         """docker exec --detach changed sh -c 'exec 9>/tmp/big; dd if=/dev/zero bs=1048576 count=110 >&9; rm /tmp/big
             exec sleep 1234567'
         until pid=$(pgrep -f '^sleep 1234567'); do sleep 0.1; done; say pid $pid""",
-        "pkill -f '^sleep 1234567'; sleep 0.1",
+        "end '^sleep 1234567'",
         (("deleted-file-held", "sleep {pid}"),),
     ),
     # --- volumes ---

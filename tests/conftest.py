@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import compileall
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+    from tests.schedule import Schedule
 
 # No test asserts a time: a busy machine is no defect of what it runs.
 settings.register_profile("untimed", deadline=None)
@@ -16,7 +22,7 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile what the tests run thousands of times in processes of its own.
+    """Compile what the tests run thousands of times in a process of its own.
 
     hostinspect writes no bytecode, and a lab host cannot: it sees the repository read-only. Half the processor time of
     a run from source is compiling.
@@ -24,6 +30,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # once, not in each process of pytest-xdist
         for code in ("hostinspect", "tests/lab"):
             compileall.compile_dir(_REPOSITORY / code, quiet=1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedule | None:
+    """For `--dist loadfile` the one of `schedule.py`."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.schedule import Schedule
+
+    return Schedule(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -359,7 +359,8 @@ def test_what_an_ordinary_user_cannot_see_is_a_note(demo_host: LabHost, tool: To
     assert "0 containers seen" in drawing.title
 
 
-def test_a_random_host(random_host: LabHost, mermaid_process: Mermaid) -> None:
+@pytest.mark.parametrize("made_up", ["random_host"], indirect=True)
+def test_a_random_host(made_up: LabHost, mermaid_process: Mermaid) -> None:
     for name, draw in (("dot", draw_dot), ("mermaid", mermaid_process.draw)):
         tool = (name, write_dot, draw)
-        _check(*_drawn(random_host, tool))
+        _check(*_drawn(made_up, tool))

@@ -84,8 +84,9 @@ def test_the_demo_scenario(demo: LabHost) -> None:
     assert (user["name"], scratch["mount"]["containers"]) == ("bindtmp", [user["container"]])
 
 
-def test_what_is_created_with_options_is_mounted_while_somebody_runs(demo_host_sid: LabHost) -> None:
-    host = demo_host_sid
+@pytest.mark.parametrize("demo", ["demo_host_sid"], indirect=True)
+def test_what_is_created_with_options_is_mounted_while_somebody_runs(demo: LabHost) -> None:
+    host = demo
     host.docker("volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "late")
     try:
         [late] = volumes(host, "late")

@@ -35,22 +35,24 @@ say hostname;  uname --nodename
 say kernel;    uname --kernel-release
 say boot_id;   cat /proc/sys/kernel/random/boot_id
 say os;        . /etc/os-release; echo "$PRETTY_NAME"
-say info;      docker info --format '{{json .}}'
+info=$(docker info --format '{{json .}}')
+say info;      printf '%s\n' "$info"
 say daemon;    cat /run/docker.pid
 say inspect;   docker ps --all --quiet --no-trunc | xargs --no-run-if-empty docker inspect
 say networks;  docker network ls --quiet --no-trunc | xargs docker network inspect
 say volumes;   docker volume ls --quiet | xargs --no-run-if-empty docker volume inspect
 say volume-times
-stat --format '%Z %n' "$(docker info --format '{{.DockerRootDir}}')"/volumes/*/
-say top
-docker ps --quiet --no-trunc | xargs --no-run-if-empty --max-procs=4 -I ID sh -c '
-    pids=$(docker top ID -eo pid 2>/dev/null | tail -n +2 | tr "\n" " "); printf "%s %s\n" ID "$pids"'
+stat --format '%Z %n' "$(printf '%s' "$info" | jq --raw-output .DockerRootDir)"/volumes/*/
+running=$(docker ps --quiet --no-trunc)
+say top  # docker top -eo pid, of all of them: a client for each would take longer than the engine
+for id in $running; do echo "http://docker/containers/$id/top?ps_args=-eo%20pid"; done |
+    xargs --no-run-if-empty curl --silent --unix-socket /run/docker.sock --write-out ' %{url_effective}\n'
 say tools;     echo $$
 say processes; ps -ww -eo pid=,ppid=,args=
 say namespaces
 stat --dereference --format '%i %n' /proc/[0-9]*/ns/net /run/docker/netns/* /run/netns/* 2>/dev/null
 say mounts 1;  cat /proc/1/mountinfo
-for pid in $(docker ps --quiet --no-trunc | xargs --no-run-if-empty docker inspect --format '{{.State.Pid}}'); do
+for pid in $(echo $running | xargs --no-run-if-empty docker inspect --format '{{.State.Pid}}'); do
     [ "$pid" = 0 ] && continue
     say mounts "$pid"; cat "/proc/$pid/mountinfo"
     say cgroup "$pid"; cat "/proc/$pid/cgroup"
@@ -236,8 +238,9 @@ class Observed:
     @cached_property
     def top(self) -> dict[str, list[int]]:
         """docker top: the pids of each running container."""
-        lines = (line.split() for line in self.text("top").splitlines())
-        return {words[0]: sorted(map(int, words[1:])) for words in lines}
+        answers = re.findall(r"(\{.*\})\s+http://docker/containers/(\w+)/top", self.text("top"))
+        rows = {id_: json.loads(answer).get("Processes") or () for answer, id_ in answers}  # none of one that has ended
+        return {id_: sorted(int(pid) for (pid,) in row) for id_, row in rows.items()}
 
     @cached_property
     def proxies(self) -> dict[tuple[str, ...], int]:

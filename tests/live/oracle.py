@@ -181,7 +181,12 @@ class Difference(NamedTuple):
 
 def compare(report: Json, observed: Observed) -> list[Difference]:
     """Every difference between a report and what was observed."""
-    return list(_differ("", "", _without_untold(expected_of(observed), report), report))
+    return list(differences(report, expected_of(observed)))
+
+
+def differences(report: Json, expected: dict[str, Any]) -> Iterator[Difference]:
+    """The same, of what is expected (`expected_of`)."""
+    return _differ("", "", _without_untold(expected, report), report)
 
 
 def _without_untold(expected: dict[str, Any], report: Json) -> dict[str, Any]:

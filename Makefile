@@ -6,14 +6,14 @@ BIN := $(VENV)/bin
 MERMAID := tests/mermaid/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit fuzz bench churn docs man clean
+.PHONY: help setup demo test userland lint unit fuzz bench churn docs man clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## Debian packages (only what is missing), the virtual environment, and Mermaid
 	@sh tests/lab/setup.sh
-	@$(MAKE) --no-print-directory $(VENV)/.installed $(MERMAID)/.installed
+	@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.installed $(MERMAID)/.installed
 
 $(VENV)/.installed: pyproject.toml requirements-dev.txt
 	$(PYTHON) -m venv --clear $(VENV)
@@ -28,8 +28,12 @@ $(MERMAID)/.installed: tests/mermaid/package.json tests/mermaid/package-lock.jso
 demo: setup ## a throwaway Docker host with the demo scenario, and its report (KEEP=1 keeps the host)
 	@$(BIN)/python -m tests.lab demo
 
-test: setup lint ## lint, then every test, the live ones against real engines
+test: setup userland lint ## lint, then every test, the live ones against real engines
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Made meanwhile: it takes a minute, much of it to wait for the mirror. Tests that need it wait for it, or say why not.
+userland: setup
+	@$(BIN)/python -m tests.lab userland sid >/dev/null 2>&1 &
 
 lint: $(VENV)/.installed ## ruff, mypy --strict, the import contract
 	$(BIN)/ruff check .

@@ -305,8 +305,10 @@ def told(host: LabHost) -> dict[Key, Any]:
     return found
 
 
-def reaches(host: LabHost, port: int) -> bool:
-    done = host.client(["curl", "--silent", "--max-time", "2", f"http://192.0.2.10:{port}/"], check=False)
+def reaches(host: LabHost, port: int, patience: int) -> bool:
+    """Whether somebody outside gets an answer within so many seconds."""
+    url = f"http://192.0.2.10:{port}/"
+    done = host.client(["curl", "--silent", "--max-time", str(patience), url], check=False)
     return done.returncode == 0
 
 
@@ -323,9 +325,8 @@ def test_a_fault_is_seen_and_changes_nothing_else(fault: str, broken: LabHost) -
     before = told(broken)
     try:
         shell(broken, made.make)
-        settle(broken, made)
-        after = told(broken)
-        answers = {port: reaches(broken, port) for port in made.reaches}
+        after = settled(broken, made)
+        answers = {port: reaches(broken, port, 10 if does else 2) for port, does in made.reaches.items()}
     finally:
         shell(broken, made.undo)
     changed = {key[1:]: port["status"] for key, port in after.items() if before.get(key) != port}
@@ -335,12 +336,17 @@ def test_a_fault_is_seen_and_changes_nothing_else(fault: str, broken: LabHost) -
     settle_back(broken, before)
 
 
-def settle(host: LabHost, made: Fault) -> None:
-    """A server begins to listen, and a killed process ends, a moment after it was told to."""
+def settled(host: LabHost, made: Fault) -> dict[Key, Any]:
+    """What is told once it is as it should become, or is not after all.
+
+    A server begins to listen, and a killed process ends, a moment after it was told to.
+    """
     for _ in range(20):
-        now = {key[1:]: port["status"] for key, port in told(host).items()}
+        found = told(host)
+        now = {key[1:]: port["status"] for key, port in found.items()}
         if all(now.get(key) == status for key, status in made.becomes.items()):
-            return
+            break
+    return found
 
 
 def settle_back(host: LabHost, before: dict[Key, Any]) -> None:
@@ -358,7 +364,7 @@ def test_a_chain_that_no_rule_leads_to(broken: LabHost) -> None:
     shell(broken, f"$IPTABLES -t nat -D {jump}")
     try:
         after = told(broken)
-        assert reaches(broken, 8080)
+        assert reaches(broken, 8080, 10)
     finally:
         shell(broken, f"$IPTABLES -t nat -I {jump}")
     changed = {key[1:]: port["status"] for key, port in after.items() if before[key] != port}

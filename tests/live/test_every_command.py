@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
+from subprocess import CompletedProcess
 
 import jsonschema
 import pytest
@@ -34,6 +36,17 @@ def snapshot(demo_host: LabHost) -> Iterator[str]:
     demo_host.run(["rm", path, f"{path}.open"])
 
 
+@pytest.fixture(scope="module")
+def from_file(demo_host: LabHost, snapshot: str) -> Callable[..., CompletedProcess[str]]:
+    """A question's answer from the snapshot, in a form; nothing changes it, so it is asked once."""
+
+    @cache
+    def asked(question: tuple[str, ...], output: str) -> CompletedProcess[str]:
+        return hostinspect(demo_host, *question, "-o", output, "--from", snapshot)
+
+    return asked
+
+
 def test_every_command_is_asked() -> None:
     asked = {question[0] for question in (*QUESTIONS, *DEEP_QUESTIONS)}
     elsewhere = {"compare", "watch"}  # test_compare.py, test_watch.py: they are about two looks
@@ -42,12 +55,13 @@ def test_every_command_is_asked() -> None:
 
 
 @each_question
-def test_json_and_yaml_are_what_the_schema_says(question: tuple[str, ...], demo_host: LabHost, snapshot: str) -> None:
-    done = hostinspect(demo_host, *question, "-o", "json", "--from", snapshot)
-    answer = json.loads(done.stdout)
+def test_json_and_yaml_are_what_the_schema_says(
+    question: tuple[str, ...], from_file: Callable[..., CompletedProcess[str]]
+) -> None:
+    answer = json.loads(from_file(question, "json").stdout)
     assert answer["schema_version"]
     jsonschema.validate(answer, answer_schema(question[0]), cls=jsonschema.Draft202012Validator)
-    assert yaml.safe_load(hostinspect(demo_host, *question, "-o", "yaml", "--from", snapshot).stdout) == answer
+    assert yaml.safe_load(from_file(question, "yaml").stdout) == answer
 
 
 @each_question
@@ -63,16 +77,19 @@ def test_text_fits_the_terminal_and_nothing_in_it_is_obeyed(
 
 @each_question
 def test_a_snapshot_gives_the_same_bytes_as_the_host_and_to_anybody(
-    question: tuple[str, ...], demo_host: LabHost, snapshot: str
+    question: tuple[str, ...],
+    demo_host: LabHost,
+    snapshot: str,
+    from_file: Callable[..., CompletedProcess[str]],
 ) -> None:
     for output in QUESTIONS[question]:
-        from_file = hostinspect(demo_host, *question, "-o", output, "--from", snapshot)
-        assert (from_file.returncode, from_file.stderr) == (0, "")
+        told = from_file(question, output)
+        assert (told.returncode, told.stderr) == (0, "")
         as_nobody = hostinspect(demo_host, *question, "-o", output, "--from", f"{snapshot}.open", user="nobody")
-        assert as_nobody.stdout == from_file.stdout
+        assert as_nobody.stdout == told.stdout
         live = hostinspect(demo_host, *question, "-o", output)
         assert (live.returncode, live.stderr) == (0, "")
-        assert _without_times(live.stdout) == _without_times(from_file.stdout)
+        assert _without_times(live.stdout) == _without_times(told.stdout)
 
 
 _MOVES = re.compile(r"\d{4}-\d\d-\d\dT[\d:]+Z|\b\d+ ?(s|m|minutes?|seconds?)\b|\b\d+\b")

@@ -159,13 +159,19 @@ def test_the_build_cache(host: LabHost) -> None:
 
 
 def test_a_build_that_runs_is_not_called_nothing(host: LabHost) -> None:
-    """While a step of it runs, what it has made so far is asked for again and again."""
+    """While a step of it runs, what it has made so far is asked for; a step ends when it was."""
     script = r"""
         mkdir -p /tmp/slow && cd /tmp/slow
-        printf 'FROM lab/base\nRUN sleep 1; echo a >/a\nRUN sleep 1; echo b >/b\n' >Dockerfile
+        printf 'FROM lab/base\nRUN sleep 1001 || echo a >/a\nRUN sleep 1002 || echo b >/b\n' >Dockerfile
         (tar -c . | curl -sS --unix-socket /run/docker.sock --data-binary @- -H 'Content-Type: application/x-tar' \
             'http://docker/build?version=2&t=lab/slow' >said; touch done) &
-        rm -f done; while ! [ -e done ]; do "$@" layers --orphans -o json; done; wait
+        rm -f done
+        for step in 1001 1002; do
+            until pgrep -f "^sleep $step" >/dev/null || [ -e done ]; do sleep 0.05; done
+            "$@" layers --orphans -o json; "$@" layers --orphans -o json
+            pkill -KILL -f "^sleep $step"
+        done
+        while ! [ -e done ]; do "$@" layers --orphans -o json; done; wait
     """
     before = by_kind(layers(host, "--orphans"))
     said = host.run(["sh", "-c", script, "sh", sys.executable, "-m", "hostinspect"]).stdout

@@ -245,7 +245,7 @@ class LabHost:
         if self._watch is not None:
             self._watch.wait()
 
-    def _end_processes(self, patience: float = 30) -> str:
+    def _end_processes(self, patience: float = 120) -> str:
         """Returns what the watching process said, if it is ours."""
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:

@@ -119,7 +119,7 @@ def test_no_system_call_that_changes_the_host(
     host.run(["rm", "-f", SNAPSHOT[2], COMPARE[1]])
     record_property("system calls", sum(map(len, by_process)))
     assert sum(map(len, by_process)) > 2000
-    assert len(by_process) <= 2  # itself, and a fork that looks at the network meanwhile
+    assert len(by_process) <= 3  # itself, the fork that asks, and one of that which looks at the network meanwhile
     assert by_process[0][0].startswith("execve(")  # the interpreter's own start
     locked = next(n for n, call in enumerate(by_process[0]) if call.startswith("seccomp("))
     assert by_process[0][locked].endswith("= 0")

@@ -100,17 +100,13 @@ def served(host: LabHost) -> Iterator[Server]:
 def dead_disk(host: LabHost) -> Iterator[None]:
     """The disk, mounted; nothing of it has been read yet when its server stops."""
     with served(host) as server:
-        loop = host.run(["losetup", "--read-only", "--find", "--show", f"{_SERVED}/disk"]).stdout.strip()
+        host.run(["mount", "-o", "loop,ro,noload", f"{_SERVED}/disk", _DISK])  # the loop device goes with the mount
         try:
-            host.run(["mount", "-o", "ro,noload", loop, _DISK])
-            try:
-                server.stop()
-                yield
-            finally:
-                server.kill()
-                host.run(["umount", "--lazy", _DISK])
+            server.stop()
+            yield
         finally:
-            host.run(["losetup", "--detach", loop])
+            server.kill()
+            host.run(["umount", "--lazy", _DISK])
 
 
 @contextmanager

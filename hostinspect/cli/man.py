@@ -25,7 +25,7 @@ _INDENT = 2  # of what stands below a heading of HELP, and in a docstring's unwr
 def pages() -> Iterator[tuple[str, str]]:
     """Every page: its file name and its text."""
     yield f"{PROGRAM}.1", main_page()
-    with click.Context(hostinspect, info_name=PROGRAM) as parent:
+    with click.Context(hostinspect, info_name=PROGRAM, **hostinspect.context_settings) as parent:
         for name in COMMANDS:
             command = hostinspect.get_command(parent, name)
             assert command is not None

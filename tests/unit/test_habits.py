@@ -24,13 +24,14 @@ PAGES = REPOSITORY / "docs" / "man"
 
 
 def _command(name: str) -> click.Command:
-    command = hostinspect.get_command(click.Context(hostinspect), name)
+    command = hostinspect.get_command(click.Context(hostinspect, **hostinspect.context_settings), name)
     assert command is not None
     return command
 
 
 def _help(name: str) -> str:
-    with click.Context(_command(name), info_name=name, parent=click.Context(hostinspect, info_name="hostinspect")) as c:
+    parent = click.Context(hostinspect, info_name="hostinspect", **hostinspect.context_settings)
+    with click.Context(_command(name), info_name=name, parent=parent) as c:
         return c.get_help()
 
 
@@ -54,7 +55,7 @@ def test_the_help_of_a_command_has_examples_that_are_right_usage(name: str) -> N
     for arguments in examples:
         command = arguments[0] if arguments and not arguments[0].startswith("-") else "report"
         rest = arguments[1:] if arguments[:1] == [command] else arguments
-        _command(command).make_context(command, rest, parent=click.Context(hostinspect))
+        _command(command).make_context(command, rest, parent=click.Context(hostinspect, **hostinspect.context_settings))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -343,12 +343,13 @@ class _Collector:
         """
         asked = {*(r.pid for r in self.facts.containers), *(engine.pid for engine in self.facts.engines)}
         frozen = {cgroup.path for cgroup in self.facts.frozen_cgroups}
-        waiting = [
+        uninterruptible = [
             p for p in self.facts.processes if p.state == "D" and p.pid in asked and frozen.isdisjoint(p.cgroups)
         ]
-        first = {process.pid: look for process in waiting if (look := self._look(process.pid))}
+        first = {process.pid: look for process in uninterruptible if (look := self._look(process.pid))}
         if not first:
             return ()
+        waiting.rest()
         time.sleep(_TWO_LOOKS)
         found = []
         for pid, before in first.items():

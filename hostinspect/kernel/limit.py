@@ -186,7 +186,7 @@ class _Worker:
             os.close(said)
 
     def _asked(self, task: Callable[[], T], page: Callable[[mmap], Page]) -> T:
-        """The task, in the fork: what it leaves open is held by nobody's wish when it is left behind."""
+        """The task, in the fork."""
         os.close(self._from)
         _let_go_of_the_standard_files()
         waiting.page = page(self._memory)

@@ -2,7 +2,7 @@
 
 A disk that is gone, a lock that somebody holds, a file system whose server is a container's: each holds whoever asks,
 and often no signal helps. So what is asked next is noted on a *page* of shared memory, and whoever started us
-(`hostinspect.collectors.limit`) may give us up, and start another process that leaves out what did not answer.
+(`hostinspect.kernel.limit`) may give us up, and start another process that leaves out what did not answer.
 
 A note stands until the next one. Where there is no page, nothing is noted and everything is asked.
 """
@@ -20,8 +20,7 @@ PAGES = 2  # a process and one fork of it
 SIZE = 16384  # bytes of a page
 _NOTE = struct.Struct("=QiiH")  # turn, pid, descriptor, length of what follows
 
-_LONGEST_KIND, _LONGEST_NAME = 1000, 3000  # characters, of four bytes at most
-
+_LONGEST_KIND, _LONGEST_NAME = 600, 2000  # characters, of six bytes at most: "\udc80"
 
 REMEDY = "see who is stuck, and in what (ps -eo pid,stat,wchan:32,comm; dmesg), or wait longer (--timeout)"
 
@@ -76,7 +75,7 @@ class Page:
     def write(self, kind: str, name: str, fd: int = -1) -> None:
         """Write it, whether it answered before or not."""
         self._turn += 1
-        entry = f"{kind[:_LONGEST_KIND]}\0{name[:_LONGEST_NAME]}".encode("utf-8", "surrogatepass")
+        entry = _entry(kind, name)
         start = self._number * SIZE
         _NOTE.pack_into(self._memory, start, self._turn, self._pid, fd, len(entry))
         self._memory[start + _NOTE.size : start + _NOTE.size + len(entry)] = entry
@@ -90,6 +89,7 @@ class Page:
         return Page(self._memory, self._number + 1, self._unanswered, self._kinds, self._seconds)
 
     def _check(self, kind: str, name: str, fd: int) -> None:
+        kind, name = _told(_entry(kind, name))  # as it is remembered
         if kind in self._kinds:
             raise NoAnswerError(f"others of its kind did not answer within {self._seconds:g} s, so it was not asked")
         if Question(kind, name, _path_of("self", fd) if fd >= 0 else "") in self._unanswered:
@@ -124,8 +124,17 @@ def read(memory: mmap, number: int) -> Note | None:
     if not turn:
         return None
     start = number * SIZE + _NOTE.size
-    kind, _, name = memory[start : start + length].decode("utf-8", "surrogatepass").partition("\0")
-    return Note(turn, pid, fd, kind, name)
+    return Note(turn, pid, fd, *_told(memory[start : start + length]))
+
+
+def _entry(kind: str, name: str) -> bytes:
+    return f"{kind[:_LONGEST_KIND]}\0{name[:_LONGEST_NAME]}".encode("utf-8", "backslashreplace")
+
+
+def _told(entry: bytes) -> tuple[str, str]:
+    """Kind and name of an entry, which may be read while the next one is written."""
+    kind, _, name = entry.decode("utf-8", "replace").partition("\0")
+    return kind, name
 
 
 def _path_of(pid: str, fd: int) -> str:

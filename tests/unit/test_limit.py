@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,16 @@ def test_being_stopped_is_no_waiting() -> None:
     said = Limit(SECONDS).run(task, Said)
     os.waitpid(helper, 0)
     assert said.words == ()
+
+
+def test_what_is_being_written_can_be_read() -> None:
+    """The page of another process is read at any moment: half a letter is none."""
+    memory = mmap(-1, waiting.PAGES * waiting.SIZE)
+    page = waiting.Page(memory, 0, (), (), SECONDS)
+    page.note("kind", "\N{SNOWMAN}" * 10, -1)
+    whole = waiting.read(memory, 0)
+    assert whole is not None and whole.question == waiting.Question("kind", "\N{SNOWMAN}" * 10)
+    for offset in range(waiting.SIZE):
+        before, memory[offset] = memory[offset], 0xE2
+        waiting.read(memory, 0)
+        memory[offset] = before

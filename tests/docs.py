@@ -35,6 +35,7 @@ _WIDTH = 80
 # In this order: what a run of the same scenario has another of.
 _VARIES = (
     (re.compile(r"Linux \d\S*"), "KERNEL"),
+    (re.compile(r"\b\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),  # its fraction has as many digits as it likes
     (re.compile(r"lab-[0-9a-f]{6}|\bdocs-host\b"), "HOST"),
     (re.compile(r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "MAC"),
     (re.compile(r"\b(veth|br-|sha256:)?[0-9a-f]{7,64}(-init)?(?![a-z0-9])…?"), r"\1ID"),

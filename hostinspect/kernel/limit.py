@@ -62,7 +62,7 @@ class Limit:
         NothingAnswersError, also where the task raises something for want of what did not answer.
         """
         self._forget()
-        encoded: bytes | None = None
+        encoded: bytearray | None = None
         while self.seconds and encoded is None:
             try:
                 worker = _Worker(task, self._page)
@@ -171,7 +171,7 @@ class _Worker:
 
     def __init__(self, task: Callable[[], object], page: Callable[[mmap], Page]) -> None:
         self._memory = mmap(-1, PAGES * SIZE)
-        self._parts: list[bytes] = []
+        self._said = bytearray()
         self.pid = 0
         self._from, said = os.pipe()
         try:
@@ -201,20 +201,20 @@ class _Worker:
         tick = min(_TICK, patience / 4)
         while True:
             if poll.poll(tick * 1000):
-                part = os.read(self._from, 1 << 20)
+                part = os.read(self._from, 1 << 16)  # as much as a pipe holds
                 if not part:
                     return None
-                self._parts.append(part)
+                self._said += part
                 continue
             for page in pages:
                 stuck = page.look(tick, patience, longest)
                 if stuck is not None:
                     return stuck
 
-    def result(self) -> bytes | None:
+    def result(self) -> bytearray | None:
         """What it said; None where it came to no end."""
         pid, self.pid = self.pid, 0
-        return b"".join(self._parts) if os.waitpid(pid, 0)[1] == 0 else None
+        return self._said if os.waitpid(pid, 0)[1] == 0 else None
 
     def __enter__(self) -> _Worker:
         return self

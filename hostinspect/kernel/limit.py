@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from mmap import mmap
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -122,7 +122,7 @@ class Limit:
             self._slow = {kind: at for kind, at in self._slow.items() if at > before}
 
 
-class _Stuck(NamedTuple):
+class _Stuck(msgspec.Struct, frozen=True):
     """What a process waits for in vain; or `is_slow`, for one after the other of a kind, for too long."""
 
     note: Note

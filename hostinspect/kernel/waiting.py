@@ -14,7 +14,8 @@ import struct
 from collections.abc import Collection
 from contextlib import suppress
 from mmap import mmap
-from typing import NamedTuple
+
+from msgspec import Struct
 
 PAGES = 2  # a process and one fork of it
 SIZE = 16384  # bytes of a page
@@ -29,7 +30,7 @@ class NoAnswerError(OSError):
     """It did not answer before, so it was not asked again. Its `errno` is None, so that a `Gap` shows these words."""
 
 
-class Question(NamedTuple):
+class Question(Struct, frozen=True):
     """Something that is asked of the host: `name` beneath `of`, which is a path where it was asked by a descriptor."""
 
     kind: str  # what else would not answer either: a file system, a file that every process has
@@ -40,7 +41,7 @@ class Question(NamedTuple):
         return f"{self.of}/{self.name}" if self.of else self.name
 
 
-class Note(NamedTuple):
+class Note(Struct, frozen=True):
     """What stands on a page."""
 
     turn: int  # how many notes there were; 0: nothing is waited for

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +94,9 @@ def thaw(name: str) -> None:
     """Let paused containers go on: in the freezer of cgroup v1, a process does not even die."""
     for hierarchy in hierarchies():
         if hierarchy.controllers == "freezer":
-            for state in (hierarchy.folder / CGROUP / name).rglob("freezer.state"):
-                state.write_text("THAWED")
+            for folder, _, _ in os.walk(hierarchy.folder / CGROUP / name):  # which passes over what goes meanwhile
+                with suppress(OSError):
+                    Path(folder, "freezer.state").write_text("THAWED")
 
 
 def remove(name: str) -> None:

@@ -91,13 +91,15 @@ WATCH = ("watch", "--for", "0.1")
 COMPARE = ("compare", "/tmp/trace.before")
 
 
-# On the host with legacy tables, where the most ways of reading are taken, all; on the others each command once.
+# On the host with legacy tables, where the most ways of reading are taken, all; on the others each command once; and on
+# those that were made up, where no container has a name that is known, all that needs none.
 _ASKED = (*QUESTIONS, *DEEP_QUESTIONS, SNAPSHOT, WATCH, COMPARE)
 _TRACED = [
     (demo, question)
-    for demo in ("demo_host_legacy", "demo_host", "demo_host_sid")
+    for demo in ("demo_host_legacy", "demo_host", "demo_host_sid", "random_host", "random_host_sid")
     for question in _ASKED
     if demo == "demo_host_legacy" or question == next(q for q in _ASKED if q[0] == question[0])
+    if not demo.startswith("random") or len(question) == 1 or question[0] in ("doctor", "snapshot", "watch", "compare")
 ]
 
 

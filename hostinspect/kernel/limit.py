@@ -34,8 +34,8 @@ _OF_A_KIND = 3  # questions that were not answered: then no other of their kind 
 _IN_ALL = 3  # each time that so many were not answered, the next get less time
 _TICK = 0.1  # seconds between two looks at the page
 _AGAIN = 60.0  # seconds after which a question is asked again, by whoever looks at a host more than once
-_IDLE = 0.1  # of the time: with less than that of a processor, a process waits for the host
-_LONGEST = 6  # times the limit, that questions of one kind may take together, each answered in time
+_SLOW = 0.5  # of the limit, from which on an answer is slow: that of a disk whose arm has to move is not
+_LONGEST = 6  # times the limit, that those of one kind may take beyond that together
 _DYING = 0.2  # seconds
 
 
@@ -123,7 +123,7 @@ class Limit:
 
 
 class _Stuck(msgspec.Struct, frozen=True):
-    """What a process waits for in vain; or `is_slow`, for one after the other of a kind, for too long."""
+    """What a process waits for in vain; or `is_slow`, for one slow answer of a kind after the other, for too long."""
 
     note: Note
     is_slow: bool
@@ -137,7 +137,7 @@ class _Watch:
         self._last: Note | None = None
         self._used = 0.0  # processor time of who wrote it
         self._waited = 0.0
-        self._by_kind: Counter[str] = Counter()  # ticks of waiting
+        self._by_kind: Counter[str] = Counter()  # ticks of waiting for what is slow
 
     def look(self, tick: float, patience: float, longest: float) -> _Stuck | None:
         """After another `tick` seconds: what is waited for for longer than `patience`, or `longest` for all of a kind.
@@ -153,13 +153,15 @@ class _Watch:
         self._used = used
         if last is None or last.pid != note.pid:
             return None
-        if used - before >= _IDLE * tick or not _is_waiting(note.pid):
+        if note.turn != last.turn or used != before or not _is_waiting(note.pid):
             self._waited = 0.0
+            return None
+        self._waited += tick
+        if self._waited < patience * _SLOW:
             return None
         self._by_kind[note.kind] += 1
         if self._by_kind[note.kind] * tick >= longest:
             return _Stuck(note, is_slow=True)
-        self._waited = self._waited + tick if note.turn == last.turn and used == before else 0.0
         return _Stuck(note, is_slow=False) if self._waited >= patience else None
 
 

@@ -110,10 +110,34 @@ def test_many_that_answer_slowly_are_too_much_together() -> None:
             except NoAnswerError as error:
                 words.append(str(error))
                 break
-            time.sleep(SECONDS / 2)
+            time.sleep(0.9 * SECONDS)
         return Said(os.getpid(), tuple(words))
 
     assert "so it was not asked" in Limit(SECONDS).run(slowly, Said).words[0]
+
+
+def test_many_that_answer_soon_may_take_their_time() -> None:
+    """As the files of a disk whose arm has to move for each."""
+
+    def soon() -> Said:
+        for number in range(100):
+            waiting.on("a", f"a{number}")
+            time.sleep(SECONDS / 8)
+        return Said(os.getpid(), ("all",))
+
+    assert Limit(SECONDS).run(soon, Said).words == ("all",)
+
+
+def test_one_with_much_to_say_may_take_its_time() -> None:
+    """As a directory of a million names."""
+
+    def long() -> Said:
+        waiting.on("a", "a1")
+        for _ in range(100):
+            time.sleep(SECONDS / 8)
+        return Said(os.getpid(), ("all",))
+
+    assert Limit(SECONDS).run(long, Said).words == ("all",)
 
 
 def test_who_works_does_not_wait() -> None:

@@ -140,7 +140,7 @@ def told(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def asked(host: LabHost, *arguments: str, seconds: float = 0.5) -> CompletedProcess[str]:
+def asked(host: LabHost, *arguments: str, seconds: float = 1) -> CompletedProcess[str]:
     """A question and its answer, which was there in time, through a pipe that ended."""
     command = [*COMMAND, *arguments, "--timeout", str(seconds)]
     return host.run(command, check=False, timeout=_PATIENCE)
@@ -267,7 +267,7 @@ def test_watch_goes_on(image: LabHost) -> None:
     """What did not answer is not asked at each look, and those who still wait for it do not add up."""
     with dead_disk(image):
         done = asked(
-            image, "watch", "--for", "8", "--pause", "0.1", "--safety", "0.5", "-v", "--data-root", f"{_DISK}/docker"
+            image, "watch", "--for", "12", "--pause", "0.1", "--safety", "0.5", "-v", "--data-root", f"{_DISK}/docker"
         )
         assert done.returncode == 3
         looks = [line for line in done.stderr.splitlines() if "looked because" in line]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import ShellComplete, get_completion_class
 
-from hostinspect.cli.reading import limit
 from hostinspect.cli.request import Family
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ def complete_names(
 ) -> list[str]:
     """The names in these families that begin so, but for those that are there already."""
     given = {*(ctx.params.get(param.name or "") or ())} if param.nargs != 1 else set()
+    from hostinspect.cli.reading import limit  # not for `hostinspect completion`, which reads nothing
+
     seconds = _PATIENCE if ctx.obj else 0
     names = limit(seconds).run(lambda: _names(ctx, families), list[str])
     return [name for name in names if name.startswith(incomplete) and name not in given]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ NOT_ENOUGH_SEEN = 3  # as `hostinspect.cli.request` has it, which is not loaded 
 EX_SOFTWARE = 70
 EX_IOERR = 74
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+KILLED = 128  # and the signal
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
@@ -120,30 +122,45 @@ def run(arguments: Sequence[str], *, confined: bool = False) -> int:
         _drop_stdout()
         return BROKEN_PIPE
     except OSError as error:
+        from hostinspect.kernel.waiting import NoAnswerError
+
+        if isinstance(error, NoAnswerError):
+            return excuse(error)
         if error.filename is None and error.errno is not None and not _is_debug():
             # Collectors turn what the host refuses into gaps; what is left is our own output.
-            _say(f"the output could not be written: {os.strerror(error.errno)}")
-            _drop_stdout()
-            return EX_IOERR
+            return _not_written(error)
         return _bug(error)
     except MemoryError:
         _say("there is not enough memory for it: see `ulimit -v`, and the limit of its cgroup")
         return NOT_ENOUGH_SEEN
     except Exception as error:
-        return _said(error) or _bug(error)
+        from hostinspect.kernel.limit import NothingAnswersError
+
+        return excuse(error) if isinstance(error, NothingAnswersError) else _bug(error)
     return code if isinstance(code, int) else 0
 
 
-def _said(error: Exception) -> int:
-    """The exit code where it is of the host, and told; else 0."""
-    from hostinspect.kernel.limit import NothingAnswersError
+def excuse(error: BaseException) -> int:
+    """Say why a command came to no end, as `hostinspect.kernel.limit` has it; returns the exit code."""
+    from hostinspect.kernel.limit import KilledError, OutputError
     from hostinspect.kernel.waiting import REMEDY
     from hostinspect.render.text import safe
 
-    if not isinstance(error, NothingAnswersError):
-        return 0
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, KilledError):
+        _say(f"its process was ended by signal {error.number}: see dmesg, where it was for want of memory")
+        return KILLED + error.number
+    if isinstance(error, OutputError):
+        return BROKEN_PIPE if error.errno == errno.EPIPE else _not_written(error)
     _say(f"the host does not answer: {safe(str(error))} → {REMEDY}")
     return NOT_ENOUGH_SEEN
+
+
+def _not_written(error: OSError) -> int:
+    _say(f"the output could not be written: {os.strerror(error.errno or 0)}")
+    _drop_stdout()
+    return EX_IOERR
 
 
 def _show(error: click.ClickException) -> None:

@@ -73,10 +73,11 @@ def complete_names(
 ) -> list[str]:
     """The names in these families that begin so, but for those that are there already."""
     given = {*(ctx.params.get(param.name or "") or ())} if param.nargs != 1 else set()
-    from hostinspect.cli.reading import limit  # not for `hostinspect completion`, which reads nothing
+    from hostinspect.cli.reading import asked  # not for `hostinspect completion`, which reads nothing
+    from hostinspect.kernel import waiting
 
-    seconds = _PATIENCE if ctx.obj else 0
-    names = limit(seconds).run(lambda: _names(ctx, families), list[str])
+    waiting.limit(_PATIENCE)
+    names = asked(lambda: _names(ctx, families))
     return [name for name in names if name.startswith(incomplete) and name not in given]
 
 

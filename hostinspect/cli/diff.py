@@ -33,6 +33,7 @@ def diff(request: Request, name: str, null: bool) -> int:
       hostinspect diff -o json web1 | jq -r '.changes[] | select(.kind == "D").path'
       hostinspect diff -0 web1 | grep -z '^A /etc/'
     """
+    from hostinspect.cli.reading import asked
     from hostinspect.cli.terminal import wants_ascii
     from hostinspect.questions.diff import NEEDS, Diff, layers_of
     from hostinspect.render.changes import render_changes, render_null_separated
@@ -46,7 +47,7 @@ def diff(request: Request, name: str, null: bool) -> int:
         changes = None
         gaps: tuple[Gap, ...] = (layers,)
     else:
-        changes, gaps = request.ask(lambda: _changes(layers, request.root or ""), _Found)
+        changes, gaps = asked(lambda: _changes(layers, request.root or ""))
     answer = Diff(id=container.id, name=container.name, changes=changes, gaps=gaps)
     if null:
         click.echo(render_null_separated(changes or ()), nl=False)

@@ -84,17 +84,18 @@ def layers(
 
 def _with_history(request: Request, inspection: Inspection, answer: Layers) -> Layers:
     """The answer with how the images were made. A snapshot does not have it, and a gap says so."""
+    from hostinspect.cli.reading import asked
     from hostinspect.questions.layers import with_history
 
     if request.snapshot is not None:
         why, remedy = "a snapshot holds none", "run it on the host itself"
         return with_history(answer, {}, [Gap(collector="history", subject="history", why=why, remedy=remedy)])
-    asked = {container.id for container in answer.containers}
-    records = [record for record in inspection.facts.containers if record.id in asked]
+    chosen = {container.id for container in answer.containers}
+    records = [record for record in inspection.facts.containers if record.id in chosen]
 
     def read() -> _History:
         from hostinspect.collectors.history import collect_history
 
         return collect_history(records, request.root or "")
 
-    return with_history(answer, *request.ask(read, _History))
+    return with_history(answer, *asked(read))

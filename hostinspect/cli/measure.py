@@ -27,6 +27,7 @@ size_option = click.option("--size", is_flag=True, help="How much each takes on 
 
 def measure(request: Request, inspection: Inspection, paths: Sequence[str]) -> Sizes:
     """What each of the directories holds. A snapshot does not have it, and a gap says so."""
+    from hostinspect.cli.reading import asked
     from hostinspect.questions.sizes import Sizes
 
     if request.snapshot is not None:
@@ -45,7 +46,7 @@ def measure(request: Request, inspection: Inspection, paths: Sequence[str]) -> S
         with Progress(len(paths), quiet=request.quiet) as progress:
             return collect_usage(paths, roots, progress.tick, root=request.root or "")
 
-    return Sizes(*request.ask(measured, _Measured))
+    return Sizes(*asked(measured))
 
 
 class Progress:

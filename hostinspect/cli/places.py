@@ -18,7 +18,7 @@ def existing_directories(ctx: click.Context, param: click.Parameter, values: tup
     root = ctx.params.get("root")
     for value in values:
         look = partial(_of_host, value) if root is None else partial(_of_disk, root, value)
-        problem = _asked(ctx, look)
+        problem = _asked(look)
         if problem:
             what = "that `docker info` calls Docker Root Dir" if root is None else "as that host called it"
             raise click.BadParameter(f"{problem}. Name the directory {what}, usually /var/lib/docker.", ctx, param)
@@ -29,26 +29,21 @@ def existing_root(ctx: click.Context, param: click.Parameter, value: str | None)
     """A directory that may be opened: everything else is for the collectors to report."""
     if value is None:
         return None
-    problem = _asked(ctx, lambda: _of_root(value))
+    problem = _asked(lambda: _of_root(value))
     if problem:
         raise click.BadParameter(f"{problem}. Name the directory at which the disk is mounted.", ctx, param)
     return os.path.abspath(value)
 
 
-def _asked(ctx: click.Context, ask: Callable[[], str]) -> str:
+def _asked(look: Callable[[], str]) -> str:
     """What is wrong with it; nothing where it does not answer."""
-    from hostinspect.cli.reading import limit
-    from hostinspect.kernel.limit import SECONDS
+    from hostinspect.cli.reading import asked
     from hostinspect.kernel.waiting import NoAnswerError
 
-    def asked() -> str:
-        try:
-            return ask()
-        except NoAnswerError:
-            return ""
-
-    seconds = ctx.params.get("timeout", SECONDS)  # it may stand behind this option
-    return limit(seconds if ctx.obj else 0).run(asked, str)
+    try:
+        return asked(look)
+    except NoAnswerError:
+        return ""
 
 
 def _of_host(path: str) -> str:

@@ -74,7 +74,7 @@ class Request(NamedTuple):
     header: bool = True
     sandbox: bool = True
     root: str | None = None
-    timeout: float = 0  # of `hostinspect.kernel.limit`; 0: none
+    timeout: float = 0  # of which whoever supervises us has been told (`timeout_option`)
 
     # --- the host ---
 
@@ -93,7 +93,7 @@ class Request(NamedTuple):
         if self.snapshot is None:
             from hostinspect.cli.reading import collected
 
-            return collected(self.timeout, self.root, self.data_roots, families, self._load_next, **more)
+            return collected(self.root, self.data_roots, families, **more)
         from hostinspect.snapshot import SnapshotError, read_snapshot
 
         try:
@@ -101,19 +101,6 @@ class Request(NamedTuple):
         except (OSError, SnapshotError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise click.UsageError(f"{self.snapshot} could not be read: {why}") from None
-
-    def ask(self, task: Callable[[], T], kind: object) -> T:
-        """What `task` returns, which is of `kind` and read from the host within the time limit."""
-        from hostinspect.cli.reading import limit
-
-        return limit(self.timeout).run(task, kind)
-
-    def _load_next(self) -> None:
-        """Load what is needed when the facts are there."""
-        import hostinspect.correlate
-
-        if self.output == "json":
-            import hostinspect.render.json  # noqa: F401
 
     def inspect(self, *families: str, **more: Unpack[More]) -> Inspection:
         """The same, with what it means."""
@@ -201,11 +188,6 @@ def _safe(text: str) -> str:
     return safe(text)
 
 
-def within(timeout: float) -> float:
-    """The time limit of this run: none, where this process is not its alone, which must not be forked."""
-    return timeout if click.get_current_context().obj else 0
-
-
 def confine(wanted: bool, *, writes: bool = False, connects: bool = False, executes: bool = False) -> None:
     """Give up what the command does not need (`hostinspect.kernel.sandbox.enter`), if this process is its alone."""
     if wanted and click.get_current_context().obj:
@@ -246,10 +228,21 @@ sandbox_option = click.option(
     flag_value=False,
     help="Keep all privileges and system calls, on a host where doing without some goes wrong.",
 )
+
+
+def _limited(_ctx: click.Context, _param: click.Parameter, seconds: float) -> float:
+    """Tell whoever supervises us."""
+    from hostinspect.kernel import waiting
+
+    waiting.limit(seconds)
+    return seconds
+
+
 timeout_option = click.option(
     "--timeout",
     type=click.FloatRange(min=0, max=3600),
     default=5,
+    callback=_limited,
     metavar="SECONDS",
     show_default=True,
     is_eager=True,  # before the directories, which are looked at within it
@@ -308,7 +301,6 @@ def common_options(*outputs: str, table: bool = False) -> Callable[[Callable[...
         @functools.wraps(command)
         def called(**values: Any) -> Any:
             common = {name: values.pop(name) for name in Request._fields if name in values}
-            common["timeout"] = within(common.get("timeout", 0))
             request = Request(**common)
             pages = request.pager and sys.stdout.isatty()
             confine(request.sandbox, connects=values.get("probe", False), executes=pages)

@@ -14,7 +14,6 @@ from hostinspect.cli.request import (
     root_option,
     sandbox_option,
     timeout_option,
-    within,
 )
 
 
@@ -51,7 +50,7 @@ def snapshot(
         raise click.UsageError("--raw is what was read, as it was: it does not go with --redact.")
     confine(sandbox, writes=True)
     with recording() if raw else nullcontext() as tape:
-        facts = collected(within(timeout), root, data_roots, image_layers=True, health=True)
+        facts = collected(root, data_roots, image_layers=True, health=True)
     if redact:
         from hostinspect import redaction
 

@@ -19,13 +19,13 @@ from hostinspect.cli.request import (
     data_root_option,
     sandbox_option,
     timeout_option,
-    within,
 )
 
 if TYPE_CHECKING:
     from hostinspect.cli.watching import Look
     from hostinspect.facts import Gap
     from hostinspect.questions.compare import Happening
+    from hostinspect.topology import Topology
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _OVERRUN = "events were lost (ENOBUFS): everything was read again; what came and went in between was not seen"
@@ -86,25 +86,31 @@ def watch(
       hostinspect watch --for 60 -o json | jq -r 'select(.event == "change").change.words'
       hostinspect watch --count 1 -q && echo something changed
     """
+    from hostinspect.cli.reading import asked, collected
     from hostinspect.cli.watching import Limits, listen, looks, new_gaps
+    from hostinspect.correlate import correlate
+    from hostinspect.facts import Facts
+    from hostinspect.kernel.limit import Limit
+
+    def look() -> Topology:
+        return correlate(limit.run(lambda: collected(None, data_roots), Facts))
 
     gc.enable()  # off for other commands, which are over before it matters
-    request = Request(
-        output, data_roots, None, color="never", pager=False, verbose=verbose, quiet=quiet, timeout=within(timeout)
-    )
+    request = Request(output, data_roots, None, color="never", pager=False, verbose=verbose, quiet=quiet)
+    limit = Limit(timeout if click.get_current_context().obj else 0)  # a process that is not ours alone is not forked
     limits = Limits(pause, safety or inf, lasting or inf)
     teller = _Teller(request, count)
     told: tuple[Gap, ...] = ()
     import_module("hostinspect.collectors.tour")  # here, and not in the fork of each look
     import_module("hostinspect.collectors.engines")
-    with listen(buffer) as events:
+    with asked(lambda: listen(buffer)) as events:
         confine(sandbox)  # now: to hear other namespaces takes CAP_NET_BROADCAST when a socket is made, and no more
-        for look in looks(lambda: request.inspect().topology, events, limits):
-            gaps = new_gaps(told, look.topology)
+        for found in looks(look, events, limits):
+            gaps = new_gaps(told, found.topology)
             if gaps is not None:
                 told = gaps
-                teller.tell_gaps(look, gaps)
-            teller.tell(look, everywhere=events.everywhere)
+                teller.tell_gaps(found, gaps)
+            teller.tell(found, everywhere=events.everywhere)
             if teller.is_done:
                 break
     return NOT_ENOUGH_SEEN if told else 0

@@ -119,10 +119,12 @@ def collect(
 
 
 def _others(processes: Sequence[Process]) -> tuple[Process, ...]:
-    """All but hostinspect's own: this one, and the one that it is a fork of."""
-    own = _own_pid()
-    parents = {process.ppid for process in processes if process.pid == own} if waiting.page is not None else set()
-    return tuple(process for process in processes if process.pid != own and process.pid not in parents)
+    """All but hostinspect's own: this one, and those that watch it."""
+    parents = {process.pid: process.ppid for process in processes}
+    own = [_own_pid()]
+    for _ in range(waiting.page.above if waiting.page else 0):
+        own.append(parents.get(own[-1], 0))
+    return tuple(process for process in processes if process.pid not in own)
 
 
 def _own_pid() -> int:

@@ -6,16 +6,19 @@ Nothing is executed. What the task returns is said as msgpack, when all of it is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import NoReturn
-
-import msgspec
 
 from hostinspect.kernel import waiting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as `hostinspect.kernel.limit` has it
+    from collections.abc import Callable, Iterable
+    from typing import NoReturn
 
 
 def answer(task: Callable[[], object], said: int) -> NoReturn:
     """In the fork: do the task, write its result to `said`, and end; with exit status 1 where it raised something."""
+    import msgspec
+
     code = 1
     try:
         result = msgspec.msgpack.encode(task())

@@ -17,6 +17,8 @@ import struct
 import sys
 from typing import NamedTuple
 
+from hostinspect.kernel import waiting
+
 # --- what may be called ------------------------------------------------------------------------------------------
 
 
@@ -188,7 +190,7 @@ CAPABILITIES = {  # capabilities(7): number and name of those that reading needs
 }
 _DAC_OVERRIDE = 1  # to write a snapshot into another user's directory
 
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 38, 22
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -208,6 +210,8 @@ def enter(*, writes: bool = False, connects: bool = False, executes: bool = Fals
     """
     libc = ctypes.CDLL(None, use_errno=True)
     _keep_capabilities(libc, CAPABILITIES.keys() | ({_DAC_OVERRIDE} if writes else set()))
+    if waiting.page is not None:
+        libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)  # without whoever watches there is nobody to tell
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if executes:
         return

@@ -10,16 +10,18 @@ A note stands until the next one. Where there is no page, nothing is noted and e
 from __future__ import annotations
 
 import os
-import struct
-from collections.abc import Collection
-from contextlib import suppress
-from mmap import mmap
+from struct import Struct
 
-from msgspec import Struct
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # whoever watches loads next to nothing: it costs more than to watch
+    from collections.abc import Collection
+    from mmap import mmap
 
 PAGES = 2  # a process and one fork of it
 SIZE = 16384  # bytes of a page
-_NOTE = struct.Struct("=QiiH")  # turn, pid, descriptor, length of what follows
+_NOTE = Struct("=QiiH")  # turn, pid, descriptor, length of what follows
+_SECONDS, _SECONDS_AT = Struct("=d"), PAGES * SIZE  # how long to wait for an answer
+MEMORY = _SECONDS_AT + _SECONDS.size  # bytes of the memory that both see
 
 _LONGEST_KIND, _LONGEST_NAME = 600, 2000  # characters, of six bytes at most: "\udc80"
 
@@ -30,25 +32,34 @@ class NoAnswerError(OSError):
     """It did not answer before, so it was not asked again. Its `errno` is None, so that a `Gap` shows these words."""
 
 
-class Question(Struct, frozen=True):
-    """Something that is asked of the host: `name` beneath `of`, which is a path where it was asked by a descriptor."""
+class Question:
+    """Something that is asked of the host: `name` beneath `of`, which is a path where it was asked by a descriptor.
 
-    kind: str  # what else would not answer either: a file system, a file that every process has
-    name: str
-    of: str = ""
+    `kind` is what else would not answer either: a file system, a file that every process has.
+    """
+
+    __slots__ = ("kind", "name", "of")
+
+    def __init__(self, kind: str, name: str, of: str = "") -> None:
+        self.kind, self.name, self.of = kind, name, of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Question) and (self.kind, self.name, self.of) == (other.kind, other.name, other.of)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.name, self.of))
 
     def __str__(self) -> str:
         return f"{self.of}/{self.name}" if self.of else self.name
 
 
-class Note(Struct, frozen=True):
-    """What stands on a page."""
+class Note:
+    """What stands on a page. `turn` is how many notes there were."""
 
-    turn: int  # how many notes there were; 0: nothing is waited for
-    pid: int
-    fd: int
-    kind: str
-    name: str
+    __slots__ = ("fd", "kind", "name", "pid", "turn")
+
+    def __init__(self, turn: int, pid: int, fd: int, kind: str, name: str) -> None:
+        self.turn, self.pid, self.fd, self.kind, self.name = turn, pid, fd, kind, name
 
     @property
     def question(self) -> Question:
@@ -58,13 +69,17 @@ class Note(Struct, frozen=True):
 
 
 class Page:
-    """A page of `memory` for one process to write. `unanswered` are questions, and kinds of them, not to be asked."""
+    """A page of `memory` for one process to write. `unanswered` are questions, and kinds of them, not to be asked.
+
+    `above` is how many processes there are that this one is a fork of, and that are there to watch.
+    """
 
     def __init__(
-        self, memory: mmap, number: int, unanswered: Collection[Question], kinds: Collection[str], seconds: float
+        self, memory: mmap, number: int, unanswered: Collection[Question], kinds: Collection[str], above: int = 1
     ) -> None:
         self._memory, self._number = memory, number
-        self._unanswered, self._kinds, self._seconds = frozenset(unanswered), frozenset(kinds), seconds
+        self.above = above
+        self._unanswered, self._kinds = frozenset(unanswered), frozenset(kinds)
         self._turn, self._pid = 0, os.getpid()
 
     def note(self, kind: str, name: str, fd: int) -> None:
@@ -87,14 +102,19 @@ class Page:
 
     def next(self) -> Page:
         """The page behind it, for our own fork."""
-        return Page(self._memory, self._number + 1, self._unanswered, self._kinds, self._seconds)
+        return Page(self._memory, self._number + 1, self._unanswered, self._kinds, self.above)
+
+    def limit(self, seconds: float) -> None:
+        """Write how long an answer may take; 0: as long as it likes."""
+        set_limit(self._memory, seconds)
 
     def _check(self, kind: str, name: str, fd: int) -> None:
         kind, name = _told(_entry(kind, name))  # as it is remembered
+        within = f"did not answer within {limit_of(self._memory):g} s"
         if kind in self._kinds:
-            raise NoAnswerError(f"others of its kind did not answer within {self._seconds:g} s, so it was not asked")
+            raise NoAnswerError(f"others of its kind {within}, so it was not asked")
         if Question(kind, name, _path_of("self", fd) if fd >= 0 else "") in self._unanswered:
-            raise NoAnswerError(f"it did not answer within {self._seconds:g} s")
+            raise NoAnswerError(f"it {within}")
 
 
 page: Page | None = None  # of this process, where somebody watches it
@@ -107,9 +127,15 @@ def on(kind: str, name: str, fd: int = -1) -> None:
 
 
 def rest() -> None:
-    """Say that what comes next is another process of ours, which may take as long as it likes."""
+    """Say that what comes next may take as long as it likes: it is another process of ours, or whoever reads."""
     if page is not None:
         page.rest()
+
+
+def limit(seconds: float) -> None:
+    """Say how long an answer may take; 0: as long as it likes."""
+    if page is not None:
+        page.limit(seconds)
 
 
 def on_a_page_of_its_own() -> None:
@@ -117,6 +143,17 @@ def on_a_page_of_its_own() -> None:
     global page
     if page is not None:
         page = page.next()
+
+
+def limit_of(memory: mmap) -> float:
+    """How long an answer may take, in seconds, as was said last; 0: without end."""
+    seconds: float = _SECONDS.unpack_from(memory, _SECONDS_AT)[0]
+    return seconds
+
+
+def set_limit(memory: mmap, seconds: float) -> None:
+    """Let it be so long."""
+    _SECONDS.pack_into(memory, _SECONDS_AT, seconds)
 
 
 def read(memory: mmap, number: int) -> Note | None:
@@ -139,6 +176,7 @@ def _told(entry: bytes) -> tuple[str, str]:
 
 
 def _path_of(pid: str, fd: int) -> str:
-    with suppress(OSError):
+    try:
         return os.readlink(f"/proc/{pid}/fd/{fd}")
-    return ""
+    except OSError:
+        return ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from mmap import mmap
@@ -65,9 +67,7 @@ def test_what_is_returned_comes_from_another_process() -> None:
 
 
 def test_without_a_limit_it_is_done_here() -> None:
-    order: list[str] = []
-    said = Limit(0).run(lambda: ask(("a", "a1"), silent=()), Said, lambda: order.append("meanwhile"))
-    assert (said.pid, order) == (HERE, ["meanwhile"])
+    assert Limit(0).run(lambda: ask(("a", "a1"), silent=()), Said).pid == HERE
 
 
 def test_where_no_process_is_to_be_had_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,8 +247,8 @@ def test_being_stopped_is_no_waiting() -> None:
 
 def test_what_is_being_written_can_be_read() -> None:
     """The page of another process is read at any moment: half a letter is none."""
-    memory = mmap(-1, waiting.PAGES * waiting.SIZE)
-    page = waiting.Page(memory, 0, (), (), SECONDS)
+    memory = mmap(-1, waiting.MEMORY)
+    page = waiting.Page(memory, 0, (), ())
     page.note("kind", "\N{SNOWMAN}" * 10, -1)
     whole = waiting.read(memory, 0)
     assert whole is not None and whole.question == waiting.Question("kind", "\N{SNOWMAN}" * 10)
@@ -256,3 +256,93 @@ def test_what_is_being_written_can_be_read() -> None:
         before, memory[offset] = memory[offset], 0xE2
         waiting.read(memory, 0)
         memory[offset] = before
+
+
+# --- a whole command ---------------------------------------------------------------------------------------------
+
+_COMMAND = """
+import os, sys, time
+from hostinspect.kernel import waiting
+from hostinspect.kernel.limit import Limit
+from hostinspect.kernel.waiting import NoAnswerError
+
+def asked(name):
+    try:
+        waiting.on("kind", name)
+        return True
+    except NoAnswerError as error:
+        print(f"{name}: {error}", flush=True)
+        return False
+
+def forever():
+    os.read(os.pipe()[0], 1)
+
+def end(code=0):
+    sys.stdout.flush()
+    os._exit(code)
+
+"""
+
+
+def command(script: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+    """What a command of these lines says and comes to, supervised; stdout and stderr are pipes."""
+    body = "".join(f"    {line}\n" for line in script.strip().splitlines())
+    source = f"{_COMMAND}def command():\n{body}\nsys.exit(Limit({seconds}).supervise(command))"
+    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_a_command_says_is_passed_on_and_its_exit_code_is_ours() -> None:
+    done = command('print("out " * 100000)\nprint("err", file=sys.stderr)\nend(3)')
+    assert (done.stdout, done.stderr, done.returncode) == ("out " * 100000 + "\n", "err\n", 3)
+
+
+def test_a_command_is_done_again_without_what_did_not_answer() -> None:
+    done = command('if asked("one"):\n    forever()\nwaiting.rest()\ntime.sleep(3 * 0.2)\nprint("told")\nend()')
+    assert (done.stdout, done.returncode) == ("one: it did not answer within 0.2 s\ntold\n", 0)
+
+
+def test_a_command_may_say_how_long_it_waits() -> None:
+    slow = 'asked("one")\ntime.sleep(1)\nwaiting.rest()\nprint("told")\nend()'
+    for limit in ("0", "5"):
+        assert command(f"waiting.limit({limit})\n{slow}").stdout == "told\n"
+    done = command('waiting.limit(0.1)\nif asked("one"):\n    forever()\nend()', seconds=50)
+    assert done.stdout == "one: it did not answer within 0.1 s\n"
+
+
+def test_a_command_that_does_not_help_itself_is_given_up() -> None:
+    done = command('waiting.page.write("kind", "one")\nforever()')
+    assert "NothingAnswersError: one was asked, and nothing came for 0.2 s" in done.stderr
+
+
+def test_a_command_that_is_killed_is_no_answer() -> None:
+    done = command('print("half", flush=True)\nos.kill(os.getpid(), 9)')
+    assert done.stdout == "half\n"
+    assert done.stderr.endswith("KilledError: signal 9\n")
+
+
+def test_nobody_waits_for_the_pipes_of_a_command_that_is_left_behind() -> None:
+    """As one that even SIGKILL does not end: its parent is stopped before it can send it."""
+    done = command('os.kill(os.getppid(), 9)\nprint("to nobody", flush=True)\nforever()')
+    assert (done.stdout, done.returncode) == ("", -9)
+
+
+def test_what_cannot_be_passed_on_is_said() -> None:
+    source = f"{_COMMAND}def command():\n    print('x' * 1000000)\n    end()\nLimit().supervise(command)"
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert b"OutputError: [Errno 32] Broken pipe" in process.stderr.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_the_command_too(number: signal.Signals) -> None:
+    arguments = [sys.executable, "-m", "hostinspect", "watch", "-v", "--for", "60"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "looked because of" not in process.stderr.readline():
+            pass
+        (forked,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.send_signal(number)
+        assert process.wait(30) == (130 if number == signal.SIGINT else -number)
+        while Path(f"/proc/{forked}").exists():  # its init's to reap
+            time.sleep(0.01)

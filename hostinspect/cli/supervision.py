@@ -1,0 +1,52 @@
+"""A whole command as a fork that can be given up (`hostinspect.kernel.limit`), and what becomes of one that was."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from hostinspect.kernel.limit import KilledError, Limit, NothingAnswersError, OutputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as `hostinspect.kernel.limit` has it
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import NoReturn
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class _EndedError(BaseException):
+    """Somebody wants us to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def supervised(command: Callable[[], NoReturn]) -> int:
+    """The exit code of `command`, which ends its process. What a person has to know of its end is said here."""
+    before = [signal.signal(number, _end) for number in _ENDING]
+
+    def as_before() -> None:
+        for number, action in zip(_ENDING, before, strict=True):
+            signal.signal(number, action)
+
+    def alone() -> NoReturn:
+        as_before()
+        command()
+
+    try:
+        return Limit().supervise(alone)
+    except (NothingAnswersError, KilledError, OutputError, KeyboardInterrupt) as error:
+        from hostinspect.cli.app import excuse
+
+        return excuse(error)
+    except _EndedError as error:
+        as_before()
+        os.kill(os.getpid(), error.number)
+        return 128 + error.number  # it is ignored
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise _EndedError(number)

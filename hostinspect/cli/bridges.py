@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hostinspect.cli.options import common_options, names_of
+from hostinspect.cli.parameters import Argument, command
 
-import click
-
-from hostinspect.cli.request import Request, common_options, names_of
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
     from hostinspect.render.screen import Screen
 
 
-@click.command()
-@click.argument("names", nargs=-1, metavar="[BRIDGE]...", shell_complete=names_of("networks"))
-@common_options("table", "json", "yaml", table=True)
+@command(
+    Argument("names", several=True, metavar="[BRIDGE]...", complete=names_of("networks")),
+    *common_options("table", "json", "yaml", table=True),
+)
 def bridges(request: Request, names: tuple[str, ...]) -> int:
     """List every bridge and its ports, as `brctl show` does, with the container behind each port.
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hostinspect.cli.errors import NO, UsageError
+from hostinspect.cli.options import common_options
+from hostinspect.cli.parameters import File, command
 
-import click
-
-from hostinspect.cli.request import NO, Request, common_options
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
     from hostinspect.render.screen import Screen
 
 
-@click.command()
-@click.argument("before", metavar="SNAPSHOT", type=click.Path())
-@click.argument("after", metavar="[SNAPSHOT]", type=click.Path(), required=False)
-@common_options("text", "json", "yaml")
+@command(
+    File("before", metavar="SNAPSHOT", required=True),
+    File("after", metavar="[SNAPSHOT]"),
+    *common_options("text", "json", "yaml"),
+)
 def compare(request: Request, before: str, after: str | None) -> int:
     """Tell what changed between two snapshots, or between a snapshot and now.
 
@@ -30,12 +31,14 @@ def compare(request: Request, before: str, after: str | None) -> int:
       hostinspect compare before.hostinspect after.hostinspect
       hostinspect compare before.hostinspect -o json | jq -r '.changes[].words'
     """
+    from msgspec.structs import replace
+
     from hostinspect.questions.compare import compare as compare_topologies
 
     if after is not None and not request.is_of_this_host:
-        raise click.UsageError("--from and --root stand for the second SNAPSHOT: give one of them.")
-    then = request._replace(snapshot=before, root=None).inspect().topology  # first: of a bad file it is told at once
-    now = request._replace(snapshot=after or request.snapshot).inspect().topology
+        raise UsageError("--from and --root stand for the second SNAPSHOT: give one of them.")
+    then = replace(request, snapshot=before, root=None).inspect().topology  # first: of a bad file it is told at once
+    now = replace(request, snapshot=after or request.snapshot).inspect().topology
     answer = compare_topologies(then, now)
 
     def draw(screen: Screen) -> str:

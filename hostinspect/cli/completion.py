@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from hostinspect.cli.echo import write
+from hostinspect.cli.parameters import Argument, command
 
-import click
-from click.shell_completion import ShellComplete, get_completion_class
-
-from hostinspect.cli.request import Family
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hostinspect.cli.options import Family
+    from hostinspect.cli.parameters import Given, Parameter
     from hostinspect.collectors.engines import EngineRecords
     from hostinspect.facts import Facts
 
 PROGRAM = "hostinspect"
 VARIABLE = "_HOSTINSPECT_COMPLETE"  # click's name for it: set by the script, to ask for completions
 
-# What docker takes for a name. Anything else is the work of somebody who hopes for a shell that runs it.
-_PLAIN_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_WITHOUT_SIGNS = {ord(sign): None for sign in "_.-"}
 
 _MADE_UP = 64  # digits of an anonymous volume's name
 
@@ -28,8 +26,10 @@ _PATIENCE = 1.0  # seconds for what does not answer: somebody is typing
 _SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command()
-@click.argument("shell", type=click.Choice(_SHELLS))
+@command(
+    Argument("shell", choices=_SHELLS, required=True),
+    asks=False,
+)
 def completion(shell: str) -> None:
     """Print the completion script for bash, zsh or fish.
 
@@ -41,12 +41,14 @@ def completion(shell: str) -> None:
       hostinspect completion zsh > /usr/local/share/zsh/site-functions/_hostinspect
       hostinspect completion fish > /etc/fish/completions/hostinspect.fish
     """
-    from hostinspect.cli.app import hostinspect
+    from click.shell_completion import ShellComplete, get_completion_class
+
+    from hostinspect.cli.by_click import hostinspect
 
     script = get_completion_class(shell)
     assert script is not None
     # Not its own source(): that of bash starts a bash to ask for its version.
-    click.echo(ShellComplete.source(script(hostinspect, {}, PROGRAM, VARIABLE)))
+    write(f"{ShellComplete.source(script(hostinspect, {}, PROGRAM, VARIABLE))}\n")
 
 
 def complete(instruction: str) -> int:
@@ -55,42 +57,47 @@ def complete(instruction: str) -> int:
 
     Never a word on stderr, whatever goes wrong: it would stand in the middle of what is being typed.
     """
-    from hostinspect.cli.app import hostinspect
+    from click.shell_completion import get_completion_class
+
+    from hostinspect.cli.by_click import hostinspect
 
     shell, _, action = instruction.partition("_")
     script = get_completion_class(shell)
     if script is None or action != "complete":
         return 1
     try:
-        click.echo(script(hostinspect, {"obj": True}, PROGRAM, VARIABLE).complete())
+        write(f"{script(hostinspect, {}, PROGRAM, VARIABLE).complete()}\n")
     except Exception:
         return 1
     return 0
 
 
-def complete_names(
-    ctx: click.Context, param: click.Parameter, incomplete: str, families: Sequence[Family]
-) -> list[str]:
+def complete_names(given: Given, parameter: Parameter, incomplete: str, families: Sequence[Family]) -> list[str]:
     """The names in these families that begin so, but for those that are there already."""
-    given = {*(ctx.params.get(param.name or "") or ())} if param.nargs != 1 else set()
+    before = {*(given.get(parameter.name) or ())} if parameter.several else set()
     from hostinspect.cli.reading import asked  # not for `hostinspect completion`, which reads nothing
     from hostinspect.kernel import waiting
 
     waiting.limit(_PATIENCE)
-    names = asked(lambda: _names(ctx, families))
-    return [name for name in names if name.startswith(incomplete) and name not in given]
+    names = asked(lambda: _names(given, families))
+    return [name for name in names if name.startswith(incomplete) and name not in before]
 
 
-def _names(ctx: click.Context, families: Sequence[Family]) -> list[str]:
+def _names(given: Given, families: Sequence[Family]) -> list[str]:
     """The names, sorted; those that the engine made up, and what is no name, left out."""
     found: set[str] = set()
-    snapshot, root = ctx.params.get("snapshot"), ctx.params.get("root")
-    for records in _records(snapshot, root, tuple(ctx.params.get("data_roots") or ()), families):
+    snapshot, root = given.get("snapshot"), given.get("root")
+    for records in _records(snapshot, root, tuple(given.get("data_roots") or ()), families):
         for family in families:
             for record in getattr(records, family):
-                if _PLAIN_NAME.fullmatch(record.name) and not (family == "volumes" and len(record.name) == _MADE_UP):
+                if _is_plain(record.name) and not (family == "volumes" and len(record.name) == _MADE_UP):
                     found.add(record.name)
     return sorted(found)
+
+
+def _is_plain(name: str) -> bool:
+    """What docker takes for a name. Anything else is the work of somebody who hopes for a shell that runs it."""
+    return name[:1].isalnum() and name.isascii() and name.translate(_WITHOUT_SIGNS).isalnum()
 
 
 def _records(

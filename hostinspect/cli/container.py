@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import click
+from hostinspect.cli.options import common_options, names_of
+from hostinspect.cli.parameters import Argument, command
 
-from hostinspect.cli.request import Request, common_options, names_of
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
 
 
-@click.command()
-@click.argument("names", metavar="NAME…", nargs=-1, required=True, shell_complete=names_of("containers"))
-@common_options("text", "json", "yaml", "docker")
+@command(
+    Argument("names", metavar="NAME…", several=True, required=True, complete=names_of("containers")),
+    *common_options("text", "json", "yaml", "docker"),
+)
 def container(request: Request, names: tuple[str, ...]) -> int:
     """Show all of a container, as `docker inspect` does and beyond it, from the host itself.
 

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import click
+from hostinspect.cli.options import common_options, names_of
+from hostinspect.cli.parameters import Flag, Option, command
 
-from hostinspect.cli.request import Request, common_options, names_of
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
 
 STATES = ("running", "paused", "restarting", "created", "exited", "dead", "removing")
 
 
-@click.command()
-@click.option("--running", is_flag=True, help="Only those that docker ps lists: also paused, also restarting.")
-@click.option(
-    "--state", "states", type=click.Choice(STATES), multiple=True, help="Only those in this state; repeatable."
+@command(
+    Flag("--running", help="Only those that docker ps lists: also paused, also restarting."),
+    Option("--state", name="states", choices=STATES, several=True, help="Only those in this state; repeatable."),
+    Option(
+        "--network",
+        name="networks",
+        metavar="NAME",
+        several=True,
+        complete=names_of("networks"),
+        help="Only those on this network; repeatable.",
+    ),
+    *common_options("table", "json", "yaml", table=True),
 )
-@click.option(
-    "--network",
-    "networks",
-    metavar="NAME",
-    multiple=True,
-    shell_complete=names_of("networks"),
-    help="Only those on this network; repeatable.",
-)
-@common_options("table", "json", "yaml", table=True)
 def containers(request: Request, running: bool, states: tuple[str, ...], networks: tuple[str, ...]) -> int:
     """List every container, as `docker ps --all` does, from the host itself.
 

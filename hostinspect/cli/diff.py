@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
-import click
+from hostinspect.cli.echo import write
+from hostinspect.cli.errors import UsageError
+from hostinspect.cli.options import common_options, names_of
+from hostinspect.cli.parameters import Argument, Flag, command
 
-from hostinspect.cli.request import Request, common_options, names_of
-from hostinspect.facts import Change, Gap
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
+    from hostinspect.facts import Change, Gap
     from hostinspect.questions.diff import Layers
 
-_Found = tuple[tuple[Change, ...] | None, tuple[Gap, ...]]
 
-
-@click.command()
-@click.argument("name", shell_complete=names_of("containers"))
-@click.option("-0", "--null", is_flag=True, help="End each line with a NUL and escape nothing, for xargs -0.")
-@common_options("table", "json", "yaml")
+@command(
+    Argument("name", required=True, complete=names_of("containers")),
+    Flag("-0", "--null", help="End each line with a NUL and escape nothing, for xargs -0."),
+    *common_options("table", "json", "yaml"),
+)
 def diff(request: Request, name: str, null: bool) -> int:
     """Show what a container has changed of its image, as `docker diff` does, from its directories on the host.
 
@@ -35,11 +36,12 @@ def diff(request: Request, name: str, null: bool) -> int:
     """
     from hostinspect.cli.reading import asked
     from hostinspect.cli.terminal import wants_ascii
+    from hostinspect.facts import Gap
     from hostinspect.questions.diff import NEEDS, Diff, layers_of
     from hostinspect.render.changes import render_changes, render_null_separated
 
     if null and request.output != "table":
-        raise click.UsageError("--null is for lines, not for -o json or yaml.")
+        raise UsageError("--null is for lines, not for -o json or yaml.")
     inspection = request.inspect(*NEEDS, only=(name,))
     container = request.find(inspection, inspection.container, name)
     layers = layers_of(inspection, container) if request.snapshot is None else _no_files(request.snapshot)
@@ -50,7 +52,7 @@ def diff(request: Request, name: str, null: bool) -> int:
         changes, gaps = asked(lambda: _changes(layers, request.root or ""))
     answer = Diff(id=container.id, name=container.name, changes=changes, gaps=gaps)
     if null:
-        click.echo(render_null_separated(changes or ()), nl=False)
+        write(render_null_separated(changes or ()))
     elif request.output != "table":
         request.show(request.document(answer) or "")
     else:
@@ -60,13 +62,14 @@ def diff(request: Request, name: str, null: bool) -> int:
     return request.conclude(gaps)
 
 
-def _changes(layers: Layers, root: str) -> _Found:
+def _changes(layers: Layers, root: str) -> tuple[tuple[Change, ...] | None, tuple[Gap, ...]]:
     from hostinspect.collectors.changes import collect_changes
 
     return collect_changes(*layers[:3], userxattr=layers.userxattr, root=root)
 
 
 def _no_files(snapshot: str) -> Gap:
+    from hostinspect.facts import Gap
 
     return Gap(
         collector="changes",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hostinspect.cli.errors import NO, BadValueError
+from hostinspect.cli.options import common_options
+from hostinspect.cli.parameters import Flag, Option, command
 
-import click
-
-from hostinspect.cli.request import NO, Request, common_options
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from hostinspect.cli.parameters import Given, Parameter
+    from hostinspect.cli.request import Request
     from hostinspect.doctor.check import Doctor
     from hostinspect.facts import Gap
 
@@ -18,16 +19,16 @@ _SEVERITIES = ("critical", "error", "warning", "info")
 _NEVER = "never"
 
 
-def _ids(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def _ids(values: tuple[str, ...], given: Given) -> tuple[str, ...]:
     """Ids of checks, with commas or one by one; what is none is wrong usage."""
-    return tuple(_known(ctx, param, id_) for value in values for id_ in value.split(",") if id_)
+    return tuple(_known(id_) for value in values for id_ in value.split(",") if id_)
 
 
-def _id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    return _known(ctx, param, value) if value is not None else None
+def _id(value: str | None, given: Given) -> str | None:
+    return _known(value) if value is not None else None
 
 
-def _known(ctx: click.Context, param: click.Parameter, id_: str) -> str:
+def _known(id_: str) -> str:
     from hostinspect.doctor import CHECKS
 
     if id_ not in CHECKS:
@@ -35,40 +36,36 @@ def _known(ctx: click.Context, param: click.Parameter, id_: str) -> str:
 
         close = similar(id_, CHECKS)
         hint = f"Did you mean {' or '.join(close)}?" if close else "`hostinspect doctor --list` lists them."
-        raise click.BadParameter(f"there is no check {id_}. {hint}", ctx, param)
+        raise BadValueError(f"there is no check {id_}. {hint}")
     return id_
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+def _complete(given: Given, parameter: Parameter, incomplete: str) -> list[str]:
     from hostinspect.doctor import CHECKS
 
     before, comma, last = incomplete.rpartition(",")
     return [f"{before}{comma}{id_}" for id_ in CHECKS if id_.startswith(last)]
 
 
-@click.command()
-@click.option(
-    "--only", metavar="ID,…", multiple=True, callback=_ids, shell_complete=_complete, help="Only these checks."
+@command(
+    Option("--only", metavar="ID,…", several=True, convert=_ids, complete=_complete, help="Only these checks."),
+    Option("--skip", metavar="ID,…", several=True, convert=_ids, complete=_complete, help="Not these checks."),
+    Option(
+        "--fail-on",
+        choices=(*_SEVERITIES, _NEVER),
+        default="error",
+        help="Exit status 1 from this severity on.",
+    ),
+    Flag("--list", name="listing", help="List the checks, and look at nothing."),
+    Option(
+        "--explain",
+        metavar="ID",
+        convert=_id,
+        complete=_complete,
+        help="Say what a check means, and look at nothing.",
+    ),
+    *common_options("text", "json", "yaml", "sarif", "junit"),
 )
-@click.option(
-    "--skip", metavar="ID,…", multiple=True, callback=_ids, shell_complete=_complete, help="Not these checks."
-)
-@click.option(
-    "--fail-on",
-    type=click.Choice([*_SEVERITIES, _NEVER]),
-    default="error",
-    show_default=True,
-    help="Exit status 1 from this severity on.",
-)
-@click.option("--list", "listing", is_flag=True, help="List the checks, and look at nothing.")
-@click.option(
-    "--explain",
-    metavar="ID",
-    callback=_id,
-    shell_complete=_complete,
-    help="Say what a check means, and look at nothing.",
-)
-@common_options("text", "json", "yaml", "sarif", "junit")
 def doctor(
     request: Request,
     only: tuple[str, ...],

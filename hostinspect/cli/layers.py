@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hostinspect.cli.errors import UsageError
+from hostinspect.cli.options import common_options, names_of, size_option
+from hostinspect.cli.parameters import Argument, Flag, command
 
-import click
-
-from hostinspect.cli.measure import measure, size_option
-from hostinspect.cli.request import Request, common_options, names_of
-from hostinspect.facts import Gap, ImageStep
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
+    from hostinspect.facts import Gap, ImageStep
     from hostinspect.questions.inspection import Inspection
     from hostinspect.questions.layers import Layers
     from hostinspect.questions.sizes import Sizes
     from hostinspect.render.screen import Screen
 
-_History = tuple[dict[str, tuple[ImageStep, ...]], tuple[Gap, ...]]
 
-
-@click.command()
-@click.argument("names", nargs=-1, metavar="[CONTAINER]...", shell_complete=names_of("containers"))
-@click.option("--directories", is_flag=True, help="Every directory of overlay2/ once, and whose it is.")
-@click.option("--orphans", is_flag=True, help="Only what belongs to nothing, or may.")
-@click.option("--history", is_flag=True, help="How each container's image was made, with the arguments of its build.")
-@size_option
-@common_options("table", "json", "yaml", table=True)
+@command(
+    Argument("names", several=True, metavar="[CONTAINER]...", complete=names_of("containers")),
+    Flag("--directories", help="Every directory of overlay2/ once, and whose it is."),
+    Flag("--orphans", help="Only what belongs to nothing, or may."),
+    Flag("--history", help="How each container's image was made, with the arguments of its build."),
+    size_option,
+    *common_options("table", "json", "yaml", table=True),
+)
 def layers(
     request: Request, names: tuple[str, ...], directories: bool, orphans: bool, history: bool, size: bool
 ) -> int:
@@ -43,11 +41,9 @@ def layers(
     from hostinspect.questions.layers import NEEDS, directories_of, list_layers, only_orphans
 
     if names and orphans:
-        raise click.UsageError("What belongs to nothing is no container's: give --orphans without names.")
+        raise UsageError("What belongs to nothing is no container's: give --orphans without names.")
     if history and (directories or orphans):
-        raise click.UsageError(
-            "A history is of a container's image: give --history without --directories or --orphans."
-        )
+        raise UsageError("A history is of a container's image: give --history without --directories or --orphans.")
     inspection = request.inspect(*NEEDS, image_layers=True)
     containers = [request.find(inspection, inspection.container, name) for name in dict.fromkeys(names)] or None
 
@@ -57,6 +53,8 @@ def layers(
 
     answer = answered()
     if size:
+        from hostinspect.cli.measure import measure
+
         answer = answered(measure(request, inspection, directories_of(answer)))
     if history:
         answer = _with_history(request, inspection, answer)
@@ -85,6 +83,7 @@ def layers(
 def _with_history(request: Request, inspection: Inspection, answer: Layers) -> Layers:
     """The answer with how the images were made. A snapshot does not have it, and a gap says so."""
     from hostinspect.cli.reading import asked
+    from hostinspect.facts import Gap
     from hostinspect.questions.layers import with_history
 
     if request.snapshot is not None:
@@ -93,7 +92,7 @@ def _with_history(request: Request, inspection: Inspection, answer: Layers) -> L
     chosen = {container.id for container in answer.containers}
     records = [record for record in inspection.facts.containers if record.id in chosen]
 
-    def read() -> _History:
+    def read() -> tuple[dict[str, tuple[ImageStep, ...]], tuple[Gap, ...]]:
         from hostinspect.collectors.history import collect_history
 
         return collect_history(records, request.root or "")

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hostinspect.cli.errors import UsageError
+from hostinspect.cli.options import common_options, names_of
+from hostinspect.cli.parameters import Argument, Flag, Option, command
 
-import click
-
-from hostinspect.cli.request import Request, common_options, names_of
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
     from hostinspect.render.screen import Screen
 
 
-@click.command()
-@click.argument("names", nargs=-1, metavar="[CONTAINER|LINK]...", shell_complete=names_of("containers"))
-@click.option("-a", "--all", "every", is_flag=True, help="Those of every network namespace.")
-@click.option(
-    "--netns",
-    "keys",
-    metavar="NAMESPACE",
-    multiple=True,
-    shell_complete=names_of("containers"),
-    help="Those of a namespace: a container, an inode, a path or its last part, host; may be given several times.",
+@command(
+    Argument("names", several=True, metavar="[CONTAINER|LINK]...", complete=names_of("containers")),
+    Flag("-a", "--all", name="every", help="Those of every network namespace."),
+    Option(
+        "--netns",
+        name="keys",
+        metavar="NAMESPACE",
+        several=True,
+        complete=names_of("containers"),
+        help="Those of a namespace: a container, an inode, a path or its last part, host; may be given several times.",
+    ),
+    *common_options("table", "json", "yaml", table=True),
 )
-@common_options("table", "json", "yaml", table=True)
 def links(request: Request, names: tuple[str, ...], every: bool, keys: tuple[str, ...]) -> int:
     """List the host's interfaces as `ip -brief link` does, with what is at the other end of each, and whose it is.
 
@@ -39,7 +40,7 @@ def links(request: Request, names: tuple[str, ...], every: bool, keys: tuple[str
     from hostinspect.questions.links import FAMILIES, LinkFinder, list_links
 
     if every and keys:
-        raise click.UsageError("--all is every namespace: give it without --netns.")
+        raise UsageError("--all is every namespace: give it without --netns.")
     inspection = request.inspect(*FAMILIES)
     finder = LinkFinder(inspection)
     among = None if every else finder.host

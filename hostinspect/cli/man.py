@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from hostinspect import __version__
-from hostinspect.cli.app import COMMANDS, hostinspect
+from hostinspect.cli.by_click import hostinspect
+from hostinspect.cli.commands import COMMANDS
 from hostinspect.cli.help import HELP
 
 PROGRAM = "hostinspect"

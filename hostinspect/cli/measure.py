@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from hostinspect.cli.request import Request
 from hostinspect.facts import DirectoryUsage, Gap
 
@@ -21,8 +19,6 @@ _PATIENCE = 1.0  # seconds before there is a bar
 _PAUSE = 0.1  # seconds between two looks of it
 
 _Measured = tuple[tuple[DirectoryUsage, ...], tuple[Gap, ...]]
-
-size_option = click.option("--size", is_flag=True, help="How much each takes on disk; walks through all of it.")
 
 
 def measure(request: Request, inspection: Inspection, paths: Sequence[str]) -> Sizes:
@@ -66,7 +62,9 @@ class Progress:
             return
         self._next = time.monotonic() + _PAUSE
         if self._bar is None:
-            self._bar = click.progressbar(
+            from click import progressbar
+
+            self._bar = progressbar(
                 length=self._length,
                 label="measuring",
                 file=sys.stderr,
@@ -87,4 +85,6 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.__exit__(kind, error, trace)
-            click.echo("\x1b[1A\x1b[2K", nl=False, err=True, color=True)  # it goes when the answer comes
+            from click import echo
+
+            echo("\x1b[1A\x1b[2K", nl=False, err=True, color=True)  # it goes when the answer comes

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hostinspect.cli.options import common_options
+from hostinspect.cli.parameters import Flag, Option, command
 
-import click
-
-from hostinspect.cli.request import Request, common_options
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
     from hostinspect.render.screen import Screen
 
 
-@click.command()
-@click.option(
-    "--netns",
-    "keys",
-    metavar="NAMESPACE",
-    multiple=True,
-    help="A container, or a namespace's name, path or inode, in place of the host; may be given several times.",
+@command(
+    Option(
+        "--netns",
+        name="keys",
+        metavar="NAMESPACE",
+        several=True,
+        help="A container, or a namespace's name, path or inode, in place of the host; may be given several times.",
+    ),
+    Flag("--all", name="every", help="Every namespace that has NAT of its own."),
+    *common_options("tree", "table", "json", "yaml", table=True),
 )
-@click.option("--all", "every", is_flag=True, help="Every namespace that has NAT of its own.")
-@common_options("tree", "table", "json", "yaml", table=True)
 def nat(request: Request, keys: tuple[str, ...], every: bool) -> int:
     """Show the chains that translate addresses as they stand: numbered, with counters, and whose each rule is.
 

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
 from functools import partial
 
-import click
+from hostinspect.cli.errors import BadValueError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hostinspect.cli.parameters import Given
 
 
-def existing_directories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def existing_directories(values: tuple[str, ...], given: Given) -> tuple[str, ...]:
     """Each must be a directory, of the disk at --root where that is given.
 
     One that may not even be looked at, or does not answer, is for the collectors to report as a gap.
     """
-    root = ctx.params.get("root")
+    root = given.get("root")
     for value in values:
         look = partial(_of_host, value) if root is None else partial(_of_disk, root, value)
         problem = _asked(look)
         if problem:
             what = "that `docker info` calls Docker Root Dir" if root is None else "as that host called it"
-            raise click.BadParameter(f"{problem}. Name the directory {what}, usually /var/lib/docker.", ctx, param)
+            raise BadValueError(f"{problem}. Name the directory {what}, usually /var/lib/docker.")
     return values
 
 
-def existing_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def existing_root(value: str) -> str:
     """A directory that may be opened: everything else is for the collectors to report."""
-    if value is None:
-        return None
     problem = _asked(lambda: _of_root(value))
     if problem:
-        raise click.BadParameter(f"{problem}. Name the directory at which the disk is mounted.", ctx, param)
+        raise BadValueError(f"{problem}. Name the directory at which the disk is mounted.")
     return os.path.abspath(value)
 
 

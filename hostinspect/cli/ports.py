@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hostinspect.cli.errors import NothingFoundError
+from hostinspect.cli.options import common_options, names_of
+from hostinspect.cli.parameters import Argument, Flag, command
 
-import click
-
-from hostinspect.cli.request import NothingFoundError, Request, common_options, names_of
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
     from hostinspect.questions.ports import PortFilter
     from hostinspect.render.screen import Screen
     from hostinspect.topology import Container
 
 
-@click.command()
-@click.argument("words", nargs=-1, metavar="[NAME|PORT]...", shell_complete=names_of("containers"))
-@click.option(
-    "--all", "every", is_flag=True, help="Also what else listens on the host, and ports of containers that do not run."
+@command(
+    Argument("words", several=True, metavar="[NAME|PORT]...", complete=names_of("containers")),
+    Flag("--all", name="every", help="Also what else listens on the host, and ports of containers that do not run."),
+    *common_options("table", "json", "yaml", table=True),
 )
-@common_options("table", "json", "yaml", table=True)
 def ports(request: Request, words: tuple[str, ...], every: bool) -> int:
     """Show every port of the host that leads to a container: rule, proxy and listening process, and whether they agree.
 

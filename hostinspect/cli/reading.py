@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, TypedDict, TypeVar
-
 from hostinspect.kernel import waiting
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from typing import TypedDict, TypeVar
+
     from typing_extensions import Unpack
 
     from hostinspect.facts import Facts
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
+    class More(TypedDict, total=False):
+        """Keywords of `hostinspect.collectors.collect`."""
 
-class More(TypedDict, total=False):
-    """Keywords of `hostinspect.collectors.collect`."""
-
-    only: Collection[str]
-    image_layers: bool
-    health: bool
+        only: Collection[str]
+        image_layers: bool
+        health: bool
 
 
 def asked(task: Callable[[], T]) -> T:

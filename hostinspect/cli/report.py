@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from typing import TYPE_CHECKING
 
-import click
+from hostinspect.cli.echo import say
+from hostinspect.cli.errors import NOT_ENOUGH_SEEN
+from hostinspect.cli.options import common_options
+from hostinspect.cli.parameters import command
 
-from hostinspect.cli.request import NOT_ENOUGH_SEEN, Request, common_options
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
     from hostinspect.topology import Topology
 
 
-@click.command()
-@common_options("tree", "json", "yaml", "dot", "mermaid")
+@command(
+    *common_options("tree", "json", "yaml", "dot", "mermaid"),
+)
 def report(request: Request) -> int:
     """Print the whole topology: networks, the containers on them, ports, mounts, volumes.
 
@@ -35,7 +37,7 @@ def report(request: Request) -> int:
     if not request.quiet and (request.output != "tree" or not sys.stdout.isatty()):
         things = "1 thing" if gaps == 1 else f"{gaps} things"
         told = "notes in the picture" if request.output in ("dot", "mermaid") else "gaps at the end of the output"
-        click.echo(f"hostinspect: {things} could not be seen; the {told} say why", err=True)
+        say(f"hostinspect: {things} could not be seen; the {told} say why")
     return NOT_ENOUGH_SEEN
 
 
@@ -45,9 +47,11 @@ def _render(topology: Topology, request: Request) -> str | bytes:
     if document is not None:
         return document
     if request.output == "dot":
+        from io import TextIOWrapper
+
         from hostinspect.render.dot import render_dot
 
-        if isinstance(sys.stdout, io.TextIOWrapper):
+        if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as graphviz reads it, whatever the locale
         return render_dot(topology, verbose=request.verbose, show_gaps=not request.quiet)
     if request.output == "mermaid":
@@ -62,8 +66,5 @@ def _mermaid(topology: Topology, request: Request) -> str:
 
     text = render_mermaid(topology, verbose=request.verbose, show_gaps=not request.quiet)
     if exceeds_limits(text) and not request.quiet:
-        click.echo(
-            "hostinspect: this is more than Mermaid draws by default (maxTextSize, maxEdges); -o dot has no limit",
-            err=True,
-        )
+        say("hostinspect: this is more than Mermaid draws by default (maxTextSize, maxEdges); -o dot has no limit")
     return text

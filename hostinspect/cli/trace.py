@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hostinspect.cli.errors import NO, NOT_ENOUGH_SEEN, NotEnoughSeenError, UsageError
+from hostinspect.cli.options import common_options, names_of
+from hostinspect.cli.parameters import Argument, Flag, Option, command
 
-import click
-
-from hostinspect.cli.request import NO, NOT_ENOUGH_SEEN, NotEnoughSeenError, Request, common_options, names_of
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
     from hostinspect.questions.trace.answer import Traces
     from hostinspect.render.screen import Screen
 
 
-@click.command()
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=names_of("containers"))
-@click.option(
-    "--source",
-    metavar="outside|host|CONTAINER|ADDRESS",
-    default="outside",
-    show_default=True,
-    help="Who asks: somebody outside, a process on the host, one in a container, or whoever has an address.",
+@command(
+    Argument("targets", metavar="TARGET...", several=True, required=True, complete=names_of("containers")),
+    Option(
+        "--source",
+        metavar="outside|host|CONTAINER|ADDRESS",
+        default="outside",
+        help="Who asks: somebody outside, a process on the host, one in a container, or whoever has an address.",
+    ),
+    Flag("--probe", help="Also try it: one connection from this host, which sends nothing."),
+    *common_options("text", "json", "yaml"),
 )
-@click.option("--probe", is_flag=True, help="Also try it: one connection from this host, which sends nothing.")
-@common_options("text", "json", "yaml")
 def trace(request: Request, targets: tuple[str, ...], source: str, probe: bool) -> int:
     """Follow a packet to each TARGET as the kernel would, and say at which hop it breaks.
 
@@ -43,9 +43,7 @@ def trace(request: Request, targets: tuple[str, ...], source: str, probe: bool) 
     from hostinspect.questions.trace import trace as ask
 
     if probe and (not request.is_of_this_host or source != HOST):
-        raise click.UsageError(
-            "--probe connects from this host, now: it goes with --source host, without --from or --root."
-        )
+        raise UsageError("--probe connects from this host, now: it goes with --source host, without --from or --root.")
     inspection = request.inspect(*NEEDS)
     if inspection.topology.host.root is not None:
         raise NotEnoughSeenError("A disk has no running kernel, so no packet can be followed: ask while the host runs.")
@@ -56,7 +54,7 @@ def trace(request: Request, targets: tuple[str, ...], source: str, probe: bool) 
     try:
         answer = request.find(inspection, answered, "")
     except TargetError as error:
-        raise click.UsageError(str(error)) from None
+        raise UsageError(str(error)) from None
     if probe:
         from hostinspect.cli.probe import probed
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hostinspect.cli.options import common_options, names_of, size_option
+from hostinspect.cli.parameters import Argument, Flag, Option, command
 
-import click
-
-from hostinspect.cli.measure import measure, size_option
-from hostinspect.cli.request import Request, common_options, names_of
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
     from hostinspect.questions.sizes import Sizes
     from hostinspect.questions.volumes import Volumes
     from hostinspect.render.screen import Screen
 
 
-@click.command()
-@click.argument("names", nargs=-1, metavar="[VOLUME]...", shell_complete=names_of("volumes"))
-@click.option("--dangling", is_flag=True, help="Only those that no container has, running or not.")
-@click.option("--anonymous", is_flag=True, help="Only those whose name the engine made up.")
-@click.option("--driver", metavar="NAME", help="Only those of this driver.")
-@size_option
-@common_options("table", "json", "yaml", table=True)
+@command(
+    Argument("names", several=True, metavar="[VOLUME]...", complete=names_of("volumes")),
+    Flag("--dangling", help="Only those that no container has, running or not."),
+    Flag("--anonymous", help="Only those whose name the engine made up."),
+    Option("--driver", metavar="NAME", help="Only those of this driver."),
+    size_option,
+    *common_options("table", "json", "yaml", table=True),
+)
 def volumes(
     request: Request, names: tuple[str, ...], dangling: bool, anonymous: bool, driver: str | None, size: bool
 ) -> int:
@@ -45,6 +44,8 @@ def volumes(
 
     answer = answered()
     if size:
+        from hostinspect.cli.measure import measure
+
         answer = answered(measure(request, inspection, directories_of(answer)))
 
     def draw(screen: Screen) -> str:

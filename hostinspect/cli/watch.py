@@ -2,76 +2,56 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Iterable
-from importlib import import_module
-from math import inf
-from typing import TYPE_CHECKING
 
-import click
+from hostinspect.cli.echo import say, write
+from hostinspect.cli.errors import NOT_ENOUGH_SEEN
+from hostinspect.cli.options import data_root_option, output_option, sandbox_option, timeout_option
+from hostinspect.cli.parameters import Flag, Number, command
 
-from hostinspect.cli.request import (
-    NOT_ENOUGH_SEEN,
-    Request,
-    confine,
-    data_root_option,
-    sandbox_option,
-    timeout_option,
-)
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hostinspect.cli.request import Request
     from hostinspect.cli.watching import Look
     from hostinspect.facts import Gap
     from hostinspect.questions.compare import Happening
     from hostinspect.topology import Topology
 
-_SECONDS = click.FloatRange(min=0, min_open=True)
 _OVERRUN = "events were lost (ENOBUFS): everything was read again; what came and went in between was not seen"
 _SEEN_AGAIN = "everything can be seen again"
 
 
-@click.command()
-@click.option(
-    "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="What to print.", show_default=True
+@command(
+    output_option("text", "json"),
+    Number("--for", name="lasting", above=True, metavar="SECONDS", help="End after so long; without, at SIGINT."),
+    Number("--count", least=1, whole=True, metavar="N", help="End after so many changes."),
+    Number("--pause", above=True, default=0.5, metavar="SECONDS", help="Between two looks, at least."),
+    Number(
+        "--safety",
+        default=60,
+        metavar="SECONDS",
+        help="Look after so long without an event, too; 0: do not.",
+    ),
+    Number(
+        "--buffer",
+        least=1,
+        most=1 << 30,
+        whole=True,
+        metavar="BYTES",
+        help="What the kernel may keep of events; net.core.rmem_default by default.",
+    ),
+    data_root_option,
+    timeout_option,
+    sandbox_option,
+    Flag("-v", "--verbose", help="Tell of each look on stderr: why, and what it cost."),
+    Flag("-q", "--quiet", help="Changes only, nothing on stderr."),
+    confines_itself=True,
 )
-@click.option("--for", "lasting", type=_SECONDS, metavar="SECONDS", help="End after so long; without, at SIGINT.")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many changes.")
-@click.option(
-    "--pause", type=_SECONDS, default=0.5, metavar="SECONDS", show_default=True, help="Between two looks, at least."
-)
-@click.option(
-    "--safety",
-    type=click.FloatRange(min=0),
-    default=60,
-    metavar="SECONDS",
-    show_default=True,
-    help="Look after so long without an event, too; 0: do not.",
-)
-@click.option(
-    "--buffer",
-    type=click.IntRange(min=1, max=1 << 30),
-    metavar="BYTES",
-    help="What the kernel may keep of events; net.core.rmem_default by default.",
-)
-@data_root_option
-@timeout_option
-@sandbox_option
-@click.option("-v", "--verbose", is_flag=True, help="Tell of each look on stderr: why, and what it cost.")
-@click.option("-q", "--quiet", is_flag=True, help="Changes only, nothing on stderr.")
 def watch(
-    output: str,
-    lasting: float | None,
-    count: int | None,
-    pause: float,
-    safety: float,
-    buffer: int | None,
-    data_roots: tuple[str, ...],
-    timeout: float,
-    sandbox: bool,
-    verbose: bool,
-    quiet: bool,
+    request: Request, lasting: float | None, count: int | None, pause: float, safety: float, buffer: int | None
 ) -> int:
     """Print each change of the host as it happens, once: a line each, as `hostinspect compare` puts it.
 
@@ -86,25 +66,28 @@ def watch(
       hostinspect watch --for 60 -o json | jq -r 'select(.event == "change").change.words'
       hostinspect watch --count 1 -q && echo something changed
     """
-    from hostinspect.cli.reading import asked, collected
+    import gc
+    from importlib import import_module
+    from math import inf
+
+    from hostinspect.cli.reading import asked
     from hostinspect.cli.watching import Limits, listen, looks, new_gaps
     from hostinspect.correlate import correlate
     from hostinspect.facts import Facts
     from hostinspect.kernel.limit import Limit
 
     def look() -> Topology:
-        return correlate(limit.run(lambda: collected(None, data_roots), Facts))
+        return correlate(limit.run(request.facts, Facts))
 
     gc.enable()  # off for other commands, which are over before it matters
-    request = Request(output, data_roots, None, color="never", pager=False, verbose=verbose, quiet=quiet)
-    limit = Limit(timeout if click.get_current_context().obj else 0)  # a process that is not ours alone is not forked
+    limit = Limit(request.timeout if request.alone else 0)
     limits = Limits(pause, safety or inf, lasting or inf)
     teller = _Teller(request, count)
     told: tuple[Gap, ...] = ()
     import_module("hostinspect.collectors.tour")  # here, and not in the fork of each look
     import_module("hostinspect.collectors.engines")
     with asked(lambda: listen(buffer)) as events:
-        confine(sandbox)  # now: to hear other namespaces takes CAP_NET_BROADCAST when a socket is made, and no more
+        request.confine()  # now: to hear other namespaces takes CAP_NET_BROADCAST when a socket is made, and no more
         for found in looks(look, events, limits):
             gaps = new_gaps(told, found.topology)
             if gaps is not None:
@@ -155,7 +138,7 @@ class _Teller:
         elif gaps:
             self._request.conclude(gaps)
         elif not self._request.quiet:
-            click.echo(f"hostinspect: {_SEEN_AGAIN}", err=True)
+            say(f"hostinspect: {_SEEN_AGAIN}")
 
     def _remark(self, look: Look, *, everywhere: bool) -> None:
         if self._request.quiet:
@@ -165,10 +148,10 @@ class _Teller:
         if look.comparison is None:
             host = look.topology.host.hostname
             where = "" if everywhere else ", events of containers' own networks left out"
-            click.echo(safe(f"hostinspect: watching {host}{where}; Ctrl-C ends it"), err=True)
+            say(safe(f"hostinspect: watching {host}{where}; Ctrl-C ends it"))
         if self._request.verbose:
             why = " and ".join(look.causes) or ("it is the first" if look.comparison is None else "it was time")
-            click.echo(f"hostinspect: looked because of {why}: {look.cost * 1000:.0f} ms of processor time", err=True)
+            say(f"hostinspect: looked because of {why}: {look.cost * 1000:.0f} ms of processor time")
 
     def _happening(self, look: Look, event: str, **more: object) -> Happening:
         from hostinspect.questions.compare import Happening
@@ -180,13 +163,12 @@ class _Teller:
         if self._request.output == "json":
             from hostinspect.render.json import render_json_line
 
-            lines = b"".join(map(render_json_line, happenings))
-            click.echo(lines, nl=False)
+            write(b"".join(map(render_json_line, happenings)))
         else:
             from hostinspect.cli.terminal import wants_ascii
             from hostinspect.render.text import safe
 
             ascii_only = wants_ascii(sys.stdout, os.environ)
             for one in happenings:
-                click.echo(f"{one.at}  {safe(one.words, ascii_only=ascii_only)}")
+                write(f"{one.at}  {safe(one.words, ascii_only=ascii_only)}\n")
         sys.stdout.flush()

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
-import click
+from hostinspect.cli.errors import NO, UsageError
+from hostinspect.cli.options import common_options, names_of
+from hostinspect.cli.parameters import Argument, command
 
-from hostinspect.cli.request import NO, Request, common_options, names_of
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostinspect.cli.request import Request
     from hostinspect.render.screen import Screen
 
 
-@click.command()
-@click.argument(
-    "keys", metavar="KEY...", nargs=-1, required=True, shell_complete=names_of("containers", "networks", "volumes")
+@command(
+    Argument(
+        "keys", metavar="KEY...", several=True, required=True, complete=names_of("containers", "networks", "volumes")
+    ),
+    *common_options("text", "json", "yaml"),
 )
-@common_options("text", "json", "yaml")
 def whois(request: Request, keys: tuple[str, ...]) -> int:
     """Tell what each KEY is, whose it is, and why: the chain from the key to the container, network or volume.
 
@@ -38,7 +40,7 @@ def whois(request: Request, keys: tuple[str, ...]) -> int:
 
     asked = [_of_disk(key, request.root) for key in _expanded(keys)]
     if not asked:
-        raise click.UsageError("No key on standard input.")
+        raise UsageError("No key on standard input.")
     inspection = request.inspect(*needs(asked), image_layers=any(map(looks_like_layer, asked)))
     answer = ask(inspection, asked, cwd=_cwd() if request.is_of_this_host else None)
     unknown = any(not found.matches for found in answer.keys)

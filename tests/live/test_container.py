@@ -15,8 +15,8 @@ import jsonschema
 import pytest
 import yaml
 
-from hostinspect.cli.app import COMMANDS
-from hostinspect.cli.app import hostinspect as group
+from hostinspect.cli.by_click import hostinspect as group
+from hostinspect.cli.commands import COMMANDS
 from tests.lab.host import LabHost
 from tests.live.hosts import on_every_demo, on_random_hosts
 from tests.live.report import hostinspect

@@ -31,7 +31,7 @@ def test_the_output_shown_is_the_output_printed(page: Path, host: LabHost) -> No
 
 
 def test_every_command_has_a_page_with_its_output() -> None:
-    from hostinspect.cli.app import COMMANDS
+    from hostinspect.cli.commands import COMMANDS
 
     with_output = {page.stem for page in PAGES}
     assert {*COMMANDS} - {"completion", "schema"} <= with_output

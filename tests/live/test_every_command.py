@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.cells import cell_len
 
-from hostinspect.cli.app import COMMANDS
+from hostinspect.cli.commands import COMMANDS
 from hostinspect.render.schema import ANSWERS, answer_schema
 from tests.lab.host import LabHost
 from tests.live.report import COMMAND, DEEP_QUESTIONS, QUESTIONS, hostinspect

@@ -16,9 +16,11 @@ import yaml
 from msgspec.structs import replace
 
 from hostinspect import __version__
-from hostinspect.cli import app, places, report, terminal
+from hostinspect.cli import places, report, terminal
 from hostinspect.cli.app import run
+from hostinspect.cli.commands import COMMANDS
 from hostinspect.cli.help import HELP
+from hostinspect.cli.parameters import Option
 from hostinspect.facts import Gap
 from hostinspect.render.schema import answer_schema, render_schema
 from hostinspect.topology import Topology
@@ -30,6 +32,7 @@ REPO = Path(__file__).parents[2]
 # A process of its own that reports on the sample instead of on this machine, and says what it loaded.
 HARNESS = """
 import os, sys
+sys.modules["typing_extensions"] = None  # mypy brings it, and msgspec loads it where it is
 import hostinspect.collectors, hostinspect.correlate
 from tests.unit.factory import host_with_web
 from tests.unit.sample import demo
@@ -148,12 +151,19 @@ def _said_without_loading_anything(arguments: Sequence[str], env: Mapping[str, s
 def test_a_report_loads_nothing_that_takes_long() -> None:
     script = """if True:
         import sys
-        import hostinspect.cli.app, hostinspect.cli.report, hostinspect.collectors.tour, hostinspect.collectors.engines
+        sys.modules["typing_extensions"] = None
+        import hostinspect.cli.app, hostinspect.cli.report, hostinspect.cli.request, hostinspect.cli.reading
+        import hostinspect.collectors.tour, hostinspect.collectors.engines
         import hostinspect.correlate, hostinspect.render.json
         print(*sorted(sys.modules))"""
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "hostinspect.kernel.nftables.messages" in loaded
     slow = {
+        "click",
+        "inspect",
+        "gettext",
+        "locale",
+        "threading",
         "pathlib",
         "urllib.parse",
         "ctypes",
@@ -175,8 +185,12 @@ def test_version_and_help_by_click_are_the_same(capsys: pytest.CaptureFixture[st
 
 
 def test_help_names_every_command_and_option() -> None:
-    assert re.findall(r"^  ([a-z]+) ", HELP.split("Commands:")[1].split("\n\n")[0], re.M) == [*app.COMMANDS]
-    options = {name for option in report.report.params for name in option.opts} | {"--version", "-h", "--help"}
+    assert re.findall(r"^  ([a-z]+) ", HELP.split("Commands:")[1].split("\n\n")[0], re.M) == [*COMMANDS]
+    options = {name for p in report.report.parameters if isinstance(p, Option) for name in p.names} | {
+        "--version",
+        "-h",
+        "--help",
+    }
     told = set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", HELP.split("Options of")[1].split("Exit status")[0]))
     assert told == options
     assert max(map(len, HELP.splitlines())) <= 80
@@ -336,7 +350,17 @@ def test_each_output_loads_its_own_libraries_only(output: str, loaded: set[str],
     modules = set(_process("-o", output, "--list-modules").stderr.split())
     assert "hostinspect.cli.report" in modules
     assert loaded <= modules
-    assert not left & modules
+    assert not (left | {"click", "inspect"}) & modules
+
+
+@pytest.mark.parametrize("line", ["containers", "networks my_net", "ports --all", "links", "layers -v", "bridges"])
+def test_a_plain_line_loads_no_click(line: str) -> None:
+    for output in ([], ["-o", "json"]):
+        said = _process(*line.split(), *output, "--list-modules")
+        modules = {*said.stderr.split()}
+        assert said.returncode == 0 and said.stdout
+        assert "hostinspect.questions.inspection" in modules
+        assert not {"click", "inspect", "difflib", "dataclasses"} & modules
 
 
 # --- the terminal ---

@@ -16,7 +16,9 @@ import click
 import pytest
 
 from hostinspect.cli import man, words
-from hostinspect.cli.app import COMMANDS, hostinspect, run
+from hostinspect.cli.app import run
+from hostinspect.cli.by_click import hostinspect
+from hostinspect.cli.commands import COMMANDS
 from hostinspect.cli.completion import complete
 
 REPOSITORY = Path(__file__).resolve().parents[2]

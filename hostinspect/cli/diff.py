@@ -65,7 +65,7 @@ def diff(request: Request, name: str, null: bool) -> int:
 def _changes(layers: Layers, root: str) -> tuple[tuple[Change, ...] | None, tuple[Gap, ...]]:
     from hostinspect.collectors.changes import collect_changes
 
-    return collect_changes(*layers[:3], userxattr=layers.userxattr, root=root)
+    return collect_changes(layers.upper, layers.lower, layers.work, userxattr=layers.userxattr, root=root)
 
 
 def _no_files(snapshot: str) -> Gap:

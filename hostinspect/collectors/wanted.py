@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.collectors.processes import CONTAINER_ID
 from hostinspect.facts import ContainerRecord, Process
@@ -21,7 +22,7 @@ class _Everything:
 EVERYTHING: Container[object] = _Everything()
 
 
-class Depth(NamedTuple):
+class Depth(Struct, frozen=True):
     """Where to look closely."""
 
     netns: Container[object]  # network namespaces, whose routes, sockets and rules are read

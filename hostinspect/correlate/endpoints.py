@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -17,14 +16,9 @@ from hostinspect.topology import Drift, Endpoint
 _INTERFACE_KINDS = {"veth", "macvlan", "macvtap", "ipvlan", "ipvtap"}
 
 
-class Joined(NamedTuple):
-    """The endpoints of one container, sorted by network and interface."""
-
-    endpoints: tuple[Endpoint, ...]
-    drift: tuple[Drift, ...]
-
-
-def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends: Mapping[Key, Ends]) -> Joined:
+def join_endpoints(
+    index: Index, record: ContainerRecord, runtime: Runtime, ends: Mapping[Key, Ends]
+) -> tuple[tuple[Endpoint, ...], tuple[Drift, ...]]:
     """The recorded endpoints with the interface that each has now, and the interfaces that nobody recorded.
 
     A container that does not run, or that lives in the host's or another container's namespace, has the recorded ones
@@ -35,7 +29,7 @@ def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends
     if not own or namespace is None or (record.network_mode or "").startswith("container:"):
         told = (*record.endpoints, *(_stored_besides(index, record) if runtime.as_recorded else ()))
         recorded_only = (replace(_recorded_only(e), dns_names=_dns_names(index, e)) for e in told)
-        return Joined(tuple(sorted(recorded_only, key=_order)), ())
+        return tuple(sorted(recorded_only, key=_order)), ()
 
     free = [link for link in index.links.get(namespace.inode, {}).values() if link.kind in _INTERFACE_KINDS]
     endpoints: list[Endpoint] = []
@@ -56,7 +50,7 @@ def join_endpoints(index: Index, record: ContainerRecord, runtime: Runtime, ends
         endpoints.append(endpoint)
         drift += change
     drift += _default_route(index, namespace.inode, record.endpoints)
-    return Joined(tuple(sorted(endpoints, key=_order)), tuple(drift))
+    return tuple(sorted(endpoints, key=_order)), tuple(drift)
 
 
 def _dns_names(index: Index, recorded: RecordedEndpoint) -> tuple[str, ...]:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from posixpath import basename, normpath
-from typing import NamedTuple
 
 from hostinspect.correlate.index import Index
 from hostinspect.facts import ContainerRecord, MountPoint, RecordedMount
 from hostinspect.topology import Drift, Mount, OverlayFS
 
 
-class Joined(NamedTuple):
-    """The mounts of one container, by destination."""
-
-    mounts: tuple[Mount, ...]
-    drift: tuple[Drift, ...]
-
-
-def join_mounts(index: Index, record: ContainerRecord, mntns: int | None) -> Joined:
+def join_mounts(
+    index: Index, record: ContainerRecord, mntns: int | None
+) -> tuple[tuple[Mount, ...], tuple[Drift, ...]]:
     """The recorded mounts, each checked against what is mounted at its destination now.
 
     `mntns` is None for a container that does not run; one whose mounts could not be read is treated alike.
     """
     wanted = (*record.mounts, *(_tmpfs(destination, options) for destination, options in record.tmpfs))
     if not wanted:
-        return Joined((), ())
+        return (), ()
     table = index.mounts.get(mntns or 0)
     effective = {mount.mount_point: mount for mount in table} if table else None
     mounts: list[Mount] = []
@@ -37,7 +31,7 @@ def join_mounts(index: Index, record: ContainerRecord, mntns: int | None) -> Joi
         if effective is not None:
             drift += _differences(index, recorded, mounted)
     mounts.sort(key=lambda mount: mount.destination)
-    return Joined(tuple(mounts), tuple(drift))
+    return tuple(mounts), tuple(drift)
 
 
 def _find(

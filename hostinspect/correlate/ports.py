@@ -6,7 +6,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -17,7 +16,7 @@ from hostinspect.topology import Drift, Endpoint, Listener, Listening, Published
 _ANY = {"0.0.0.0", "::"}
 
 
-class Target(NamedTuple):
+class Target(Struct, frozen=True):
     """Where a rule or a proxy leads to."""
 
     proto: str
@@ -186,7 +185,7 @@ def _recorded(
     rules = [
         dnat.rule
         for target in targets
-        for dnat in forwarding.rules.get(target[:2], ())
+        for dnat in forwarding.rules.get((target.proto, target.address), ())
         if _serves(dnat, recorded.host_ip, recorded.host_port, recorded.container_port)
     ]
     proxies = [

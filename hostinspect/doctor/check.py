@@ -16,7 +16,9 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+from msgspec import Struct
 
 from hostinspect.facts import Gap
 from hostinspect.questions.answer import Answer
@@ -82,7 +84,7 @@ class Doctor(Answer, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...]
 
 
-class Found(NamedTuple):
+class Found(Struct, frozen=True):
     """A finding as a check makes it; `severity` where it is another than the check's."""
 
     kind: Kind
@@ -93,7 +95,7 @@ class Found(NamedTuple):
     severity: Severity | None = None
 
 
-class Doubt(NamedTuple):
+class Doubt(Struct, frozen=True):
     """Something that this check could not judge, while it judged the rest."""
 
     subject: str
@@ -104,7 +106,7 @@ class Doubt(NamedTuple):
 Checked = Iterator["Found | Doubt"]
 
 
-class Check(NamedTuple):
+class Check(Struct, frozen=True):
     """A registered check."""
 
     id: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.correlate.index import Index
 from hostinspect.facts import ContainerRecord, DaemonSettings, Facts, Gap, Health
@@ -27,7 +28,7 @@ LAYER_HOMES = "layer directories"
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Attachment(NamedTuple):
+class Attachment(Struct, frozen=True):
     """A running container's place on a network, with both ends of its link where they are known."""
 
     container: Container

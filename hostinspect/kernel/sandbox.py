@@ -15,14 +15,15 @@ import errno
 import os
 import struct
 import sys
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.kernel import waiting
 
 # --- what may be called ------------------------------------------------------------------------------------------
 
 
-class Test(NamedTuple):
+class Test(Struct, frozen=True):
     """What an argument of a system call has to be: `value`, or for "without" none of its bits set."""
 
     argument: int  # the first is 0; its lower 32 bits
@@ -30,7 +31,7 @@ class Test(NamedTuple):
     value: int
 
 
-class Call(NamedTuple):
+class Call(Struct, frozen=True):
     """A system call that may be made: always, or where one of the `tests` holds."""
 
     name: str
@@ -271,12 +272,11 @@ def program(machine: str, calls: tuple[Call, ...]) -> bytes:
         code += [_instruction(_AT_LEAST, _X32, 0, 1), deny]
     for name, number, tests in _merged(machine, calls):
         answer = [_instruction(_RETURN, _ERRNO | errno.ENOSYS)] if name == "clone3" else [] if tests else [allow]
-        for argument, relation, value in tests:
-            answer.append(_instruction(_LOAD, _ARGUMENTS + 8 * argument))
-            answer += [
-                _instruction(_IS, value, 0, 1) if relation == "is" else _instruction(_ANY_BIT, value, 1, 0),
-                allow,
-            ]
+        for test in tests:
+            answer.append(_instruction(_LOAD, _ARGUMENTS + 8 * test.argument))
+            is_value = test.relation == "is"
+            answer.append(_instruction(_IS, test.value, 0, 1) if is_value else _instruction(_ANY_BIT, test.value, 1, 0))
+            answer.append(allow)
         if tests:
             answer.append(deny)
         code += [_instruction(_IS, number, 0, len(answer)), *answer]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from posixpath import dirname
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.facts import Change, Gap
 from hostinspect.questions.answer import Answer
@@ -26,7 +27,7 @@ class Diff(Answer, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...]
 
 
-class Layers(NamedTuple):
+class Layers(Struct, frozen=True):
     """The directories that a container's root is made of."""
 
     upper: str

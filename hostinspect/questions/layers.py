@@ -6,9 +6,10 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 from hostinspect.facts import (
     Facts,
@@ -158,7 +159,7 @@ def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-class _Layer(NamedTuple):
+class _Layer(Struct, frozen=True):
     """A read-only layer, with what has it."""
 
     record: ImageLayerRecord

@@ -7,7 +7,10 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from hostinspect.correlate.ports import Forwarding, Proxy, split_address, who_listens
 from hostinspect.facts import ContainerRecord, Gap, ListeningSocket
@@ -114,7 +117,7 @@ class Ports(Answer, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...]
 
 
-class PortFilter(NamedTuple):
+class PortFilter(Struct, frozen=True):
     """`8080`, `8000-8010`, `53/udp`: host ports a person asks for."""
 
     first: int
@@ -450,7 +453,9 @@ class _Reader:
                     left[where][0].append(rule)
         for proxy in self.proxies:
             if proxy.pid not in self.used_proxies:
-                at = _Where(proxy.proto, proxy.host_ip, proxy.host_port, None, *proxy.target[1:], None)
+                at = _Where(
+                    proxy.proto, proxy.host_ip, proxy.host_port, None, proxy.target.address, proxy.target.port, None
+                )
                 left[at][1].append(proxy)
         for where, (rules, proxies) in left.items():
             yield self._left_over(where, rules, proxies)
@@ -466,10 +471,10 @@ class _Reader:
         container = self._container_at(where.container_ip)
         if container is None:
             problems = self._of_nobody(where.container_ip, rules, proxies)
-            return _host_port(problems, **where._asdict(), via=tuple(via), rules=rules, proxy=proxy)
+            return _host_port(problems, **asdict(where), via=tuple(via), rules=rules, proxy=proxy)
         problems = [] if not rules or any(map(self.dnat.is_met, rules)) else ["rule not met"]
         problems.append("not recorded")
-        return self._answered(container, problems, **where._asdict(), via=tuple(via), rules=rules, proxy=proxy)
+        return self._answered(container, problems, **asdict(where), via=tuple(via), rules=rules, proxy=proxy)
 
     def _of_nobody(self, address: str, rules: list[NatRule], proxies: list[Proxy]) -> list[Status]:
         """What a rule or proxy is that leads to no container's address."""
@@ -566,7 +571,7 @@ def _is_dual_stack(socket: ListeningSocket) -> bool:
     return socket.address == "::" and not socket.v6only
 
 
-class _Where(NamedTuple):
+class _Where(Struct, frozen=True):
     """The host's end and the other one, of a rule or proxy; the names are `HostPort`'s."""
 
     proto: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.questions.compare import Comparison, Family, TopologyChange
 from hostinspect.render.layout import Branch, Line, Span, Style, item
@@ -14,7 +15,7 @@ from hostinspect.render.times import ago
 _TITLES: dict[Family, str] = {"netns": "network namespaces", "chains": "NAT chains", "rules": "NAT rules"}
 
 
-class Told(NamedTuple):
+class Told(Struct, frozen=True):
     """All that is to be said of one thing: the first words name it."""
 
     parts: tuple[str, ...]

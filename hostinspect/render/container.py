@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from hostinspect.questions.container import (
     ContainerDetail,
     ContainerDetails,
@@ -100,7 +102,7 @@ def _entry(key: str, value: str | int | bool | Item | None, *more: Item) -> Line
 
 def _aligned(line: Line) -> Line:
     """A line of the report, with its label as wide as those here."""
-    return line._replace(columns=(_LABEL_WIDTH,), hang=_LABEL_WIDTH + 2)
+    return replace(line, columns=(_LABEL_WIDTH,), hang=_LABEL_WIDTH + 2)
 
 
 def _moment(key: str, time: str | None, now: str) -> Line:
@@ -217,7 +219,7 @@ def _network_settings(view: View, container: ContainerDetail) -> Iterator[Line]:
         yield _entry("SandboxKey", container.sandbox_key)
     told = View(view.topology, verbose=True)  # with the pids of the proxies, and where each rule stands
     for line in port_lines(told, container):
-        yield _aligned(line._replace(items=[item("Ports", style="dim"), *line.items[1:]]))
+        yield _aligned(replace(line, items=[item("Ports", style="dim"), *line.items[1:]]))
 
 
 def _networks(view: View, container: ContainerDetail) -> Iterator[Branch]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from hostinspect.doctor.check import SEVERITIES, Check, Doctor, Finding, Severity
 from hostinspect.render.layout import Branch, Line, Span, Style, item, wrap
 from hostinspect.render.screen import Screen
@@ -43,8 +45,8 @@ def render_doctor(answer: Doctor, screen: Screen, *, verbose: bool = False) -> s
 
 def _plain(line: Line, screen: Screen) -> Iterator[str]:
     """A line that nothing hangs below: what follows a break is indented by its `hang` alone."""
-    items = [item(*(span._replace(text=screen.escape(span.text)) for span in spans)) for spans in line.items]
-    return map(screen.paint, wrap(line._replace(items=items), screen.width))
+    items = [item(*(replace(span, text=screen.escape(span.text)) for span in spans)) for spans in line.items]
+    return map(screen.paint, wrap(replace(line, items=items), screen.width))
 
 
 def _finding(finding: Finding) -> Branch:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from msgspec import Struct
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 Style = Literal["", "name", "dim", "warn", "bad"]
@@ -18,7 +20,7 @@ _WORD = re.compile(r"[^ ]+ ?| ")
 _NARROWEST = 24  # columns for the text itself, however deep the tree and narrow the terminal
 
 
-class Span(NamedTuple):
+class Span(Struct, frozen=True):
     """A stretch of text in one style."""
 
     text: str
@@ -33,7 +35,7 @@ def item(*parts: str | Span, style: Style = "") -> Item:
     return tuple(Span(part, style) if isinstance(part, str) else part for part in parts)
 
 
-class Line(NamedTuple):
+class Line(Struct, frozen=True):
     """Items in a row. `columns` are the least widths of the first ones, `hang` the indentation after a break."""
 
     items: Sequence[Item]
@@ -50,7 +52,7 @@ def detail(label: str, *items: Item, style: Style = "dim") -> Line:
     return Line([item(label, style=style), *items], columns=(_LABEL_WIDTH,), hang=_LABEL_WIDTH + 2)
 
 
-class Branch(NamedTuple):
+class Branch(Struct, frozen=True):
     """A line of the tree, the lines that say more about it, and what hangs below it."""
 
     line: Line
@@ -58,7 +60,7 @@ class Branch(NamedTuple):
     branches: Sequence[Branch] = ()
 
 
-class Guides(NamedTuple):
+class Guides(Struct, frozen=True):
     """What the tree itself is drawn with; all of one width."""
 
     middle: str = "├─ "
@@ -70,7 +72,7 @@ class Guides(NamedTuple):
 ASCII_GUIDES = Guides("|- ", "`- ", "|  ", "   ")
 
 
-class Layout(NamedTuple):
+class Layout(Struct, frozen=True):
     """How a tree is put on lines: in how many columns (None: as many as there are), and with what characters.
 
     `escape` makes every text safe, and is asked before anything is measured.
@@ -99,10 +101,10 @@ class Layout(NamedTuple):
 
     def _prefixed(self, line: Line, first: str, rest: str) -> Iterator[list[Span]]:
         room = None if self.width is None else max(self.width - len(rest), _NARROWEST)
-        items = [tuple(Span(self.escape(text), style) for text, style in spans) for spans in line.items]
-        gap = line.gap._replace(text=self.escape(line.gap.text)) if line.gap.text.strip() else line.gap
+        items = [tuple(Span(self.escape(span.text), span.style) for span in spans) for spans in line.items]
+        gap = replace(line.gap, text=self.escape(line.gap.text)) if line.gap.text.strip() else line.gap
         prefix = first
-        for spans in wrap(line._replace(items=items, gap=gap), room):
+        for spans in wrap(replace(line, items=items, gap=gap), room):
             yield [Span(prefix, "dim"), *spans] if prefix else spans
             prefix = rest
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.questions.nat import Nat, NatChainDetails, NatNamespace, NatRuleDetails
 from hostinspect.render.layout import Branch, Item, Line, Style, item
@@ -104,7 +105,7 @@ def _owner(rule: NatRuleDetails) -> str | None:
 # --- as a table ---
 
 
-class RuleRow(NamedTuple):
+class RuleRow(Struct, frozen=True):
     """A rule and where it stands."""
 
     namespace: NatNamespace

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.render.layout import Item, Line, Span, detail, item
 from hostinspect.render.view import View
@@ -13,7 +14,7 @@ from hostinspect.topology import Container, Listener, PublishedPort, RuleRef
 _ANY = ("0.0.0.0", "::")
 
 
-class PortGroup(NamedTuple):
+class PortGroup(Struct, frozen=True):
     """Published ports that one line tells of: `members` are by port, each with its entries by host address."""
 
     members: list[list[PublishedPort]]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hostinspect.render.layout import ASCII_GUIDES, Branch, Guides, Layout, Span
 from hostinspect.render.text import safe
@@ -18,7 +20,7 @@ _SGR = {
 }
 
 
-class Screen(NamedTuple):
+class Screen(Struct, frozen=True):
     """`width` in columns breaks lines, None leaves each thing on one line, for a pipe.
 
     `ascii_only` is for terminals of which no more is known. Whatever is drawn is escaped first (`safe`).
@@ -39,7 +41,7 @@ class Screen(NamedTuple):
             row.pop()
         if not row:
             return ""
-        row[-1] = row[-1]._replace(text=row[-1].text.rstrip(" "))
+        row[-1] = replace(row[-1], text=row[-1].text.rstrip(" "))
         if not self.color:
             return "".join(span.text for span in row)
         return "".join(

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 from hostinspect.render.layout import Item, Line, Span, item, wrap
@@ -23,7 +25,7 @@ _GAP = 2
 _NARROWEST = 6  # columns that a folded column keeps, if its header is not wider
 
 
-class Column(NamedTuple, Generic[Row]):
+class Column(Struct, Generic[Row], frozen=True):
     """A column: its header, which in lower case is its name for --columns and --sort, and what stands in it.
 
     `value` gives a text; a number, set to the right; spans with a style; several texts, parted by commas; None is "-".
@@ -131,7 +133,7 @@ def _shown(cell: Cell, screen: Screen) -> Item:
         return item(screen.escape(cell))
     spans = [part for part in cell if isinstance(part, Span)]
     if spans:
-        return tuple(Span(screen.escape(text), style) for text, style in spans)
+        return tuple(Span(screen.escape(span.text), span.style) for span in spans)
     return item(", ".join(screen.escape(str(part)) for part in cell))
 
 
@@ -207,7 +209,7 @@ def _without_blank_end(line: Sequence[Span]) -> Item:
     spans = [*line]
     while spans and not spans[-1].text.strip(" "):
         spans.pop()
-    return (*spans[:-1], spans[-1]._replace(text=spans[-1].text.rstrip(" "))) if spans else ()
+    return (*spans[:-1], replace(spans[-1], text=spans[-1].text.rstrip(" "))) if spans else ()
 
 
 def _sort_value(column: Column[Row], row: Row) -> object:

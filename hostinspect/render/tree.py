@@ -66,7 +66,7 @@ def _attention(sections: Iterable[Branch]) -> Iterator[Line]:
     """What is marked below as broken, or as worth a look, so that nobody has to scroll for it."""
     marked: dict[str, dict[str, None]] = {"bad": {}, "warn": {}}
     for branch in _walk(sections):
-        styles = {style for line in (branch.line, *branch.details) for spans in line.items for _, style in spans}
+        styles = {span.style for line in (branch.line, *branch.details) for spans in line.items for span in spans}
         worst = "bad" if "bad" in styles else "warn" if "warn" in styles else None
         if worst:
             marked[worst][branch.line.items[0][0].text] = None

@@ -32,6 +32,7 @@ from hostinspect.questions.containers import list_containers
 from hostinspect.questions.docker_inspect import docker_inspect
 from hostinspect.questions.inspection import Inspection
 from hostinspect.render.container import render_containers
+from hostinspect.render.layout import Span
 from hostinspect.render.schema import answer_schema
 from hostinspect.render.screen import Screen
 from hostinspect.render.table import render_table
@@ -531,7 +532,7 @@ def test_a_port_that_nothing_leads_to_is_marked() -> None:
     columns = container_columns(found.created or "", {})
     cell = next(column for column in columns if column.name == "ports").value(found)
     assert isinstance(cell, tuple)
-    assert ("0.0.0.0:8080->80/tcp", "bad") in cell
+    assert Span("0.0.0.0:8080->80/tcp", "bad") in cell
 
 
 def test_filters() -> None:

@@ -111,6 +111,6 @@ def test_colours_are_those_that_rich_would_paint(spans: list[Span]) -> None:
     painted = Screen(color=True).paint(spans)
     while spans and not spans[-1].text.strip(" "):
         spans = spans[:-1]
-    ends = [*spans[:-1], *(span._replace(text=span.text.rstrip(" ")) for span in spans[-1:])]
+    ends = [*spans[:-1], *(Span(span.text.rstrip(" "), span.style) for span in spans[-1:])]
     assert painted == "".join(_RICH[s.style].render(s.text, color_system=ColorSystem.STANDARD) for s in ends)
     assert plain == "".join(span.text for span in ends)

@@ -7,7 +7,8 @@ below says in what order they are asked, what each looks in, and which families 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.facts import RULES_OF_CONTAINERS
 from hostinspect.questions.answer import gaps_about
@@ -32,7 +33,7 @@ from hostinspect.questions.whois.known import Known
 __all__ = ["looks_like_layer", "needs", "whois"]
 
 
-class Looker(NamedTuple):
+class Looker(Struct, frozen=True):
     """A way to find what a key means.
 
     `takes` says whether a key has the shape; `looked_at` is what was gone through, with its number; `needs` are the

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from hostinspect.facts import Address
 from hostinspect.questions.whois.answer import Match, Reason, Ref
 from hostinspect.questions.whois.chain import Chain, listed, socket_address
@@ -94,7 +96,7 @@ def _held(known: Known, asked: AddressKey, address: Address, link: Link) -> Matc
     if owner is not None:
         place = known.places.get((link.netns, link.ifname))
         chain = known.namespace(link.netns).after(*_of_container(known, asked, link, place))
-        chain = chain._replace(network=place.endpoint.network_id if place else None)
+        chain = replace(chain, network=place.endpoint.network_id if place else None)
         on = f" on network {known.network_name(place.endpoint.network_id)}" if place else ""
         summary = f"{link.ifname} of container {known.container_name(owner)}{on}"
         return chain.after(reason, wrong).match("address", summary, _ref(ip))
@@ -160,8 +162,8 @@ def _recorded(known: Known, ip: str) -> Iterator[Match]:
             else:
                 fate = "runs, and has lost it" if running else "does not run"
                 chain = chain.after(f"no interface has {ip}; {container.name} {fate}")
-            chain = chain._replace(
-                network=endpoint.network_id, leftover=running, formerly=chain.owner if running else None
+            chain = replace(
+                chain, network=endpoint.network_id, leftover=running, formerly=chain.owner if running else None
             )
             summary = f"recorded for container {container.name} on network {endpoint.network}"
             yield chain.match("address", summary, _ref(ip))
@@ -177,7 +179,7 @@ def _free(known: Known, asked: AddressKey) -> Iterator[Match]:
     unseen = "" if known.sees("namespaces") else " that was seen"
     for network in known.networks_of(asked.ip):
         pool = next(p for p, n in known.subnets if n is network and ipaddress.ip_address(asked.ip) in p)
-        chain = known.network(network.id)._replace(containers=())
+        chain = replace(known.network(network.id), containers=())
         chain = chain.after(f"{asked.ip} is in {pool}", f"no interface{unseen} has it, and no endpoint's record")
         yield chain.match("address", f"nobody's: a free address of network {network.name}", _ref(asked.ip))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hostinspect import facts
 from hostinspect.questions.whois.answer import KeyKind, Match, Reason, Ref
@@ -14,7 +16,7 @@ HOST = Ref(kind="host", id="host")
 _SHORT = 12  # as docker shortens an id
 
 
-class Chain(NamedTuple):
+class Chain(Struct, frozen=True):
     """Whose a thing is, and why: what a `Match` has beside the key itself."""
 
     reasons: tuple[Reason, ...] = ()
@@ -27,11 +29,11 @@ class Chain(NamedTuple):
 
     def after(self, *reasons: Reason | str | None) -> Chain:
         """The same with these reasons in front."""
-        return self._replace(reasons=(*_reasons(reasons), *self.reasons))
+        return replace(self, reasons=(*_reasons(reasons), *self.reasons))
 
     def then(self, *reasons: Reason | str | None) -> Chain:
         """The same with these reasons behind."""
-        return self._replace(reasons=(*self.reasons, *_reasons(reasons)))
+        return replace(self, reasons=(*self.reasons, *_reasons(reasons)))
 
     def match(self, kind: KeyKind, summary: str, subject: Ref) -> Match:
         """The match that this chain is of."""

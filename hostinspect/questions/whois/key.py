@@ -6,7 +6,9 @@ import ipaddress
 import re
 from functools import cached_property
 from posixpath import normpath
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 _LONGEST = 4096  # PATH_MAX; nothing on a host has a longer name
 _PORT = re.compile(r"(?:(?P<host>.*):)?(?P<port>\d{1,5})(?:/(?P<proto>tcp|udp|sctp))?", re.ASCII)
@@ -26,7 +28,7 @@ _ANY = ("", "*")
 _WILDCARDS = {"0.0.0.0": "0.0.0.0", "::": "::", "[::]": "::"}
 
 
-class AddressKey(NamedTuple):
+class AddressKey(Struct, frozen=True):
     """An address in the kernel's spelling, with what stood behind it."""
 
     ip: str
@@ -35,7 +37,7 @@ class AddressKey(NamedTuple):
     proto: str | None = None
 
 
-class PortKey(NamedTuple):
+class PortKey(Struct, frozen=True):
     """A port; `host` is None for whatever address, "0.0.0.0" or "::" where that was said."""
 
     port: int
@@ -146,13 +148,13 @@ class Key:
         if host is None or host in _ANY:
             return _checked(port)
         if host in _WILDCARDS:
-            return _checked(port._replace(host=_WILDCARDS[host]))
+            return _checked(replace(port, host=_WILDCARDS[host]))
         if host == "localhost":
-            return _checked(port._replace(host="127.0.0.1"))
+            return _checked(replace(port, host="127.0.0.1"))
         if ":" in host and not host.startswith("["):
             return None  # an IPv6 address, all of it
         ip = canonical(host)
-        return _checked(port._replace(host=ip)) if ip else None
+        return _checked(replace(port, host=ip)) if ip else None
 
     @cached_property
     def paths(self) -> tuple[str, ...]:

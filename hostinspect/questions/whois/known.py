@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from hostinspect import facts
 from hostinspect.correlate.index import normal_run_path
 from hostinspect.correlate.ports import Proxy, split_address
@@ -156,7 +158,7 @@ class Known(Lookups):
             chain = self.container(makers[0]).after(
                 Reason(text=said, about=ref), f"{within}: a namespace of its own making"
             )
-            return chain._replace(containers=makers)
+            return replace(chain, containers=makers)
         for id_ in filter(None, map(self.unknown_container, inside)):
             return self.gone(id_).after(Reason(text=said, about=ref), f"their cgroup is of container {short(id_)}")
         if who:
@@ -181,7 +183,7 @@ class Known(Lookups):
             text = f"namespace {inode} is {container.name}'s" + (f": {evidence}" if evidence else "")
             shared = f"{names} shares it" if names else None
         chain = self.container(owner).after(Reason(text=text, about=ref), shared)
-        return chain._replace(containers=(owner, *sharers))
+        return replace(chain, containers=(owner, *sharers))
 
     def _sandbox_of(self, paths: Iterable[str]) -> tuple[str, str] | None:
         """The sandbox and container that a record names for one of the paths that pin a namespace."""
@@ -201,7 +203,7 @@ class Known(Lookups):
         sandbox_id, container_id = sandbox
         chain = self.container(container_id)
         leftover = self.sees("processes", "containers", "engines")
-        chain = chain._replace(leftover=leftover, formerly=chain.owner or chain.formerly)
+        chain = replace(chain, leftover=leftover, formerly=chain.owner or chain.formerly)
         recorded = f"that is sandbox {short(sandbox_id)}, recorded for container {short(container_id)}"
         return chain.after(said, recorded)
 
@@ -220,11 +222,11 @@ class Known(Lookups):
         place = self.places_by_endpoint.get(id_)
         record = self.index.endpoint_records.get(id_)
         if place is not None:
-            container, endpoint = place
+            container, endpoint = place.container, place.endpoint
             at = " ".join(filter(None, (endpoint.interface, endpoint.ip, endpoint.ip6)))
             text = f"endpoint {short(id_)} is {container.name}'s on network {self.network_name(endpoint.network_id)}"
             chain = self.container(container.id).after(Reason(text=text + (f": {at}" if at else ""), about=ref))
-            return chain._replace(network=endpoint.network_id)
+            return replace(chain, network=endpoint.network_id)
         if record is None:
             return Chain((Reason(text=f"no record of endpoint {short(id_)} is left", about=ref),))
         at = " ".join(filter(None, (record.address, record.address6, record.mac)))
@@ -239,10 +241,10 @@ class Known(Lookups):
         said = f"it is in sandbox {short(sandbox.id)}, recorded for {_sandbox_owner(sandbox.container_id)}"
         if sandbox.container_id in self.containers:
             chain = self.container(sandbox.container_id).after(reason, said)
-            return chain._replace(network=record.network_id)
+            return replace(chain, network=record.network_id)
         if sandbox.container_id.startswith("lb-") or sandbox.container_id == "ingress-sbox":
             return self.network(record.network_id).after(reason, said)
-        return self.gone(sandbox.container_id).after(reason, said)._replace(network=record.network_id)
+        return replace(self.gone(sandbox.container_id).after(reason, said), network=record.network_id)
 
     def _unowned_endpoint(self, record: facts.EndpointRecord, reason: Reason, said: str) -> Chain:
         """One without a sandbox: a load balancer's of the swarm, or of a container that is gone."""
@@ -252,7 +254,7 @@ class Known(Lookups):
         if by_name is not None:
             chain = self.container(by_name.id).after(reason, said)
             stale = self.sees("containers", "engines") and by_name.pid is not None
-            return chain._replace(network=record.network_id, leftover=stale, formerly=chain.owner if stale else None)
+            return replace(chain, network=record.network_id, leftover=stale, formerly=chain.owner if stale else None)
         leftover = self.sees("containers", "engines", "networks")
         former = Ref(kind="container", id=record.name, name=record.name) if record.name else None
         return Chain((reason, Reason(text=said)), None, leftover, former, network=record.network_id)
@@ -295,7 +297,7 @@ class Known(Lookups):
         on = f" on network {self.network_name(place.endpoint.network_id)}" if place else ""
         text = Reason(text=f"{ip} is {link.ifname} {whose}{on}", about=self.link_ref(link))
         listening = self.listening(link.netns, ip, port, proto) if port is not None else None
-        return chain.after(text, listening)._replace(network=place.endpoint.network_id if place else chain.network)
+        return replace(chain.after(text, listening), network=place.endpoint.network_id if place else chain.network)
 
     def nobody(self, ip: str) -> Chain:
         """An address that a rule, a proxy or a record names and no interface has."""
@@ -307,7 +309,7 @@ class Known(Lookups):
         chain = Chain(leftover=certain, network=network)
         for record in self.endpoints_at(ip=ip):
             was = self.endpoint(record.id)
-            chain = was._replace(leftover=certain, formerly=was.formerly or was.owner, owner=None, network=network)
+            chain = replace(was, leftover=certain, formerly=was.formerly or was.owner, owner=None, network=network)
             break
         else:
             recorded = [
@@ -317,7 +319,7 @@ class Known(Lookups):
             ]
             if recorded:
                 chain = self.container(recorded[0].id)
-                chain = chain._replace(leftover=certain, formerly=chain.owner, owner=None, network=network)
+                chain = replace(chain, leftover=certain, formerly=chain.owner, owner=None, network=network)
                 chain = chain.after(f"{recorded[0].name}'s record has it")
         return chain.after(*reasons)
 

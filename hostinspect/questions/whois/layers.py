@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from hostinspect.questions.layers import LayerDirectory
 from hostinspect.questions.whois.answer import Reason, Ref
 from hostinspect.questions.whois.chain import Chain, listed, short
@@ -29,7 +31,7 @@ def of_directory(known: Known, images: Images, directory: str) -> tuple[str, Cha
     if found is None:
         users = [c.id for c in known.topology.containers if c.overlay and f"{directory}/diff" in c.overlay.lower]
         if users:
-            return "a lower layer of containers", _below(known, users)._replace(owner=known.container_ref(users[0]))
+            return "a lower layer of containers", replace(_below(known, users), owner=known.container_ref(users[0]))
         text = "no directory of that name was there" if known.layer_directories else "whose it is was not read"
         return "a place for a layer directory", Chain((Reason(text=text, about=ref),))
     chain = _below(known, found.containers)
@@ -39,7 +41,7 @@ def of_directory(known: Known, images: Images, directory: str) -> tuple[str, Cha
         case "build cache":
             cached = Reason(text="no image has it, and the build cache does", about=ref)
             owner = Ref(kind="build cache", id=directory.rpartition("/")[2])
-            return "a layer of the build cache", chain._replace(owner=owner).after(cached)
+            return "a layer of the build cache", replace(chain, owner=owner).after(cached)
         case "being removed":
             return "a layer that is being removed", Chain((Reason(text=found.why or "", about=ref),))
         case "unknown":
@@ -80,7 +82,7 @@ def _of_images(images: Images, found: LayerDirectory, chain: Chain) -> tuple[str
     more = f" and {len(found.images) - 1} more" if len(found.images) > 1 else ""
     names = (short(image) if image.startswith("sha256:") else image for image in found.images)
     text = Reason(text=f"{layer} of {listed(names)}", about=owner)
-    return f"a layer of image {owner.name}{more}", chain._replace(owner=owner).after(text)
+    return f"a layer of image {owner.name}{more}", replace(chain, owner=owner).after(text)
 
 
 def _below(known: Known, users: tuple[str, ...] | list[str]) -> Chain:

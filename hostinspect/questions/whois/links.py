@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from hostinspect.questions.whois.answer import Match
 from hostinspect.questions.whois.chain import HOST, Chain, listed
 from hostinspect.questions.whois.key import Key
@@ -183,7 +185,7 @@ def _veth(known: Known, link: Link) -> tuple[str, Chain]:
     chain = known.namespace(peer.netns).after(_port_of(known, link), pair)
     end = "the host end" if on_host else f"the end in {whose(known, link.netns)}"
     summary = f"{end} of {peer.ifname} in {whose(known, peer.netns)}"
-    return summary, chain._replace(network=place.endpoint.network_id if place else chain.network)
+    return summary, replace(chain, network=place.endpoint.network_id if place else chain.network)
 
 
 def _port_of(known: Known, link: Link) -> str | None:
@@ -203,7 +205,7 @@ def _inner(known: Known, link: Link, name: str, other_end: str | None = None) ->
     if place is not None:
         at = " ".join(filter(None, (place.endpoint.ip, place.endpoint.ip6)))
         on = f"it is an endpoint of network {known.network_name(place.endpoint.network_id)}" + (f": {at}" if at else "")
-        chain = chain._replace(network=place.endpoint.network_id)
+        chain = replace(chain, network=place.endpoint.network_id)
     lower = f"it is a {link.kind} on {link.lower.ifname} of {whose(known, link.lower.netns)}" if link.lower else None
     chain = chain.after(f"{_label(link)} is in namespace {link.netns}", on, other_end or lower or link.doubt)
     return f"{name} in {whose(known, link.netns)}", chain
@@ -228,5 +230,5 @@ def _host_link(known: Known, link: Link) -> tuple[str, Chain]:
     containers = [owner for other in users if (owner := known.namespace_owner(other.netns))]
     return (
         f"{link.ifname}{kind}, an interface of the host itself",
-        chain._replace(containers=tuple(dict.fromkeys(containers))).after(addresses, *reasons),
+        replace(chain, containers=tuple(dict.fromkeys(containers))).after(addresses, *reasons),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from functools import cached_property
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect import facts
 from hostinspect.correlate.ports import Proxy, parse_proxy
@@ -17,7 +18,7 @@ from hostinspect.questions.whois.key import canonical
 from hostinspect.topology import Bridge, Container, Endpoint, Link, NatRule, Network, NetworkNamespace, Volume
 
 
-class Place(NamedTuple):
+class Place(Struct, frozen=True):
     """An interface of a container that is an endpoint of a network."""
 
     container: Container

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from hostinspect.facts import MountPoint
 from hostinspect.questions.whois.answer import KeyKind, Match, Ref
 from hostinspect.questions.whois.chain import HOST, Chain
@@ -42,7 +44,7 @@ def by_destination(known: Known, key: Key) -> Iterator[Match]:
                 if normal_path(mount.destination) != path or normal_path(mount.source or "/") == path:
                     continue  # where it is the same on the host, the path has been told of
                 what = f"volume {mount.name}" if mount.type == "volume" else mount.source or mount.type
-                chain = known.container(container.id)._replace(volume=mount.name if mount.type == "volume" else None)
+                chain = replace(known.container(container.id), volume=mount.name if mount.type == "volume" else None)
                 chain = chain.after(f"inside of {container.name}, {what} is mounted at {mount.destination}")
                 summary = f"where container {container.name} has {what} mounted, inside"
                 yield chain.match("mount in a container", summary, known.container_ref(container.id))

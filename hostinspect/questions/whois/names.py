@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from hostinspect.questions.whois.answer import Match, Ref
 from hostinspect.questions.whois.chain import HOST, Chain
 from hostinspect.questions.whois.images import Images
@@ -53,7 +55,7 @@ def by_host_name(known: Known, key: Key) -> Iterator[Match]:
                 at = endpoint.ip or endpoint.ip6
                 called.append(f"on network {endpoint.network} it answers to {name}" + (f", at {at}" if at else ""))
         if called and name != container.name.lower():
-            chain = known.container(container.id).after(*called)._replace(network=network)
+            chain = replace(known.container(container.id).after(*called), network=network)
             yield chain.match("dns name", f"a name of container {container.name}", known.container_ref(container.id))
         elif (
             (container.hostname or "").lower() == name not in (container.name.lower(), host, _joined(known, container))

@@ -180,7 +180,7 @@ def _of_container(known: Known, path: str, id_: str, said: str) -> Match | None:
     if sharers and path.endswith(("/hosts", "/hostname", "/resolv.conf")):
         names = listed(map(known.container_name, sharers))
         chain = chain.then(f"in its network namespace, and with the same file: {names}")
-        chain = chain._replace(containers=(id_, *sharers))
+        chain = replace(chain, containers=(id_, *sharers))
     summary = f"files that docker keeps for container {known.container_name(id_)}"
     if not there:
         summary = f"files for a container {id_[:12]} that no record is left of"

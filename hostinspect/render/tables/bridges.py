@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.questions.bridges import BridgeDetails, Port
 from hostinspect.questions.places import HOST
@@ -13,7 +14,7 @@ from hostinspect.render.tables.links import told
 from hostinspect.render.view import short_id
 
 
-class BridgeRow(NamedTuple):
+class BridgeRow(Struct, frozen=True):
     """A bridge and one of its ports; None where it has none."""
 
     bridge: BridgeDetails

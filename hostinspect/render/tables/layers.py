@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.facts import ImageStep
 from hostinspect.questions.layers import ContainerLayers, LayerDirectory, Layers, Lower
@@ -21,7 +22,7 @@ _MOUNTED = {True: "mounted", False: "not mounted", None: None}
 _LOOSE = ("nothing", "no image", "unknown")
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True):
     """A directory in its place in a container's root, or one that has no place in any."""
 
     container: str | None
@@ -75,7 +76,7 @@ def _images(images: Sequence[str], verbose: bool) -> str:
     return ", ".join(named[:_FEW]) + more
 
 
-class Step(NamedTuple):
+class Step(Struct, frozen=True):
     """A step of the history of a container's image."""
 
     container: ContainerLayers

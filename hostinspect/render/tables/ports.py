@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.questions.ports import HostPort, PortListener, PortRule, Status
 from hostinspect.render.layout import Item, Style, item
@@ -29,7 +30,7 @@ _STYLES: dict[Status, Style] = {
 }
 
 
-class PortRow(NamedTuple):
+class PortRow(Struct, frozen=True):
     """What one row tells of: `members` are by port, each with its entries by host address."""
 
     members: list[list[HostPort]]

@@ -16,12 +16,7 @@ from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.processes import container_cgroup
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.engines.docker.containers import read_containers
-from hostinspect.engines.docker.images import read_images
-from hostinspect.engines.docker.layers import DRIVERS, FIRST_DRIVER, read_layers
-from hostinspect.engines.docker.networks import NetworkTable, read_networks
 from hostinspect.engines.docker.record import RecordError, decode
-from hostinspect.engines.docker.swarm import read_swarm_networks
-from hostinspect.engines.docker.volumes import read_volumes
 from hostinspect.facts import (
     BuildCacheRecord,
     ContainerRecord,
@@ -42,6 +37,10 @@ from hostinspect.kernel.files import Directory
 from hostinspect.kernel.remote import RemoteError, has_remote, walk
 from hostinspect.kernel.rooted import directory_in, mode_in, read_in, resolve_in
 from hostinspect.kernel.text import text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hostinspect.engines.docker.networks import NetworkTable
 
 DEFAULT_DATA_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG_FILE = "/etc/docker/daemon.json"
@@ -400,18 +399,27 @@ def collect_records(
             containers = tuple(read_containers(files, engine.name, data_root, notes["containers"], at_rest=bool(root)))
             layers: tuple[LayerRecord, ...] = ()
             if "layers" in families:
+                from hostinspect.engines.docker.layers import read_layers
+
                 layers = tuple(read_layers(files, data_root, notes["layers"]))
                 _note_unknown_layers(files, containers, layers, gaps, data_root, of_disk=bool(root))
             table: NetworkTable | None = None
             swarm: dict[str, NetworkRecord] = {}
             if "networks" in families:
+                from hostinspect.engines.docker.networks import read_networks
+                from hostinspect.engines.docker.swarm import read_swarm_networks
+
                 table = read_networks(files, engine.name, data_root, notes["networks"])
                 swarm = read_swarm_networks(files, engine.name, data_root, notes["networks"])
             volumes: tuple[VolumeRecord, ...] = ()
             if "volumes" in families:
+                from hostinspect.engines.docker.volumes import read_volumes
+
                 volumes = tuple(read_volumes(files, engine.name, data_root, notes["volumes"], at_rest=bool(root)))
             images: tuple[ImageRecord, ...] = ()
             if "images" in families:
+                from hostinspect.engines.docker.images import read_images
+
                 images = tuple(read_images(files, data_root, notes["images"], layers=image_layers))
     except PermissionError as error:
         _Notes("engines", data_root, gaps)(data_root, error)
@@ -452,6 +460,8 @@ def _note_unknown_layers(
     of_disk: bool,
 ) -> None:
     """Say whose layers are not known: all of a storage driver that is no overlay, or one without its record."""
+    from hostinspect.engines.docker.layers import DRIVERS, FIRST_DRIVER
+
     known = {layer.container_id for layer in layers}
     told = {gap.subject for gap in gaps.as_tuple()}
     unknown: dict[str, list[ContainerRecord]] = {}

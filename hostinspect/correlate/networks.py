@@ -13,7 +13,7 @@ from hostinspect.correlate.links import Ends, Key
 from hostinspect.topology import Container, Drift, Network, Subnet
 
 # libnetwork pins an overlay network's namespace as INIT-EPOCH, a dash and the first ten of the id.
-_OVERLAY_NAME = re.compile(r"^\d+-([0-9a-z]{10})$")
+_OVERLAY_NAME = r"^\d+-([0-9a-z]{10})$"  # a generation, and the beginning of the network's id
 
 
 class Networks:
@@ -64,9 +64,8 @@ class Networks:
         """Hidden namespaces of overlay networks by the first ten of the network's id."""
         found = {}
         for path, inode in self._index.netns_by_path.items():
-            match = _OVERLAY_NAME.match(path.rsplit("/", 1)[-1])
-            if match:
-                found[match[1]] = inode
+            if id_ := _of_overlay(path.rsplit("/", 1)[-1]):
+                found[id_] = inode
         return found
 
     def _recorded(self, record: facts.NetworkRecord) -> Network:
@@ -269,7 +268,7 @@ class Networks:
         if namespace.inode in network_by_netns:
             return "overlay", network_by_netns[namespace.inode].id
         names = [path.rsplit("/", 1)[-1] for path in namespace.paths]
-        if any(map(_OVERLAY_NAME.match, names)):
+        if any(map(_of_overlay, names)):
             return "overlay", None
         if "ingress_sbox" in names:
             ingress = [network.id for network in self.networks if network.ingress]
@@ -296,3 +295,9 @@ def _address(text: str) -> str:
         return str(ip_address(text))
     except ValueError:
         return text
+
+
+def _of_overlay(name: str) -> str | None:
+    """The beginning of the id of the overlay network whose namespace is called so."""
+    found = re.match(_OVERLAY_NAME, name) if "-" in name else None
+    return found[1] if found else None

@@ -16,7 +16,7 @@ ChainKey = tuple[int, str, str, str, str]  # namespace, family, backend, table, 
 
 _NAT_VERDICTS = ("DNAT", "SNAT", "MASQUERADE", "REDIRECT")
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
-_LEADS_TO = re.compile(r"\b(?:jump|goto) ([^\s,}]+)")  # nft's spelling; one rule of a verdict map leads to several
+_LEADS_TO = r"\b(?:jump|goto) ([^\s,}]+)"  # nft's spelling; one rule of a verdict map leads to several
 
 
 def nat_chains(index: Index) -> set[ChainKey]:
@@ -49,7 +49,7 @@ def leads_to(text: str, verdict: str | None = None) -> set[str]:
     """The chains that a rule jumps or goes to, by its text; iptables' spelling has one, which is the `verdict`."""
     if text.startswith("-A "):
         return {verdict} if verdict else set()
-    return set(_LEADS_TO.findall(text.partition(' comment "')[0]))
+    return set(re.findall(_LEADS_TO, text.partition(' comment "')[0]))
 
 
 def _table(of: Chain | Rule) -> tuple[int, str, str, str]:

@@ -10,7 +10,7 @@ from hostinspect.facts import VolumeRecord
 from hostinspect.topology import Container, Volume, VolumeUser
 
 _ANONYMOUS_LABEL = "com.docker.volume.anonymous"  # since Docker 23
-_ANONYMOUS_NAME = re.compile(r"[0-9a-f]{64}")
+_ANONYMOUS_NAME = r"[0-9a-f]{64}"
 
 
 def describe_volumes(records: Iterable[VolumeRecord], containers: Iterable[Container]) -> tuple[Volume, ...]:
@@ -38,4 +38,4 @@ def describe_volumes(records: Iterable[VolumeRecord], containers: Iterable[Conta
 
 def _is_anonymous(record: VolumeRecord) -> bool:
     """Whether the engine made up the name. Before Docker 23 only its shape says so."""
-    return _ANONYMOUS_LABEL in dict(record.labels) or bool(_ANONYMOUS_NAME.fullmatch(record.name))
+    return _ANONYMOUS_LABEL in dict(record.labels) or bool(re.fullmatch(_ANONYMOUS_NAME, record.name))

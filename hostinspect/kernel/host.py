@@ -11,8 +11,9 @@ import re
 from hostinspect.kernel import waiting
 from hostinspect.kernel.text import text
 
-_ASSIGNMENT = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s"'\\]*))\s*""", re.DOTALL)
-_ESCAPED = re.compile(r'\\(["$`\\])')
+# Not compiled before they are needed: most lines are plain.
+_ASSIGNMENT = r"""(?s)([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s"'\\]*))\s*"""
+_ESCAPED = r'\\(["$`\\])'
 _LIMIT = 64 * 1024  # bytes; an os-release has some hundred
 
 
@@ -31,10 +32,31 @@ def parse_os_release(raw: bytes) -> dict[str, str]:
     """The assignments of an os-release file; lines that are none are passed over, as the manual asks."""
     variables = {}
     for line in text(raw).split("\n"):
-        if found := _ASSIGNMENT.fullmatch(line.strip()):
-            name, double, single, bare = found.groups()
-            variables[name] = _ESCAPED.sub(r"\1", double) if double is not None else single or bare or ""
+        if "=" not in line or line.startswith("#"):
+            continue
+        if found := _plain(line) or _assignment(line.strip()):
+            variables[found[0]] = found[1]
     return variables
+
+
+def _plain(line: str) -> tuple[str, str] | None:
+    """Name and value, where it stands in double quotes without an escape, or is a word without quotes."""
+    name, _, value = line.partition("=")
+    if not name.isidentifier() or not name.isascii():
+        return None
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+        return None if '"' in value or "\\" in value else (name, value)
+    is_word = value.isascii() and value.replace(".", "").replace("-", "").isalnum()
+    return (name, value) if is_word else None
+
+
+def _assignment(line: str) -> tuple[str, str] | None:
+    """Name and value of any assignment; None where it is none."""
+    if not (found := re.fullmatch(_ASSIGNMENT, line)):
+        return None
+    name, double, single, bare = found.groups()
+    return name, re.sub(_ESCAPED, r"\1", double) if double is not None else single or bare or ""
 
 
 def boot_id(proc: str = "/proc") -> str:

@@ -22,11 +22,12 @@ from hostinspect.facts import MountPoint
 from hostinspect.kernel import procfs
 from hostinspect.kernel.text import kept, text
 
-_OCTAL = re.compile(rb"\\([0-3][0-7][0-7])")
-_NO_TEXT = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are no UTF-8
+# Not compiled before they are needed: that takes longer than all the rest here, and most hosts need none.
+_OCTAL = rb"\\([0-3][0-7][0-7])"
+_NO_TEXT = "[\udc80-\udcff]"  # what "surrogateescape" makes of bytes that are no UTF-8
 # A colon that parts layers has an even number of backslashes in front, each spelled \134 by the kernel.
-_LAYERS = re.compile(r"(?<!\\134)((?:\\134\\134)*):")
-_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)  # overlay's ovl_unescape: a backslash goes, what it is before stays
+_LAYERS = r"(?<!\\134)((?:\\134\\134)*):"
+_ESCAPED = rb"(?s)\\(.)"  # overlay's ovl_unescape: a backslash goes, what it is before stays
 
 
 def mountinfo(process: int, mntns: int | None = None, fstype: str | None = None) -> list[MountPoint]:
@@ -46,7 +47,7 @@ def parse_mountinfo(raw: bytes, mntns: int | None = None) -> list[MountPoint]:
     """The lines of a mountinfo file, `mntns` put in each record. Raises ValueError for one that is of another form."""
     # Decoded once, for a host has thousands of lines; what many of them have in common is taken apart, and kept, once.
     whole = raw.decode("utf-8", "surrogateescape")
-    all_text = whole.isascii() or not _NO_TEXT.search(whole)
+    all_text = whole.isascii() or not re.search(_NO_TEXT, whole)
     mounts = []
     for line in whole.split("\n"):
         if not line:
@@ -133,7 +134,7 @@ def _layers(lowerdir: str) -> list[str]:
     """
     if "\\" not in lowerdir:
         return [kept(_resolve(layer)) for layer in lowerdir.split(":") if layer]
-    layers = _LAYERS.sub("\\1\n", lowerdir).split("\n")  # a newline proper is spelled \012 here
+    layers = re.sub(_LAYERS, "\\1\n", lowerdir).split("\n")  # a newline proper is spelled \012 here
     return [kept(_resolve(layer, of_overlay=True)) for layer in layers if layer]
 
 
@@ -142,5 +143,5 @@ def _resolve(field: str, of_overlay: bool = False) -> str:
     if "\\" not in field and field.isascii():
         return field
     raw = field.encode("utf-8", "surrogateescape")
-    raw = _OCTAL.sub(lambda escape: bytes((int(escape[1], 8),)), raw)
-    return text(_ESCAPED.sub(rb"\1", raw) if of_overlay else raw)
+    raw = re.sub(_OCTAL, lambda escape: bytes((int(escape[1], 8),)), raw)
+    return text(re.sub(_ESCAPED, rb"\1", raw) if of_overlay else raw)

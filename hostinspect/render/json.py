@@ -9,7 +9,7 @@ import msgspec
 
 from hostinspect.topology import Node
 
-_NOT_PLAIN = re.compile(r"[^\n\x20-\x7e]")
+_NOT_PLAIN = r"[^\n\x20-\x7e]"
 
 
 def render_json(answer: Node | list[dict[str, Any]]) -> bytes:
@@ -29,7 +29,7 @@ def render_json_line(answer: Node) -> bytes:
 def _plain(document: bytes) -> bytes:
     if document.isascii() and b"\x7f" not in document:
         return document
-    return _NOT_PLAIN.sub(_escaped, document.decode()).encode()
+    return re.sub(_NOT_PLAIN, _escaped, document.decode()).encode()
 
 
 def _escaped(match: re.Match[str]) -> str:

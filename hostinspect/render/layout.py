@@ -16,7 +16,7 @@ from rich.cells import cell_len
 
 Style = Literal["", "name", "dim", "warn", "bad"]
 
-_WORD = re.compile(r"[^ ]+ ?| ")
+_WORD = r"[^ ]+ ?| "
 _NARROWEST = 24  # columns for the text itself, however deep the tree and narrow the terminal
 
 
@@ -175,7 +175,7 @@ def _chopped(word: str, room: int) -> Iterator[str]:
 def _words(spans: Iterable[Span]) -> Iterator[Span]:
     """Every word with the blank after it, as a span of its own. A word may run over several spans."""
     for span in spans:
-        for word in _WORD.findall(span.text):
+        for word in re.findall(_WORD, span.text):
             yield Span(word, span.style)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-_RUN_OF_SPACES = re.compile(r"(?<= ) +")
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_RUN_OF_SPACES = r"(?<= ) +"
+_NOT_ASCII = r"[^\x00-\x7f]"
 
 # What our own words are drawn with, and how that reads where only ASCII is safe.
 _ASCII = str.maketrans({"↔": "<->", "→": "->", "·": "-", "…": "...", "–": "-", "×": "x"})
@@ -27,11 +27,11 @@ def safe(text: str, *, ascii_only: bool = False) -> str:
     'a -> \\xf6'
     """
     if ascii_only and not text.isascii():
-        text = _NOT_ASCII.sub(_escape_match, text.translate(_ASCII))
+        text = re.sub(_NOT_ASCII, _escape_match, text.translate(_ASCII))
     if not text.isprintable():
         text = "".join(c if c.isprintable() else _escape(c) for c in text)
     if "  " in text:
-        text = _RUN_OF_SPACES.sub(lambda run: r"\x20" * len(run[0]), text)
+        text = re.sub(_RUN_OF_SPACES, lambda run: r"\x20" * len(run[0]), text)
     return text
 
 

@@ -31,9 +31,9 @@ from hostinspect.engines.docker.networks import (
     parse_overlay_endpoint,
     parse_sandbox,
 )
-from hostinspect.engines.docker.record import RecordError, split_port, split_prefix, timestamp
+from hostinspect.engines.docker.record import RecordError, is_volume_name, split_port, split_prefix, timestamp
 from hostinspect.engines.docker.swarm import fields, parse_task
-from hostinspect.engines.docker.volumes import is_volume_name, parse_options
+from hostinspect.engines.docker.volumes import parse_options
 from hostinspect.facts import (
     ContainerRecord,
     Engine,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
+from hostinspect.kernel import host
 from hostinspect.kernel.host import parse_os_release
 
 
@@ -80,3 +81,15 @@ def test_ours_stand_in_for_pid_1s_namespaces(tmp_path: Path) -> None:
     gaps = GapLog()
     host = collect_host(gaps, str(tmp_path / "proc"), str(tmp_path))
     assert (host.netns, host.mntns) == (40, 41)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["A", "b_1", "é", "=", '"', "'", "\\", "$", " ", "\t", "#", "x", "1.2-3", "²", "\n"]),
+        max_size=9,
+    )
+)
+def test_a_plain_line_reads_as_any_other(parts: list[str]) -> None:
+    line = "".join(parts)
+    found = host._plain(line)
+    assert found is None or found == host._assignment(line.strip())

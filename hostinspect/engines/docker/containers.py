@@ -36,13 +36,13 @@ from hostinspect.engines.docker.record import (
     RecordError,
     decode,
     is_id,
+    is_volume_name,
     pairs,
     port,
     port_number,
     split_port,
     timestamp,
 )
-from hostinspect.engines.docker.volumes import is_volume_name
 from hostinspect.facts import ContainerRecord, RecordedEndpoint, RecordedMount, RecordedPort
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import kept

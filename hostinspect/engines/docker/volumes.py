@@ -28,6 +28,7 @@ from hostinspect.engines.docker.record import (
     Note,
     RecordError,
     decode,
+    is_volume_name,
     pairs,
 )
 from hostinspect.engines.docker.table import open_table
@@ -91,7 +92,7 @@ def without_secrets(options: Mapping[str, str] | None) -> tuple[tuple[str, str],
     (('o', 'username=backup,password=***,vers=3.0'), ('token', '***'), ('type', 'cifs'))
     """
     return tuple(
-        (key, _HIDDEN if _SECRET.search(key) else ",".join(map(_without_secret, value.split(","))))
+        (key, _HIDDEN if re.search(_SECRET, key) else ",".join(map(_without_secret, value.split(","))))
         for key, value in pairs(options)
     )
 
@@ -99,19 +100,11 @@ def without_secrets(options: Mapping[str, str] | None) -> tuple[tuple[str, str],
 def _without_secret(word: str) -> str:
     """`password=***` of `password=hunter2`, among the words that mount(8) takes."""
     key, is_set, _ = word.partition("=")
-    return f"{key}={_HIDDEN}" if is_set and _SECRET.search(key) else word
+    return f"{key}={_HIDDEN}" if is_set and re.search(_SECRET, key) else word
 
 
-_SECRET = re.compile(r"pass(word|wd|phrase)?\d?$|secret|token", re.IGNORECASE)
+_SECRET = r"(?i)pass(word|wd|phrase)?\d?$|secret|token"
 _HIDDEN = "***"
-
-
-def is_volume_name(name: str) -> bool:
-    """Whether Docker would take it: a letter or digit, then these, "_", "." and "-"."""
-    return name[:1].isalnum() and name.isascii() and name.translate(_ALLOWED).isalnum()
-
-
-_ALLOWED = str.maketrans("_.-", "xxx")
 
 
 def read_volumes(

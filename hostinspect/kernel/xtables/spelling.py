@@ -25,7 +25,7 @@ _PROTOCOLS = {
     136: "udplite",
 }
 _UNQUOTED = frozenset(b"_-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_ESCAPED = re.compile(rb"""["'\\]""")
+_ESCAPED = rb"""["'\\]"""
 
 
 def string(raw: bytes) -> str:
@@ -38,7 +38,7 @@ def quoted(raw: bytes) -> str:
     raw = raw.split(b"\0", 1)[0]
     if raw and _UNQUOTED.issuperset(raw):
         return raw.decode()
-    return '"' + _ESCAPED.sub(rb"\\\g<0>", raw).decode(errors="backslashreplace") + '"'
+    return '"' + re.sub(_ESCAPED, rb"\\\g<0>", raw).decode(errors="backslashreplace") + '"'
 
 
 def address(raw: bytes) -> str:

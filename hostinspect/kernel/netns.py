@@ -164,7 +164,11 @@ def _is_network(path: str, inode: int) -> bool:
     """Whether a file of nsfs is a network namespace; the file system says nothing of its kind but to this ioctl."""
     import fcntl  # seldom needed
 
-    fd = _open_checked(path, None, inode)
+    fds = os.open("/proc/thread-self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = _open_checked(path, None, inode, fds)
+    finally:
+        os.close(fds)
     try:
         return fcntl.ioctl(fd, _NS_GET_NSTYPE) == CLONE_NEWNET
     except OSError as error:
@@ -187,6 +191,11 @@ class Visitor:
     def __init__(self, proc: str = "/proc") -> None:
         self.proc = proc
         self._home = os.open(f"{proc}/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._fds = os.open(f"{proc}/thread-self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            os.close(self._home)
+            raise
         status = os.fstat(self._home)
         self._nsfs = status.st_dev
         self.home = self.here = status.st_ino  # inodes of the namespace we came from, and are in
@@ -223,7 +232,7 @@ class Visitor:
         same = bool(refused) or not namespace.pids
         for way in namespace.ways:
             try:
-                return _open_checked(way, self._nsfs, namespace.inode, self.proc), same
+                return _open_checked(way, self._nsfs, namespace.inode, self._fds), same
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -287,6 +296,7 @@ class Visitor:
         try:
             self.leave()
         finally:
+            os.close(self._fds)
             os.close(self._home)
 
 
@@ -319,8 +329,10 @@ def _setns_of_libc() -> Callable[[int, int], None]:
     return call
 
 
-def _open_checked(path: str, device: int | None, inode: int, proc: str = "/proc") -> int:
-    """Open `path` read-only where it is the file `inode` of `device`; raises VanishedError where it is another."""
+def _open_checked(path: str, device: int | None, inode: int, fds: int) -> int:
+    """Open `path` read-only where it is the file `inode` of `device`; raises VanishedError where it is another. `fds`
+    is a descriptor of /proc/thread-self/fd, which takes four look-ups to find.
+    """
     waiting.on(path, path)
     looked_at = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
@@ -328,7 +340,7 @@ def _open_checked(path: str, device: int | None, inode: int, proc: str = "/proc"
         if status.st_ino != inode or (device is not None and status.st_dev != device):
             raise VanishedError(errno.ENOENT, f"{path} is not net:[{inode}] any more")
         # O_NONBLOCK for the case that a file system was given the very device number of nsfs, which cannot be.
-        return os.open(f"{proc}/thread-self/fd/{looked_at}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(str(looked_at), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fds)
     finally:
         os.close(looked_at)
 

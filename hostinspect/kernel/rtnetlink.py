@@ -14,10 +14,15 @@ from __future__ import annotations
 
 import struct
 from _socket import AF_INET, AF_INET6, inet_ntop
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import lru_cache, partial
+from operator import methodcaller
 from typing import Any, Generic, Literal, TypeVar
 
+from msgspec.structs import force_setattr
+
 from hostinspect.facts import Address, Link, Route
+from hostinspect.kernel.alike import OPEN, SAME, Attributes, Place, Shapes, make
 from hostinspect.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, attribute, attribute_list, attributes, picked
 from hostinspect.kernel.text import text
 
@@ -50,18 +55,46 @@ _attribute_u32 = struct.Struct("=HHI").pack  # struct nlattr and a value of 4 by
 _attribute_s32 = struct.Struct("=HHi").pack
 
 
+def _string(raw: bytes) -> str:
+    """A string that ends at its first NUL."""
+    return text(raw.split(b"\0", 1)[0])
+
+
+def _name(names: dict[int, str] | tuple[str, ...], number: int) -> str:
+    """The name of a number; one that is not known is "[7]", as ip(8) has it."""
+    try:
+        return names[number]
+    except LookupError:
+        return f"[{number}]"
+
+
 class Dump(Generic[Record]):
     """A dump request of NETLINK_ROUTE, and what makes records of its answer.
 
-    `parse` takes the messages, and the inode of the namespace to put in each record.
+    `parse` takes the messages, and the inode of the namespace to put in each record: the plain way, which passes over
+    those whose header, of `size` bytes, has at `wanted[0]` none of `wanted[1]`. `places` and `attributes` say where
+    messages that are alike differ, in the header and behind it (`hostinspect.kernel.alike`).
     """
 
-    __slots__ = ("body", "msg_type", "parse")
+    __slots__ = ("answer", "attributes", "body", "msg_type", "parse", "places", "shapes", "size", "wanted")
 
-    def __init__(self, msg_type: int, body: bytes, parse: Callable[[Iterable[Message], int], Iterator[Record]]) -> None:
-        self.msg_type = msg_type
-        self.body = body
+    def __init__(
+        self,
+        msg_type: int,
+        body: bytes,
+        answer: int,
+        parse: Callable[[Iterable[Message], int], Iterator[Record]],
+        attributes: Callable[[bytes, Record], Attributes],
+        *,
+        size: int,
+        wanted: tuple[int, Container[int]] = (0, range(256)),
+        places: tuple[tuple[int, Place], ...] = (),
+    ) -> None:
+        self.msg_type, self.body, self.answer = msg_type, body, answer
         self.parse: Callable[[Iterable[Message], int], Iterator[Record]] = parse
+        self.attributes: Callable[[bytes, Record], Attributes] = attributes
+        self.size, self.wanted, self.places = size, wanted, places
+        self.shapes = Shapes()
 
     def read(self, route: NetlinkSocket, netns: int) -> list[Record]:
         """The records of the namespace that `route` was made in. Raises NetlinkError, ValueError."""
@@ -69,10 +102,35 @@ class Dump(Generic[Record]):
 
     def records(self, messages: Iterable[Message], netns: int) -> list[Record]:
         """The records in answers to the request. Raises ValueError for a message of another form."""
+        found: list[Record] = []
+        known, answer, size, (at, wanted) = self.shapes.known, self.answer, self.size, self.wanted
+        for msg_type, body in messages:
+            length = len(body)
+            if msg_type != answer or (length >= size and body[at] not in wanted):
+                continue
+            for shape in known.get(length, ()):
+                if shape.same(body) == shape.expected:
+                    record = shape.copy()
+                    force_setattr(record, "netns", netns)  # ours alone until we return
+                    for (field, spell), value in zip(shape.fields, shape.places(body)):  # noqa: B905 - twice the price
+                        force_setattr(record, field, value if spell is None else spell(value))
+                    found.append(record)
+                    break
+            else:
+                found += self._taught(msg_type, body, netns)
+        return found
+
+    def _taught(self, msg_type: int, body: bytes, netns: int) -> list[Record]:
+        """The records of a message that has no shape; if there is one, its shape is known from now on."""
         try:
-            return list(self.parse(messages, netns))
+            records = list(self.parse(((msg_type, body),), netns))
         except (struct.error, IndexError) as error:
             raise ValueError(f"answer to request {self.msg_type} of rtnetlink: {error}") from None
+        if len(records) == 1 and self.shapes.teaches(len(body)):
+            shape = make(body, records[0], self.places, self.size, self.attributes(body, records[0]))
+            if shape is not None:
+                self.shapes.learn(len(body), shape)
+        return records
 
 
 # --- links ------------------------------------------------------------------------------------------------------
@@ -171,11 +229,15 @@ _MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "sour
 _IPVLAN_MODES = {0: "l2", 1: "l3", 2: "l3s"}
 
 
+def _bridge_id(raw: bytes) -> str:
+    return f"{raw[:2].hex()}.{raw[2:8].hex()}"
+
+
 def _bridge(config: bytes) -> dict[str, Any]:
     found = picked(config, _BRIDGE_WANTED)
     fields: dict[str, Any] = {}
     if raw := found.get(_IFLA_BR_BRIDGE_ID):
-        fields["bridge_id"] = f"{raw[:2].hex()}.{raw[2:8].hex()}"
+        fields["bridge_id"] = _bridge_id(raw)
     if raw := found.get(_IFLA_BR_STP_STATE):
         fields["stp"] = _u32(raw)[0] != 0
     return fields
@@ -245,7 +307,7 @@ def parse_link(body: bytes, netns: int) -> Link:
     found = picked(body, _LINK_WANTED, _IFINFOMSG_SIZE)
     fields = _link_info(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
     if raw := found.get(_IFLA_LINK):
-        fields["link"] = _s32(raw)[0] or None
+        fields["link"] = _or_none(_s32(raw)[0])
     if raw := found.get(_IFLA_LINK_NETNSID):
         fields["link_netnsid"] = _s32(raw)[0]
     if raw := found.get(_IFLA_MASTER):
@@ -268,6 +330,10 @@ def parse_link(body: bytes, netns: int) -> Link:
         flags=_flags(flags),
         **fields,
     )
+
+
+def _or_none(ifindex: int) -> int | None:
+    return ifindex or None
 
 
 def _ipv4_conf(raw: bytes) -> dict[str, Any]:
@@ -308,10 +374,41 @@ def _flags(flags: int) -> tuple[str, ...]:
     return names
 
 
+_COUNTS = (7, 23, 35, 47, 48)  # IFLA_*: STATS, STATS64, CARRIER_CHANGES, CARRIER_UP_COUNT, CARRIER_DOWN_COUNT
+_BRIDGE_PORT = Attributes({_IFLA_BRPORT_STATE: SAME, _IFLA_BRPORT_MODE: SAME}, others=OPEN)
+_BRIDGE = Attributes({_IFLA_BR_STP_STATE: SAME, _IFLA_BR_BRIDGE_ID: Place("bridge_id", "8s", _bridge_id)}, others=OPEN)
+
+
+def _of_links(info: dict[int, Place | Attributes | bool]) -> Attributes:
+    return Attributes(
+        {
+            **dict.fromkeys(_COUNTS, OPEN),
+            _IFLA_IFNAME: Place("ifname", "s", lru_cache(maxsize=1024)(_string)),
+            _IFLA_ADDRESS: Place("mac", "6s", methodcaller("hex", ":")),
+            _IFLA_LINK: Place("link", "i", _or_none),
+            _IFLA_LINK_NETNSID: Place("link_netnsid", "i"),
+            _IFLA_MASTER: Place("master", "I"),
+            _IFLA_LINKINFO: Attributes({_IFLA_INFO_SLAVE_DATA: _BRIDGE_PORT, **info}),
+            _IFLA_AF_SPEC: Attributes({AF_INET6: OPEN}),
+        }
+    )
+
+
+_OF_LINKS, _OF_BRIDGES = _of_links({}), _of_links({_IFLA_INFO_DATA: _BRIDGE})
+
+
+def _attributes_of_link(_: bytes, link: Link) -> Attributes:
+    return _OF_BRIDGES if link.kind == "bridge" else _OF_LINKS
+
+
 LINKS = Dump(
     RTM_GETLINK,
     struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute_u32(8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS),
+    RTM_NEWLINK,
     parse_links,
+    _attributes_of_link,
+    size=_IFINFOMSG_SIZE,
+    places=((4, Place("ifindex", "i")),),
 )
 
 
@@ -353,7 +450,30 @@ def parse_addresses(messages: Iterable[Message], netns: int) -> Iterator[Address
         )
 
 
-ADDRESSES = Dump(RTM_GETADDR, bytes(_IFADDRMSG_SIZE), parse_addresses)
+# An address in a message of a family: the code of struct for it, and what spells it.
+_OF_FAMILY: dict[str, tuple[str, Callable[[bytes], str]]] = {
+    "ipv4": ("4s", partial(inet_ntop, AF_INET)),
+    "ipv6": ("16s", partial(inet_ntop, AF_INET6)),
+}
+
+
+def _attributes_of_address(body: bytes, address: Address) -> Attributes:
+    own = _IFA_LOCAL if attribute(body, _IFA_LOCAL, _IFADDRMSG_SIZE) else _IFA_ADDRESS
+    if address.scope == "host":  # those of lo are the same everywhere
+        return Attributes({own: SAME}, others=OPEN)
+    return Attributes({own: Place("address", *_OF_FAMILY[address.family])}, others=OPEN)
+
+
+ADDRESSES = Dump(
+    RTM_GETADDR,
+    bytes(_IFADDRMSG_SIZE),
+    RTM_NEWADDR,
+    parse_addresses,
+    _attributes_of_address,
+    size=_IFADDRMSG_SIZE,
+    wanted=(0, _FAMILIES),
+    places=((4, Place("ifindex", "I")),),
+)
 
 
 def addresses(route: NetlinkSocket, netns: int) -> list[Address]:
@@ -433,7 +553,34 @@ def _gateway(found: dict[int, bytes]) -> str | None:
     return inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw) if raw else None
 
 
-ROUTES = Dump(RTM_GETROUTE, bytes(_RTMSG_SIZE), parse_routes)
+def _attributes_of_route(body: bytes, route: Route) -> Attributes:
+    if attribute(body, _RTA_MULTIPATH, _RTMSG_SIZE) is not None:
+        return Attributes({})  # its next hops are in there
+    code, spell = _OF_FAMILY[route.family]
+    behind = f"/{body[1]}"  # rtm_dst_len
+    return Attributes(
+        {
+            _RTA_TABLE: SAME,
+            _RTA_VIA: SAME,
+            _RTA_DST: Place("dst", code, lru_cache(maxsize=64)(lambda raw: spell(raw) + behind)),
+            _RTA_GATEWAY: Place("gateway", code, lru_cache(maxsize=64)(spell)),
+            _RTA_OIF: Place("ifindex", "I"),
+            _RTA_PREFSRC: Place("prefsrc", code, spell),
+            _RTA_PRIORITY: Place("metric", "I"),
+        },
+        others=OPEN,
+    )
+
+
+ROUTES = Dump(
+    RTM_GETROUTE,
+    bytes(_RTMSG_SIZE),
+    RTM_NEWROUTE,
+    parse_routes,
+    _attributes_of_route,
+    size=_RTMSG_SIZE,
+    wanted=(7, _ROUTE_TYPES),
+)
 
 
 def routes(route: NetlinkSocket, netns: int) -> list[Route]:
@@ -479,19 +626,3 @@ def parse_nsid(body: bytes) -> tuple[int | None, int | None]:
     found = attributes(body, len(_RTGENMSG))
     nsid, current = (_s32(found[kind])[0] if kind in found else -1 for kind in (_NETNSA_NSID, _NETNSA_CURRENT_NSID))
     return nsid if nsid >= 0 else None, current if current >= 0 else None
-
-
-# --- small things -----------------------------------------------------------------------------------------------
-
-
-def _string(raw: bytes) -> str:
-    """A string that ends at its first NUL."""
-    return text(raw.split(b"\0", 1)[0])
-
-
-def _name(names: dict[int, str] | tuple[str, ...], number: int) -> str:
-    """The name of a number; one that is not known is "[7]", as ip(8) has it."""
-    try:
-        return names[number]
-    except LookupError:
-        return f"[{number}]"

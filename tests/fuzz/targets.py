@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -93,6 +93,22 @@ def _recorded(*beginnings: str) -> tuple[bytes, ...]:
     return tuple(map(recorded, names))
 
 
+def _both_ways(dump: rtnetlink.Dump[Any], seeds: tuple[bytes, ...]) -> Callable[[bytes], None]:
+    """A reader that fails where messages that are alike are read in another way than the plain one."""
+
+    def read(raw: bytes, *, by_shape: bool) -> list[object] | None:
+        with suppress(ValueError, struct.error):
+            return [*(dump.records if by_shape else dump.parse)([(dump.answer, raw)], 1)]
+        return None
+
+    def compare(raw: bytes) -> None:
+        for seed in (*seeds, *seeds):
+            read(seed, by_shape=True)
+        assert read(raw, by_shape=True) == read(raw, by_shape=False)
+
+    return compare
+
+
 def _of_netlink() -> list[Target]:
     links, addresses, routes = _recorded("link-"), _recorded("address-"), _recorded("route-")
     sockets = _recorded("tcp-", "udp-")
@@ -106,6 +122,9 @@ def _of_netlink() -> list[Target]:
         Target("rtnetlink-link", lambda raw: list(rtnetlink.parse_links([(16, raw)], 1)), _NETLINK, links),
         Target("rtnetlink-address", lambda raw: list(rtnetlink.parse_addresses([(20, raw)], 1)), _NETLINK, addresses),
         Target("rtnetlink-route", lambda raw: list(rtnetlink.parse_routes([(24, raw)], 1)), _NETLINK, routes),
+        Target("rtnetlink-link-alike", _both_ways(rtnetlink.LINKS, links), (), links),
+        Target("rtnetlink-address-alike", _both_ways(rtnetlink.ADDRESSES, addresses), (), addresses),
+        Target("rtnetlink-route-alike", _both_ways(rtnetlink.ROUTES, routes), (), routes),
         Target("rtnetlink-nsid", rtnetlink.parse_nsid, _NETLINK, _recorded("nsid")),
         Target("sock-diag-tcp", lambda raw: list(sock_diag.parse_sockets([(20, raw)], "tcp", 1)), _NETLINK, sockets),
         Target("sock-diag-sctp", lambda raw: list(sock_diag.parse_sockets([(20, raw)], "sctp", 1)), _NETLINK, sockets),

@@ -353,6 +353,36 @@ def test_the_same_as_pyroute2(
     assert sorted(ours, key=repr) == sorted(theirs, key=repr)
 
 
+@pytest.mark.parametrize("name", [None, *NAMED])
+def test_what_is_alike_is_read_in_the_plain_way_too(host: NetnsHost, name: str | None) -> None:
+    program = """
+from hostinspect.kernel import rtnetlink
+from hostinspect.kernel.netlink import NETLINK_ROUTE, NetlinkSocket
+plain = 0
+
+def counted(parse):
+    def count(messages, netns):
+        global plain
+        plain += 1
+        return parse(messages, netns)
+    return count
+
+with NetlinkSocket(NETLINK_ROUTE) as route:
+    for dump in (rtnetlink.LINKS, rtnetlink.ADDRESSES, rtnetlink.ROUTES):
+        expected = dump.read(route, 7)
+        assert list(dump.parse(route.dump(dump.msg_type, dump.body), 7)) == expected
+        dump.parse = counted(dump.parse)
+        for _ in range(10):
+            before = plain
+            assert dump.read(route, 7) == expected
+        print(plain - before, len(expected))
+"""
+    inside = ("ip", "netns", "exec", name) if name else ()
+    for line in host.run(*inside, sys.executable, "-c", program).splitlines():
+        plain, records = map(int, line.split())
+        assert records == 0 or plain < records
+
+
 def test_few_descriptors_suffice(host: NetnsHost, seen: Seen) -> None:
     command = f"ulimit -n 24; exec {sys.executable} -m tests.netns_host facts"
     few = msgspec.json.decode(host.run("sh", "-c", command), type=Seen)

@@ -256,7 +256,7 @@ class _Tour:
     def _dump(self, route: NetlinkSocket, dump: rtnetlink.Dump[T], family: str, inode: int) -> list[T]:
         try:
             try:
-                messages = route.dump(dump.msg_type, dump.body)
+                messages = dump.ask(route)
             except DumpInterruptedError as error:
                 self._gap(family, inode, error)
                 messages = error.messages

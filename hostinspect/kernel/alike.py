@@ -3,7 +3,7 @@
 The links of a thousand containers, their addresses and their routes are the same messages but for an index, a name, an
 address, and statistics that nobody asks for. A *shape* is such a message with these places left open: one of the same
 length that is the same everywhere else has the same attributes at the same offsets, so all that is left is to read what
-stands in the places.
+stands in the places. The same is true of all that a namespace answers, in one datagram.
 
 A shape is made of a message that was read in the plain way, and of its record. What the places are is a table of each
 family (`hostinspect.kernel.rtnetlink`); tests/unit/test_alike.py holds that both ways say the same.
@@ -11,16 +11,17 @@ family (`hostinspect.kernel.rtnetlink`); tests/unit/test_alike.py holds that bot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct as Layout
 from struct import calcsize
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from hostinspect.kernel.netlink import attribute_list
 
-_OF_A_LENGTH = 8  # shapes of messages of one length, each of which is compared with them in turn
+_OF_A_LENGTH = 8  # shapes of what has one length, each of which it is compared with in turn
 _LENGTHS = 256
 
 
@@ -44,29 +45,55 @@ class Attributes(Struct, frozen=True):
     others: bool = SAME
 
 
-class Shape(Struct, frozen=True):
-    """What is the same in all messages of a shape, where they differ, and the record that is to be completed."""
+class Span(Struct, frozen=True):
+    """Bytes that are not the same in all messages of a shape: a place of the record of this number, or open."""
 
-    same: Callable[[bytes], tuple[Any, ...]]  # the parts of a message of this length that are the same in all
+    start: int
+    end: int
+    place: Place | None = None
+    record: int = 0
+
+
+class Shape(Struct, frozen=True):
+    """What is the same everywhere, where messages differ, and the records that are to be completed."""
+
+    spans: Sequence[Span]
+    same: Callable[[bytes | memoryview], tuple[Any, ...]]  # of bytes of this length, what is outside of the spans
     expected: tuple[Any, ...]
-    copy: Callable[[], Any]  # of the record
-    places: Callable[[bytes], tuple[Any, ...]]
-    fields: tuple[tuple[str, Callable[[Any], Any] | None], ...]  # of each place
+    places: Callable[[bytes | memoryview], tuple[Any, ...]]  # what stands in them
+    fields: tuple[tuple[int, str, Callable[[Any], Any] | None], ...]  # of which record each is, which, and how spelled
+    copies: tuple[Callable[[], Any], ...]  # of the records
+
+    def records(self, values: tuple[Any, ...], netns: int) -> list[Any]:
+        """Those of the namespace, with these in the places."""
+        found = [copy() for copy in self.copies]
+        for record in found:
+            force_setattr(record, "netns", netns)  # ours alone until we return
+        for (number, field, spell), value in zip(self.fields, values):  # noqa: B905 - strict is twice the price
+            force_setattr(found[number], field, value if spell is None else spell(value))
+        return found
 
 
 class Shapes:
-    """The shapes that were met, by the length of their messages. What is met for the first time teaches nothing: most
-    links of most hosts have no second of their kind.
+    """The shapes that were met, by length. What is met for the first time teaches nothing: most links of most hosts
+    have no second of their kind.
     """
 
     __slots__ = ("_met", "known")
 
     def __init__(self) -> None:
         self.known: dict[int, list[Shape]] = {}
-        self._met: dict[int, int] = {}  # how many messages of a length had no shape
+        self._met: dict[int, int] = {}  # how much of a length had no shape
 
-    def teaches(self, length: int) -> bool:
-        """Whether to make a shape of a message of this length, which has none yet."""
+    def find(self, raw: bytes | memoryview) -> Shape | None:
+        """The shape that it has."""
+        for shape in self.known.get(len(raw), ()):
+            if shape.same(raw) == shape.expected:
+                return shape
+        return None
+
+    def is_to_learn(self, length: int) -> bool:
+        """Whether to make a shape of what has this length, and none yet."""
         met = self._met.get(length)
         if met is not None:
             self._met[length] = met + 1
@@ -75,46 +102,37 @@ class Shapes:
             self._met[length] = 0
         return False
 
-    def learn(self, length: int, shape: Shape) -> None:
-        """Know it from now on."""
-        self.known.setdefault(length, []).append(shape)
+    def learn(self, raw: bytes, spans: Iterable[Span], copies: Iterable[Callable[[], Any]]) -> None:
+        """Know from now on what is like `raw`, from which these records were read."""
+        self.known.setdefault(len(raw), []).append(_shape(raw, spans, copies))
 
 
-def make(
-    body: bytes, record: Struct, header: tuple[tuple[int, Place], ...], size: int, attributes: Attributes
-) -> Shape | None:
-    """The shape of a message that makes `record`; None where its places cannot be told for certain.
-
-    `header` are the places in its header of `size` bytes, by their offsets.
-    """
-    places: list[tuple[int, int, Place | None]] = [(at, at + calcsize(f"={place.code}"), place) for at, place in header]
-    try:
-        places += _places(body, size, len(body), attributes)
-    except ValueError:
-        return None
+def _shape(raw: bytes, spans: Iterable[Span], copies: Iterable[Callable[[], Any]]) -> Shape:
+    spans = sorted(spans, key=lambda span: span.start)
     same, of_places, at = "=", "=", 0
     fields = []
-    for start, end, place in sorted(places, key=lambda place: place[0]):
-        same += f"{start - at}s{end - start}x"
-        of_places += f"{start - at}x"
-        if place is None:
-            of_places += f"{end - start}x"
+    for span in spans:
+        same += f"{span.start - at}s{span.end - span.start}x"
+        of_places += f"{span.start - at}x"
+        if span.place is None:
+            of_places += f"{span.end - span.start}x"
         else:
-            of_places += f"{end - start}s" if place.code == "s" else place.code
-            fields.append((place.field, place.spell))
-        at = end
-    parts = Layout(f"{same}{len(body) - at}s").unpack
+            of_places += f"{span.end - span.start}s" if span.place.code == "s" else span.place.code
+            fields.append((span.record, span.place.field, span.place.spell))
+        at = span.end
+    parts = Layout(f"{same}{len(raw) - at}s").unpack
     return Shape(
+        spans=spans,
         same=parts,
-        expected=parts(body),
-        copy=record.__copy__,  # type: ignore[attr-defined]
-        places=Layout(f"{of_places}{len(body) - at}x").unpack,
+        expected=parts(raw),
+        places=Layout(f"{of_places}{len(raw) - at}x").unpack,
         fields=tuple(fields),
+        copies=tuple(copies),
     )
 
 
-def _places(body: bytes, at: int, end: int, attributes: Attributes) -> Iterator[tuple[int, int, Place | None]]:
-    """Where the places are in the attributes from `at` to `end`: from and to, and what; None for what is open.
+def spans(body: bytes, at: int, end: int, attributes: Attributes) -> Iterator[Span]:
+    """Those of the attributes of a message from `at` to `end`.
 
     Raises ValueError where a length leads out of there, or a type is there twice.
     """
@@ -125,10 +143,10 @@ def _places(body: bytes, at: int, end: int, attributes: Attributes) -> Iterator[
         start, stop = at + 4, at + 4 + len(payload)
         part = attributes.by_type.get(kind, attributes.others)
         if isinstance(part, Attributes):
-            yield from _places(body, start, stop, part)
+            yield from spans(body, start, stop, part)
         elif isinstance(part, Place):
             if payload and (part.code == "s" or calcsize(f"={part.code}") == len(payload)):
-                yield start, stop, part
+                yield Span(start, stop, part)
         elif part is OPEN:
-            yield start, stop, None
+            yield Span(start, stop)
         at += 4 + len(payload) + 3 & ~3

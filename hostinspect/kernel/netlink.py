@@ -16,8 +16,9 @@ import _socket as socket  # `socket` has enums and selectors on top, which take 
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Any
 
 from hostinspect.kernel import tape, waiting
 from hostinspect.kernel.text import text
@@ -42,16 +43,22 @@ TIMEOUT = 5.0  # seconds; the kernel answers in microseconds, unless it has lost
 ATTEMPTS = 8  # at a dump that is disturbed each time
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length with this header, type, flags, sequence, port
-_HEADER_SIZE = _HEADER.size
+HEADER_SIZE = _HEADER.size
 _header = _HEADER.unpack_from
 _attribute = struct.Struct("=HH").unpack_from  # struct nlattr: length with this header, type
 _TIMEVAL = struct.Struct("@ll")
 _INT = struct.Struct("=i")
+_WELL = bytes(4)  # an errno of 0
+_WHOLE_LENGTH = socket.MSG_TRUNC  # what recv(2) returns is that of the datagram, however much of it fits
+_AT_ONCE = socket.MSG_TRUNC | socket.MSG_DONTWAIT
 
 # A datagram of a dump has 32 KiB at most, but for a single message that is longer; then the buffer grows.
 _BUFFER_SIZE = 32768
 _SPARE_BUFFERS = 4
-_buffers: list[bytearray] = []  # those of closed sockets: one is opened and closed for each of thousands of namespaces
+_buffers: list[memoryview] = []  # those of closed sockets: one is opened and closed for each of thousands of namespaces
+
+
+Known = Callable[[memoryview], tuple[int, Any] | None]
 
 
 class NetlinkError(OSError):
@@ -61,7 +68,7 @@ class NetlinkError(OSError):
 class DumpInterruptedError(NetlinkError):
     """What is dumped changed under each attempt. `messages` are those of the last: entries may be missing or double."""
 
-    def __init__(self, what: str, messages: list[tuple[int, bytes]]) -> None:
+    def __init__(self, what: str, messages: list[tuple[int, Any]]) -> None:
         super().__init__(errno.EAGAIN, f"{what} changed while it was read, {ATTEMPTS} times in a row")
         self.messages = messages
 
@@ -73,18 +80,18 @@ class NetlinkSocket:
     `hostinspect.kernel.modules`). Raises NetlinkError, EPROTONOSUPPORT where the kernel has no such protocol.
     """
 
+    __slots__ = ("_buffer", "_sequence", "_socket", "_timeout", "protocol")
+
     def __init__(self, protocol: int, timeout: float = TIMEOUT) -> None:
         self.protocol = protocol
+        self._timeout = timeout
         self._sequence = 0
-        self._buffer = _buffers.pop() if _buffers else bytearray(_BUFFER_SIZE)
+        self._buffer = _buffers.pop() if _buffers else memoryview(bytearray(_BUFFER_SIZE))
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         except OSError as error:
             raise _refused(error.errno or 0, f"netlink socket of protocol {protocol}") from None
         try:
-            # Not settimeout(), which adds a poll(2) to every recv(2).
-            limit = _TIMEVAL.pack(int(timeout), int(timeout % 1 * 1e6))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             try:
                 self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
                 if protocol == NETLINK_ROUTE:
@@ -106,8 +113,12 @@ class NetlinkSocket:
 
         Raises NetlinkError: with the kernel's errno and words, ETIMEDOUT without an answer; DumpInterruptedError.
         """
+        return self.dump_known(msg_type, body, None, flags)
+
+    def dump_known(self, msg_type: int, body: bytes, known: Known | None, flags: int = 0) -> list[tuple[int, Any]]:
+        """The same, but for each datagram of which `known` returns something, which stands for all messages in it."""
         for _ in range(ATTEMPTS):
-            messages, complete = self._dump(msg_type, body, flags)
+            messages, complete = self._dump(msg_type, body, flags, known)
             if complete:
                 return messages
         raise DumpInterruptedError(f"dump {msg_type} of netlink protocol {self.protocol}", messages)
@@ -116,15 +127,15 @@ class NetlinkSocket:
         """The one message that answers a request: type, and body without its nlmsghdr. Raises NetlinkError."""
         sequence = self._send(msg_type, NLM_F_REQUEST | flags, body)
         while True:
-            size, datagram = self._receive(msg_type)
-            for kind, flags_of_it, number, answer in messages_in(datagram):
+            size = self._receive(msg_type)
+            for kind, flags_of_it, number, answer in messages_in(self._buffer[:size].tobytes()):
                 if number != sequence:
                     continue
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
                     self._raise_for(kind, flags_of_it, answer, msg_type)
                 if kind >= 16 or kind == NLMSG_ERROR:
                     return kind, answer
-            if size > len(datagram):
+            if size > len(self._buffer):
                 raise NetlinkError(errno.EMSGSIZE, f"{self._words(msg_type)} is answered with {size} bytes")
 
     def close(self) -> None:
@@ -132,7 +143,7 @@ class NetlinkSocket:
         self._socket.close()
         if len(_buffers) < _SPARE_BUFFERS and len(self._buffer) == _BUFFER_SIZE:
             _buffers.append(self._buffer)
-            self._buffer = bytearray()
+            self._buffer = memoryview(b"")
 
     def __enter__(self) -> NetlinkSocket:
         return self
@@ -142,39 +153,46 @@ class NetlinkSocket:
     ) -> None:
         self.close()
 
-    def _dump(self, msg_type: int, body: bytes, flags: int) -> tuple[list[tuple[int, bytes]], bool]:
+    def _dump(self, msg_type: int, body: bytes, flags: int, known: Known | None) -> tuple[list[tuple[int, Any]], bool]:
         """One attempt at a dump, and whether it is whole and consistent."""
         sequence = self._send(msg_type, NLM_F_REQUEST | NLM_F_DUMP | flags, body)
-        found: list[tuple[int, bytes]] = []
+        found: list[tuple[int, Any]] = []
         complete = True
         while True:
-            size, datagram = self._receive(msg_type)
-            if size > len(datagram):
+            size = self._receive(msg_type)
+            buffer = self._buffer
+            if size > len(buffer):
                 # Its end is lost. Read on to the dump's end, which the kernel must reach before it starts another.
-                self._buffer = bytearray(2 * size)
+                self._buffer = memoryview(bytearray(2 * size))
                 complete = False
                 continue
-            offset = 0
-            while offset + _HEADER_SIZE <= size:  # as `messages_in`, without a generator's price for each
-                length, kind, flags_of_it, number, _ = _header(datagram, offset)
-                end = offset + length
-                if length < _HEADER_SIZE or end > size:
+            end = 0
+            while end + HEADER_SIZE <= size:  # as `messages_in`
+                start = end + HEADER_SIZE
+                length, kind, flags_of_it, number, _ = _header(buffer, end)
+                end += length
+                if length < HEADER_SIZE or end > size:
                     break
                 if number == sequence:
                     if flags_of_it & NLM_F_DUMP_INTR:
                         complete = False
                     if kind >= 16:
-                        found.append((kind, datagram[offset + _HEADER_SIZE : end]))
+                        if known and start == HEADER_SIZE and (messages := known(buffer[:size])) is not None:
+                            found.append(messages)
+                            break
+                        found.append((kind, buffer[start:end].tobytes()))
                     elif kind in (NLMSG_DONE, NLMSG_ERROR):
-                        self._raise_for(kind, flags_of_it, datagram[offset + _HEADER_SIZE : end], msg_type)
+                        answer = buffer[start:end].tobytes()
+                        if answer != _WELL:
+                            self._raise_for(kind, flags_of_it, answer, msg_type)
                         return found, complete
                     elif kind == NLMSG_OVERRUN:
                         complete = False
-                offset = (end + 3) & ~3
+                end = (end + 3) & ~3
 
     def _send(self, msg_type: int, flags: int, body: bytes) -> int:
         self._sequence += 1
-        header = _HEADER.pack(_HEADER_SIZE + len(body), msg_type, flags, self._sequence, 0)
+        header = _HEADER.pack(HEADER_SIZE + len(body), msg_type, flags, self._sequence, 0)
         if waiting.page is not None:
             waiting.on("netlink", self._words(msg_type))
         try:
@@ -183,18 +201,24 @@ class NetlinkSocket:
             raise _refused(error.errno or 0, self._words(msg_type)) from None
         return self._sequence
 
-    def _receive(self, msg_type: int) -> tuple[int, bytes]:
-        """The length of a datagram, and what of it fits into the buffer."""
+    def _receive(self, msg_type: int) -> int:
+        """The length of a datagram; in the buffer is what of it fits."""
+        receive = self._socket.recv_into
         try:
-            size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)  # its whole length, however much fits
+            try:
+                size = receive(self._buffer, 0, _AT_ONCE)
+            except BlockingIOError:
+                # Nearly always the answer is there when the question is put. Not settimeout(): a poll(2) more for each.
+                limit = _TIMEVAL.pack(int(self._timeout), int(self._timeout % 1 * 1e6))
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+                size = receive(self._buffer, 0, _WHOLE_LENGTH)
         except BlockingIOError:
             raise _refused(errno.ETIMEDOUT, self._words(msg_type)) from None
         except OSError as error:
             raise _refused(error.errno or 0, self._words(msg_type)) from None
-        datagram = bytes(memoryview(self._buffer)[:size])
         if tape.running:
-            tape.running.keep_here(datagram, self._words(msg_type))
-        return size, datagram
+            tape.running.keep_here(self._buffer[:size].tobytes(), self._words(msg_type))
+        return size
 
     def _raise_for(self, kind: int, flags: int, body: bytes, msg_type: int) -> None:
         """Raise what a final message says, unless it says that all is well."""
@@ -209,11 +233,11 @@ class NetlinkSocket:
 def messages_in(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """The messages of a datagram: type, flags, sequence number, body. One that is cut off ends them."""
     offset, end = 0, len(datagram)
-    while offset + _HEADER_SIZE <= end:
+    while offset + HEADER_SIZE <= end:
         length, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, offset)
-        if length < _HEADER_SIZE or offset + length > end:
+        if length < HEADER_SIZE or offset + length > end:
             return
-        yield kind, flags, sequence, datagram[offset + _HEADER_SIZE : offset + length]
+        yield kind, flags, sequence, datagram[offset + HEADER_SIZE : offset + length]
         offset += (length + 3) & ~3
 
 
@@ -225,9 +249,9 @@ def parse_error(kind: int, flags: int, body: bytes) -> tuple[int, str]:
     if not flags & NLM_F_ACK_TLVS:
         return max(number, 0), ""
     offset = 4
-    if kind == NLMSG_ERROR and len(body) >= 4 + _HEADER_SIZE:
+    if kind == NLMSG_ERROR and len(body) >= 4 + HEADER_SIZE:
         # The request's header follows, and all of the request where it is not capped.
-        offset += _HEADER_SIZE if flags & NLM_F_CAPPED else (_HEADER.unpack_from(body, 4)[0] + 3) & ~3
+        offset += HEADER_SIZE if flags & NLM_F_CAPPED else (_HEADER.unpack_from(body, 4)[0] + 3) & ~3
     try:
         words = attributes(body, offset).get(NLMSGERR_ATTR_MSG, b"")
     except ValueError:

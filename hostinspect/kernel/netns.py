@@ -273,7 +273,8 @@ class Visitor:
         network namespace.
         """
         if inode != self.here:
-            waiting.on("setns", f"net:[{inode}] of setns(2)")
+            if waiting.page is not None:
+                waiting.on("setns", f"net:[{inode}] of setns(2)")
             setns(fd, CLONE_NEWNET)
             self.here = inode
 

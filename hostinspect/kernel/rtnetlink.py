@@ -15,15 +15,24 @@ from __future__ import annotations
 import struct
 from _socket import AF_INET, AF_INET6, inet_ntop
 from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache, partial
 from operator import methodcaller
 from typing import Any, Generic, Literal, TypeVar
 
-from msgspec.structs import force_setattr
-
 from hostinspect.facts import Address, Link, Route
-from hostinspect.kernel.alike import OPEN, SAME, Attributes, Place, Shapes, make
-from hostinspect.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, attribute, attribute_list, attributes, picked
+from hostinspect.kernel.alike import OPEN, SAME, Attributes, Place, Shapes, Span, spans
+from hostinspect.kernel.netlink import (
+    HEADER_SIZE,
+    NETLINK_ROUTE,
+    NLM_F_DUMP_INTR,
+    NetlinkSocket,
+    attribute,
+    attribute_list,
+    attributes,
+    messages_in,
+    picked,
+)
 from hostinspect.kernel.text import text
 
 __all__ = [
@@ -42,6 +51,7 @@ __all__ = [
 
 Record = TypeVar("Record", Link, Address, Route)
 Message = tuple[int, bytes]
+_DATAGRAM = -1  # as the type of a message: what stands in a datagram that has a shape
 
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 RTM_NEWADDR, RTM_GETADDR = 20, 22
@@ -72,11 +82,14 @@ class Dump(Generic[Record]):
     """A dump request of NETLINK_ROUTE, and what makes records of its answer.
 
     `parse` takes the messages, and the inode of the namespace to put in each record: the plain way, which passes over
-    those whose header, of `size` bytes, has at `wanted[0]` none of `wanted[1]`. `places` and `attributes` say where
+    those whose header, of `size` bytes, has at `wanted[0]` none of `wanted[1]`. `places` and `layout` say where
     messages that are alike differ, in the header and behind it (`hostinspect.kernel.alike`).
     """
 
-    __slots__ = ("answer", "attributes", "body", "msg_type", "parse", "places", "shapes", "size", "wanted")
+    __slots__ = (
+        *("_datagrams", "_shapes"),
+        *("answer", "body", "layout", "msg_type", "parse", "places", "size", "wanted"),
+    )
 
     def __init__(
         self,
@@ -84,53 +97,88 @@ class Dump(Generic[Record]):
         body: bytes,
         answer: int,
         parse: Callable[[Iterable[Message], int], Iterator[Record]],
-        attributes: Callable[[bytes, Record], Attributes],
+        layout: Callable[[bytes, Record], Attributes],
         *,
         size: int,
         wanted: tuple[int, Container[int]] = (0, range(256)),
-        places: tuple[tuple[int, Place], ...] = (),
+        places: tuple[Span, ...] = (),
     ) -> None:
         self.msg_type, self.body, self.answer = msg_type, body, answer
         self.parse: Callable[[Iterable[Message], int], Iterator[Record]] = parse
-        self.attributes: Callable[[bytes, Record], Attributes] = attributes
+        self.layout: Callable[[bytes, Record], Attributes] = layout
         self.size, self.wanted, self.places = size, wanted, places
-        self.shapes = Shapes()
+        self.forget()
+
+    def forget(self) -> None:
+        """Know no shapes."""
+        self._shapes, self._datagrams = Shapes(), Shapes()
+
+    def ask(self, route: NetlinkSocket) -> list[tuple[int, Any]]:
+        """What the namespace that `route` was made in answers, for `records`. Raises NetlinkError."""
+        return route.dump_known(self.msg_type, self.body, self._known)
 
     def read(self, route: NetlinkSocket, netns: int) -> list[Record]:
-        """The records of the namespace that `route` was made in. Raises NetlinkError, ValueError."""
-        return self.records(route.dump(self.msg_type, self.body), netns)
+        """The records of that namespace. Raises NetlinkError, ValueError."""
+        return self.records(self.ask(route), netns)
 
-    def records(self, messages: Iterable[Message], netns: int) -> list[Record]:
+    def records(self, messages: Iterable[tuple[int, Any]], netns: int) -> list[Record]:
         """The records in answers to the request. Raises ValueError for a message of another form."""
         found: list[Record] = []
-        known, answer, size, (at, wanted) = self.shapes.known, self.answer, self.size, self.wanted
         for msg_type, body in messages:
-            length = len(body)
-            if msg_type != answer or (length >= size and body[at] not in wanted):
-                continue
-            for shape in known.get(length, ()):
-                if shape.same(body) == shape.expected:
-                    record = shape.copy()
-                    force_setattr(record, "netns", netns)  # ours alone until we return
-                    for (field, spell), value in zip(shape.fields, shape.places(body)):  # noqa: B905 - twice the price
-                        force_setattr(record, field, value if spell is None else spell(value))
-                    found.append(record)
-                    break
-            else:
-                found += self._taught(msg_type, body, netns)
+            if msg_type == _DATAGRAM:
+                shape, values = body
+                found += shape.records(values, netns)
+            elif msg_type == self.answer and not self._is_passed_over(body):
+                shape = self._shapes.find(body)
+                found += shape.records(shape.places(body), netns) if shape else self._read(body, netns)
         return found
 
-    def _taught(self, msg_type: int, body: bytes, netns: int) -> list[Record]:
+    def _is_passed_over(self, body: bytes) -> bool:
+        return len(body) >= self.size and body[self.wanted[0]] not in self.wanted[1]
+
+    def _read(self, body: bytes, netns: int) -> list[Record]:
         """The records of a message that has no shape; if there is one, its shape is known from now on."""
         try:
-            records = list(self.parse(((msg_type, body),), netns))
+            records = list(self.parse(((self.answer, body),), netns))
         except (struct.error, IndexError) as error:
             raise ValueError(f"answer to request {self.msg_type} of rtnetlink: {error}") from None
-        if len(records) == 1 and self.shapes.teaches(len(body)):
-            shape = make(body, records[0], self.places, self.size, self.attributes(body, records[0]))
-            if shape is not None:
-                self.shapes.learn(len(body), shape)
+        if len(records) == 1 and self._shapes.is_to_learn(len(body)):
+            with suppress(ValueError):
+                places = list(self.places)
+                places += spans(body, self.size, len(body), self.layout(body, records[0]))
+                self._shapes.learn(body, places, [records[0].__copy__])  # type: ignore[attr-defined]
         return records
+
+    def _known(self, datagram: memoryview) -> tuple[int, Any] | None:
+        """What is in a datagram that is like others before, as a message for `records`."""
+        shape = self._datagrams.find(datagram)
+        if shape is not None:
+            return _DATAGRAM, (shape, shape.places(datagram))
+        if self._datagrams.is_to_learn(len(datagram)):
+            self._learn(datagram.tobytes())
+        return None
+
+    def _learn(self, datagram: bytes) -> None:
+        """Know what is like this datagram, if all that is in it has a shape, or is passed over."""
+        found: list[Span] = []
+        copies: list[Callable[[], Any]] = []
+        end = 0
+        for kind, flags, _, body in messages_in(datagram):
+            start = end + HEADER_SIZE
+            found.append(Span(end + 12, start))  # nlmsg_pid
+            end = start + len(body) + 3 & ~3
+            if kind != self.answer or flags & NLM_F_DUMP_INTR:
+                return
+            if self._is_passed_over(body):
+                at = start + self.wanted[0]
+                found += Span(start, at), Span(at + 1, start + len(body))
+            elif shape := self._shapes.find(body):
+                found += (Span(start + span.start, start + span.end, span.place, len(copies)) for span in shape.spans)
+                copies += shape.copies
+            else:
+                return
+        if end == len(datagram):
+            self._datagrams.learn(datagram, found, copies)
 
 
 # --- links ------------------------------------------------------------------------------------------------------
@@ -397,7 +445,7 @@ def _of_links(info: dict[int, Place | Attributes | bool]) -> Attributes:
 _OF_LINKS, _OF_BRIDGES = _of_links({}), _of_links({_IFLA_INFO_DATA: _BRIDGE})
 
 
-def _attributes_of_link(_: bytes, link: Link) -> Attributes:
+def _layout_of_link(_: bytes, link: Link) -> Attributes:
     return _OF_BRIDGES if link.kind == "bridge" else _OF_LINKS
 
 
@@ -406,9 +454,9 @@ LINKS = Dump(
     struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute_u32(8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS),
     RTM_NEWLINK,
     parse_links,
-    _attributes_of_link,
+    _layout_of_link,
     size=_IFINFOMSG_SIZE,
-    places=((4, Place("ifindex", "i")),),
+    places=(Span(4, 8, Place("ifindex", "i")),),
 )
 
 
@@ -419,7 +467,7 @@ def links(route: NetlinkSocket, netns: int) -> list[Link]:
 
 # --- addresses --------------------------------------------------------------------------------------------------
 
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_CACHEINFO = 1, 2, 4, 6
 
 _ifaddrmsg = struct.Struct("=BBBBI").unpack_from  # family, prefix length, flags, scope, index
 _IFADDRMSG_SIZE = 8
@@ -457,11 +505,14 @@ _OF_FAMILY: dict[str, tuple[str, Callable[[bytes], str]]] = {
 }
 
 
-def _attributes_of_address(body: bytes, address: Address) -> Attributes:
-    own = _IFA_LOCAL if attribute(body, _IFA_LOCAL, _IFADDRMSG_SIZE) else _IFA_ADDRESS
+def _layout_of_address(body: bytes, address: Address) -> Attributes:
     if address.scope == "host":  # those of lo are the same everywhere
-        return Attributes({own: SAME}, others=OPEN)
-    return Attributes({own: Place("address", *_OF_FAMILY[address.family])}, others=OPEN)
+        return Attributes({_IFA_CACHEINFO: OPEN})
+    own, other = _IFA_ADDRESS, _IFA_LOCAL
+    if attribute(body, _IFA_LOCAL, _IFADDRMSG_SIZE):
+        own, other = other, own
+    place = Place("address", *_OF_FAMILY[address.family])
+    return Attributes({own: place, other: OPEN, _IFA_BROADCAST: OPEN, _IFA_CACHEINFO: OPEN})
 
 
 ADDRESSES = Dump(
@@ -469,10 +520,10 @@ ADDRESSES = Dump(
     bytes(_IFADDRMSG_SIZE),
     RTM_NEWADDR,
     parse_addresses,
-    _attributes_of_address,
+    _layout_of_address,
     size=_IFADDRMSG_SIZE,
     wanted=(0, _FAMILIES),
-    places=((4, Place("ifindex", "I")),),
+    places=(Span(4, 8, Place("ifindex", "I")),),
 )
 
 
@@ -553,7 +604,7 @@ def _gateway(found: dict[int, bytes]) -> str | None:
     return inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw) if raw else None
 
 
-def _attributes_of_route(body: bytes, route: Route) -> Attributes:
+def _layout_of_route(body: bytes, route: Route) -> Attributes:
     if attribute(body, _RTA_MULTIPATH, _RTMSG_SIZE) is not None:
         return Attributes({})  # its next hops are in there
     code, spell = _OF_FAMILY[route.family]
@@ -577,7 +628,7 @@ ROUTES = Dump(
     bytes(_RTMSG_SIZE),
     RTM_NEWROUTE,
     parse_routes,
-    _attributes_of_route,
+    _layout_of_route,
     size=_RTMSG_SIZE,
     wanted=(7, _ROUTE_TYPES),
 )

@@ -24,7 +24,7 @@ static void fail(const char *what) {
 static void dump(int route, void *request, size_t size) {
     if (send(route, request, size, 0) < 0) fail("send");
     for (;;) {
-        ssize_t length = recv(route, buffer, sizeof buffer, MSG_TRUNC);
+        ssize_t length = recv(route, buffer, sizeof buffer, MSG_TRUNC | MSG_DONTWAIT);
         if (length < 0) fail("recv");
         int type = ((struct nlmsghdr *)buffer)->nlmsg_type;
         if (type == NLMSG_DONE || type == NLMSG_ERROR) return;
@@ -44,7 +44,6 @@ int main(int count, char **paths) {
         struct nlmsghdr header;
         struct ifaddrmsg address;
     } addresses = {{sizeof addresses, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, 2, 0}, {0}};
-    struct timeval patience = {5, 0};
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
     struct timespec start, end;
     int one = 1, home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -60,7 +59,6 @@ int main(int count, char **paths) {
         close(path);
         if (netns < 0 || setns(netns, CLONE_NEWNET) < 0) fail("setns");
         int route = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-        setsockopt(route, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
         setsockopt(route, SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof one);
         setsockopt(route, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &one, sizeof one);
         if (connect(route, (struct sockaddr *)&kernel, sizeof kernel) < 0) fail("connect");

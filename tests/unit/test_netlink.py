@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import struct
 from collections.abc import Iterable
 
@@ -105,17 +106,24 @@ def test_errors(kind: int, flags: int, body: bytes, expected: tuple[int, str]) -
 
 
 class Kernel:
-    """In a NetlinkSocket's place of a socket: answers with these datagrams, then not at all."""
+    """In a NetlinkSocket's place of a socket: answers with these datagrams, `late` or at once, then not at all."""
 
-    def __init__(self, datagrams: Iterable[bytes]) -> None:
+    def __init__(self, datagrams: Iterable[bytes], *, late: bool = False) -> None:
         self.datagrams = list(datagrams)
         self.sent: list[bytes] = []
+        self.late = late
+        self.limit: bytes | None = None
 
     def send(self, raw: bytes) -> None:
         self.sent.append(raw)
 
-    def recv_into(self, buffer: bytearray, size: int, flags: int) -> int:
-        if not self.datagrams:
+    def setsockopt(self, level: int, option: int, limit: bytes) -> None:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_RCVTIMEO)
+        self.limit = limit
+
+    def recv_into(self, buffer: memoryview, size: int, flags: int) -> int:
+        assert flags & socket.MSG_DONTWAIT or self.limit
+        if not self.datagrams or (self.late and flags & socket.MSG_DONTWAIT):
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         datagram = self.datagrams.pop(0)
         room = len(buffer)
@@ -126,8 +134,8 @@ class Kernel:
         pass
 
 
-def answered(*datagrams: bytes) -> tuple[NetlinkSocket, Kernel]:
-    kernel = Kernel(datagrams)
+def answered(*datagrams: bytes, late: bool = False) -> tuple[NetlinkSocket, Kernel]:
+    kernel = Kernel(datagrams, late=late)
     asker = NetlinkSocket(netlink.NETLINK_ROUTE)
     asker._socket.close()
     asker._socket = kernel  # type: ignore[assignment]
@@ -138,6 +146,12 @@ def test_a_dump_over_several_datagrams() -> None:
     asker, kernel = answered(message(16, b"abcd"), message(16, b"efgh") + message(NLMSG_DONE, DONE))
     assert asker.dump(18, b"body") == [(16, b"abcd"), (16, b"efgh")]
     assert kernel.sent == [struct.pack("=IHHII", 20, 18, 0x301, 1, 0) + b"body"]
+
+
+def test_an_answer_that_takes_its_time() -> None:
+    asker, kernel = answered(message(16, b"abcd") + message(NLMSG_DONE, DONE), late=True)
+    assert asker.dump(18) == [(16, b"abcd")]
+    assert kernel.limit == struct.pack("@ll", 5, 0)
 
 
 def test_a_message_of_another_sequence_is_none_of_ours() -> None:

@@ -28,8 +28,8 @@ OF_THE_KERNEL = (
 )
 
 
-class Record(Struct, frozen=True, omit_defaults=True):
-    """Base of everything in `Facts`: frozen, comparable, serialisable."""
+class Record(Struct, frozen=True, omit_defaults=True, gc=False):
+    """Base of everything in `Facts`: frozen, comparable, serialisable; in no cycle, so it is no garbage collector's."""
 
 
 class Gap(Record, frozen=True, kw_only=True):
@@ -499,7 +499,7 @@ class ImageStep(Record, frozen=True, kw_only=True, omit_defaults=False):
     chain_id: str | None = None  # of the layer that it made; None: it made none, or which is not to be told
 
 
-class Change(Record, frozen=True, kw_only=True, omit_defaults=False, gc=False):
+class Change(Record, frozen=True, kw_only=True, omit_defaults=False):
     """A difference between a container's root and its image's: one line of `docker diff`. Read when asked for."""
 
     kind: Literal["A", "C", "D"]  # added, changed, deleted

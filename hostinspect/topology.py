@@ -23,8 +23,8 @@ Via = Literal["dnat", "proxy", "host"]
 NetnsRole = Literal["host", "container", "overlay", "ingress", "load-balancer", "other"]
 
 
-class Node(Struct, frozen=True, kw_only=True):
-    """Base of everything in a `Topology`."""
+class Node(Struct, frozen=True, kw_only=True, gc=False):
+    """Base of everything in a `Topology`: in no cycle, so the garbage collector need not know it."""
 
 
 class Engine(Node, frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ from hostinspect.cli.parameters import Argument, Flag, command
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hostinspect.cli.request import Request
-    from hostinspect.facts import Change, Gap
+    from hostinspect.collectors.changes import Changes
+    from hostinspect.facts import Gap
     from hostinspect.questions.diff import Layers
 
 
@@ -36,35 +37,33 @@ def diff(request: Request, name: str, null: bool) -> int:
     """
     from hostinspect.cli.reading import asked
     from hostinspect.cli.terminal import wants_ascii
-    from hostinspect.facts import Gap
     from hostinspect.questions.diff import NEEDS, Diff, layers_of
-    from hostinspect.render.changes import render_changes, render_null_separated
+    from hostinspect.render.changes import render_changes
 
     if null and request.output != "table":
         raise UsageError("--null is for lines, not for -o json or yaml.")
     inspection = request.inspect(*NEEDS, only=(name,))
     container = request.find(inspection, inspection.container, name)
     layers = layers_of(inspection, container) if request.snapshot is None else _no_files(request.snapshot)
-    if isinstance(layers, Gap):
-        changes = None
-        gaps: tuple[Gap, ...] = (layers,)
-    else:
-        changes, gaps = asked(lambda: _changes(layers, request.root or ""))
-    answer = Diff(id=container.id, name=container.name, changes=changes, gaps=gaps)
-    if null:
-        write(render_null_separated(changes or ()))
-    elif request.output != "table":
+    found = asked(lambda: _changes(layers, request.root or ""))
+    if request.output != "table":
+        answer = Diff(id=container.id, name=container.name, changes=found.changes, gaps=found.gaps)
         request.show(request.document(answer) or "")
+    elif null:
+        write(found.lines or b"")
     else:
         # Not by way of a `Screen`, which loads rich: plain lines need none, and it is a third of the time.
         ascii_only = wants_ascii(sys.stdout, os.environ)
-        request.show(render_changes(changes or (), ascii_only=ascii_only))
-    return request.conclude(gaps)
+        request.show(render_changes(found.lines or b"", ascii_only=ascii_only))
+    return request.conclude(found.gaps)
 
 
-def _changes(layers: Layers, root: str) -> tuple[tuple[Change, ...] | None, tuple[Gap, ...]]:
-    from hostinspect.collectors.changes import collect_changes
+def _changes(layers: Layers | Gap, root: str) -> Changes:
+    from hostinspect.collectors.changes import Changes, collect_changes
+    from hostinspect.facts import Gap
 
+    if isinstance(layers, Gap):
+        return Changes(None, (layers,))
     return collect_changes(layers.upper, layers.lower, layers.work, userxattr=layers.userxattr, root=root)
 
 

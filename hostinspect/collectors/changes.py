@@ -10,6 +10,8 @@ same, `docker diff` says that nothing has changed. Here extended attributes and,
 and the root directory itself is looked at.
 
 Speed: nothing is looked up below that cannot be there, and where only the topmost layer counts only that is listed.
+What is added is told a directory at a time; and as text, since a record for each of a hundred thousand changes would be
+a third of the time.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from posixpath import dirname
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, cast
+
+from msgspec import Struct
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.facts import Change, Gap
@@ -59,11 +63,16 @@ _SECOND = 1_000_000_000  # ns
 _NOT_THE_CONTAINERS = {"security.selinux", "security.ima", "security.evm"}
 
 
-class Changes(NamedTuple):
-    """What has changed, sorted, a directory before what is in it; None where it could not be read."""
+class Changes(Struct, frozen=True):
+    """What has changed, sorted, a directory before what is in it; and what could not be seen."""
 
-    changes: tuple[Change, ...] | None
+    lines: bytes | None  # "A /path", the path as it is, each ended by a NUL; None where it could not be read
     gaps: tuple[Gap, ...]
+
+    @property
+    def changes(self) -> tuple[Change, ...] | None:
+        """The same, a record each."""
+        return None if self.lines is None else tuple(map(_change, self.lines.split(b"\0")[:-1]))
 
 
 def collect_changes(
@@ -126,45 +135,18 @@ def _is_indexed(work: str, root: str) -> bool:
     return False
 
 
-class _Side(NamedTuple):
-    """A name as the overlay has it, with its topmost layer or without."""
-
-    parts: list[Part]
-    found: Found | None
-
-    @property
-    def exists(self) -> bool:
-        return self.found is not None and self.found.kind != WHITEOUT
-
-    @property
-    def is_directory(self) -> bool:
-        return self.found is not None and self.found.kind == DIRECTORY
-
-    @property
-    def position(self) -> int:
-        assert self.found is not None
-        return self.found.position
-
-    @property
-    def part(self) -> Part:
-        return self.parts[self.position]
-
-    def status(self, name: str) -> os.stat_result:
-        return os.stat(name, dir_fd=self.part.fd, follow_symlinks=False)
-
-
 class _Comparison:
     """One overlay with its topmost layer, against it without."""
 
     def __init__(self, overlay: Overlay, upper: str, gaps: GapLog) -> None:
         self._overlay, self._upper, self._gaps = overlay, upper, gaps
-        self._changes: list[Change | None] = []  # None: a directory of which is not known yet whether it has changed
+        self._lines: list[str] = []  # one or many in each; "": a directory of which is not known yet whether it has any
         self._kept = 0  # bytes
         self._compared = 0  # bytes
         self._not_compared = 0  # files
         self._not_told = 0  # gaps
 
-    def run(self) -> tuple[Change, ...]:
+    def run(self) -> bytes:
         new, old = self._overlay.root, self._overlay.root[1:]
         if old and not _is_same_directory(new[0], old[0], self._overlay.prefix):
             self._add("C", "/")
@@ -185,47 +167,19 @@ class _Comparison:
                 "compare them yourself, if somebody may have set their times back",
                 minor=True,
             )
-        return tuple(change for change in self._changes if change is not None)
+        return os.fsencode("".join(self._lines))
 
     def _directory(self, path: str, new: list[Part], old: list[Part], *, is_told: bool) -> Iterator[Iterator[Any]]:
         """Tell the changes in one directory; yields one such for each directory in it. Closes `new` and `old`.
 
         It is C itself if there are any, where that is not told yet.
         """
-        changes, overlay = self._changes, self._overlay
-        position = len(changes)
+        lines = self._lines
+        position = len(lines)
         if not is_told:
-            changes.append(None)
+            lines.append("")
         try:
-            only_top = new[1:] == old  # the rest is the same on both sides
-            found = overlay.names(new[:1] if only_top else new)
-            listed = overlay.names(old) if old and (not only_top or len(found) >= _WORTH_LISTING) else None
-            names = found if only_top else {**(listed or {}), **found}
-            for name in sorted(names):
-                if self._kept > MAX_KEPT:
-                    self._gap("", "it has more changes than are kept in memory", "look into the directory itself")
-                    break
-                beneath = f"{path}/{name}"
-                try:
-                    here = found.get(name)
-                    there = listed.get(name) if listed is not None else overlay.find(old, name) if old else None
-                    inner = None
-                    if here is None or here.kind == WHITEOUT:
-                        if there is not None and there.kind != WHITEOUT:
-                            self._add("D", beneath)
-                    elif here.kind == DIRECTORY:
-                        inner = self._within(beneath, name, _Side(new, here), _Side(old, there))
-                    elif there is None or there.kind == WHITEOUT:
-                        self._add("A", beneath)
-                    elif self._is_changed(name, _Side(new, here), _Side(old, there)):
-                        self._add("C", beneath)
-                except (FileNotFoundError, NotADirectoryError):
-                    continue  # gone meanwhile: the container goes on
-                except OSError as error:
-                    self._gap(beneath, error)
-                    continue
-                if inner is not None:
-                    yield inner
+            yield from self._different(path, new, old) if old or len(new) > 1 else self._added(path, new)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -234,17 +188,74 @@ class _Comparison:
             if path:
                 close([*new, *old])
             if not is_told:
-                if len(changes) == position + 1:
-                    changes.pop()
+                if len(lines) == position + 1:
+                    lines.pop()
                 else:
-                    changes[position] = _change("C", path)
+                    lines[position] = f"C {path}\0"
 
-    def _within(self, path: str, name: str, new: _Side, old: _Side) -> Iterator[Iterator[Any]] | None:
+    def _different(self, path: str, new: list[Part], old: list[Part]) -> Iterator[Iterator[Any]]:
+        """What is in a directory, beside what was."""
+        overlay = self._overlay
+        only_top = new[1:] == old  # the rest is the same on both sides
+        found = overlay.names(new[:1] if only_top else new)
+        listed = overlay.names(old) if old and (not only_top or len(found) >= _WORTH_LISTING) else None
+        for name in sorted(found if only_top else {**(listed or {}), **found}):
+            if self._is_full():
+                break
+            beneath = f"{path}/{name}"
+            try:
+                here = found.get(name)
+                there = listed.get(name) if listed is not None else overlay.find(old, name) if old else None
+                inner = None
+                if here is None or here.kind == WHITEOUT:
+                    if there is not None and there.kind != WHITEOUT:
+                        self._add("D", beneath)
+                elif here.kind == DIRECTORY:
+                    inner = self._within(beneath, name, new, here, old, there)
+                elif there is None or there.kind == WHITEOUT:
+                    self._add("A", beneath)
+                elif self._is_changed(name, new[here.position :], old[there.position :], there.status):
+                    self._add("C", beneath)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # gone meanwhile: the container goes on
+            except OSError as error:
+                self._gap(beneath, error)
+                continue
+            if inner is not None:
+                yield inner
+
+    def _added(self, path: str, new: list[Part]) -> Iterator[Iterator[Any]]:
+        """What is in a directory of the topmost layer alone, where nothing was: `_different`, in fewer steps."""
+        others, directories, _ = self._overlay.listing(new[0])
+        names = sorted(others + directories)
+        begin = 0
+        for directory in sorted(directories):
+            end = names.index(directory, begin)
+            self._add_all(path, names[begin:end])
+            if self._is_full():
+                return
+            begin, beneath = end + 1, f"{path}/{directory}"
+            try:
+                inner = self._within(beneath, directory, new, Found(DIRECTORY, 0), [], None)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                self._gap(beneath, error)
+                continue
+            if inner is not None:
+                yield inner
+        self._add_all(path, names[begin:])
+
+    def _within(
+        self, path: str, name: str, new: list[Part], here: Found, old: list[Part], there: Found | None
+    ) -> Iterator[Iterator[Any]] | None:
         """Tell the change of a directory itself; returns the comparison of what is in it."""
-        before = self._overlay.directory(old.parts[old.position :], name) if old.is_directory else []
+        overlay, position = self._overlay, here.position
+        was = there.kind if there is not None else WHITEOUT
+        before = overlay.directory(old[there.position :], name) if there is not None and was == DIRECTORY else []
         try:
-            is_shared = new.position == 0 and new.parts[1:] == old.parts
-            now = self._overlay.directory(new.parts[new.position :], name, before if is_shared else None)
+            is_shared = position == 0 and new[1:] == old
+            now = overlay.directory(new[position:], name, before if is_shared else None)
         except BaseException:
             close(before)
             raise
@@ -253,9 +264,9 @@ class _Comparison:
             return None
         now = _shared(now, before)
         is_told = True
-        if not old.exists:
+        if was == WHITEOUT:
             self._add("A", path)
-        elif not before or not _is_same_directory(now[0], before[0], self._overlay.prefix):
+        elif not before or not _is_same_directory(now[0], before[0], overlay.prefix):
             self._add("C", path)
         else:
             is_told = False
@@ -266,15 +277,19 @@ class _Comparison:
         close([*now, *before])
         return None
 
-    def _is_changed(self, name: str, new: _Side, old: _Side) -> bool:
-        """Whether something is another than before, or a file or a link in another state."""
-        status, before = new.status(name), old.status(name)
+    def _is_changed(self, name: str, new: list[Part], old: list[Part], before: os.stat_result | None) -> bool:
+        """Whether something is another than before, or a file or a link in another state.
+
+        `new` and `old` begin with the parts that have it; `before` is its status there, where that is known.
+        """
+        status = os.stat(name, dir_fd=new[0].fd, follow_symlinks=False)
+        before = before or os.stat(name, dir_fd=old[0].fd, follow_symlinks=False)
         if _differ(status, before):
             return True
         if (status.st_dev, status.st_ino) == (before.st_dev, before.st_ino):
             return False
         prefix = self._overlay.prefix
-        if _xattrs(path_of(new.part, name), prefix) != _xattrs(path_of(old.part, name), prefix):
+        if _xattrs(path_of(new[0], name), prefix) != _xattrs(path_of(old[0], name), prefix):
             return True
         if stat.S_ISLNK(status.st_mode):
             self._not_compared += 1  # readlink(2) would move its access time
@@ -285,10 +300,10 @@ class _Comparison:
             self._not_compared += 1
         return False
 
-    def _is_same_data(self, name: str, new: _Side, old: _Side) -> bool:
-        now = self._overlay.open_data(new.parts[new.position :], name)
+    def _is_same_data(self, name: str, new: list[Part], old: list[Part]) -> bool:
+        now = self._overlay.open_data(new, name)
         try:
-            before = self._overlay.open_data(old.parts[old.position :], name)
+            before = self._overlay.open_data(old, name)
         except BaseException:
             os.close(now)
             raise
@@ -307,7 +322,29 @@ class _Comparison:
 
     def _add(self, kind: Kind, path: str) -> None:
         self._kept += len(path) + _OVERHEAD
-        self._changes.append(Change(kind=kind, path=path) if path.isascii() else _change(kind, path))
+        self._lines.append(f"{kind} {path}\0")
+
+    def _add_all(self, directory: str, names: list[str]) -> None:
+        """What has been added to a directory."""
+        if not names:
+            return
+        begin = f"A {directory}/"
+        lines = begin + f"\0{begin}".join(names) + "\0"
+        size = len(lines) + len(names) * (_OVERHEAD - len("A \0"))
+        if self._kept + size <= MAX_KEPT:
+            self._kept += size
+            self._lines.append(lines)
+            return
+        for name in names:
+            if self._is_full():
+                return
+            self._add("A", f"{directory}/{name}")
+
+    def _is_full(self) -> bool:
+        if self._kept <= MAX_KEPT:
+            return False
+        self._gap("", "it has more changes than are kept in memory", "look into the directory itself")
+        return True
 
     def _gap(self, path: str, why: str | OSError, remedy: str | None = None, *, minor: bool = False) -> None:
         if path and len(self._gaps) >= MAX_GAPS:
@@ -331,12 +368,12 @@ def _shared(now: list[Part], before: list[Part]) -> list[Part]:
 def _differ(new: os.stat_result, old: os.stat_result) -> bool:
     """Whether the status of two files that are no directories tells them apart."""
     return (
-        new.st_mode != old.st_mode
+        new.st_size != old.st_size
+        or not _is_same_time(new.st_mtime_ns, old.st_mtime_ns)
+        or new.st_mode != old.st_mode
         or new.st_uid != old.st_uid
         or new.st_gid != old.st_gid
         or new.st_rdev != old.st_rdev
-        or new.st_size != old.st_size
-        or not _is_same_time(new.st_mtime_ns, old.st_mtime_ns)
     )
 
 
@@ -361,8 +398,8 @@ def _xattrs(file: int | str, prefix: str) -> dict[str, bytes]:
     return found
 
 
-def _change(kind: Kind, path: str) -> Change:
-    raw = os.fsencode(path)
+def _change(line: bytes) -> Change:
+    kind, raw = cast("Kind", line[:1].decode()), line[2:]
     try:
         return Change(kind=kind, path=raw.decode())
     except UnicodeDecodeError:

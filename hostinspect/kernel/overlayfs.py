@@ -20,7 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ class Found(NamedTuple):
 
     kind: str
     position: int  # of the part that has it
+    status: os.stat_result | None = None  # where it took one to tell
 
 
 class Overlay:
@@ -68,6 +69,7 @@ class Overlay:
         self.root: list[Part] = []
         self._opaque, self._redirect = f"{prefix}opaque", f"{prefix}redirect"
         self._metacopy, self._whiteout = f"{prefix}metacopy", f"{prefix}whiteout"
+        self._devices_0: dict[int, set[int]] = {}  # the inodes that are known as such, by st_dev
         try:
             for layer, path in enumerate(layers):
                 self.root.append(self._open_layer(layer, path))
@@ -104,25 +106,53 @@ class Overlay:
         """Everything in a merged directory, and its whiteouts. Raises RefusedError beyond `MAX_NAMES`."""
         found: dict[str, Found] = {}
         for position, part in enumerate(parts):
-            # A tuple for each name would be half of the time.
-            directory, other, whiteout = (Found(kind, position) for kind in (DIRECTORY, OTHER, WHITEOUT))
-            with os.scandir(part.fd) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if name in found:
-                        continue
-                    if entry.is_file(follow_symlinks=False):
-                        is_whiteout = part.has_xwhiteouts and self._is_whiteout(part, name)
-                        found[name] = whiteout if is_whiteout else other
-                    elif entry.is_dir(follow_symlinks=False):
-                        found[name] = directory
-                    elif entry.is_symlink():
-                        found[name] = other
-                    else:  # the kernel does not tell the kinds of device apart here
-                        found[name] = whiteout if self._is_whiteout(part, name) else other
-            if len(found) > MAX_NAMES:
-                raise RefusedError(f"a directory has more than {MAX_NAMES} names")
+            here: dict[str, Found] = {}
+            for kind, names in zip((OTHER, DIRECTORY, WHITEOUT), self.listing(part, found), strict=True):
+                here.update(dict.fromkeys(names, Found(kind, position)))  # one for all: they would be half of the time
+            found = {**here, **found} if found else here
+            _check_number(len(found))
         return found
+
+    def listing(self, part: Part, above: Container[str] = ()) -> tuple[list[str], list[str], list[str]]:
+        """The names in one layer's directory: of what is neither, of directories, and of whiteouts.
+
+        Those that are `above` may be taken for what they are not. Raises RefusedError beyond `MAX_NAMES`.
+        """
+        others: list[str] = []
+        directories: list[str] = []
+        whiteouts: list[str] = []
+        with os.scandir(part.fd) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    name = entry.name
+                    is_whiteout = part.has_xwhiteouts and name not in above and self._is_whiteout(part, name)
+                    (whiteouts if is_whiteout else others).append(name)
+                elif entry.is_dir(follow_symlinks=False):
+                    directories.append(entry.name)
+                elif entry.is_symlink() or entry.name in above or not self._is_device_0(part, entry):
+                    others.append(entry.name)
+                else:
+                    whiteouts.append(entry.name)
+        _check_number(len(others) + len(directories) + len(whiteouts))
+        return others, directories, whiteouts
+
+    def _is_device_0(self, part: Part, entry: os.DirEntry[str]) -> bool:
+        """Whether what is neither file, directory nor link is a whiteout: os.DirEntry tells no kinds of device apart.
+
+        Since 5.8 the whiteouts of an overlay are one inode with many names, which is looked at once.
+        """
+        known = self._devices_0.setdefault(part.stat.st_dev, set())
+        if entry.inode() in known:
+            return True
+        try:
+            status = os.stat(entry.name, dir_fd=part.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return True  # gone since it was listed
+        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != 0:
+            return False
+        if (status.st_dev, status.st_ino) == (part.stat.st_dev, entry.inode()):
+            known.add(status.st_ino)
+        return True
 
     def find(self, parts: Sequence[Part], name: str) -> Found | None:
         """What `name` is in a merged directory, looked up in each layer; None where none has it."""
@@ -133,7 +163,7 @@ class Overlay:
                 continue
             if self._is_whiteout(part, name, status):
                 return Found(WHITEOUT, position)
-            return Found(DIRECTORY if stat.S_ISDIR(status.st_mode) else OTHER, position)
+            return Found(DIRECTORY if stat.S_ISDIR(status.st_mode) else OTHER, position, status)
         return None
 
     def _is_whiteout(self, part: Part, name: str, status: os.stat_result | None = None) -> bool:
@@ -270,6 +300,11 @@ class Overlay:
         finally:
             if part is not above:
                 os.close(part.fd)
+
+
+def _check_number(names: int) -> None:
+    if names > MAX_NAMES:
+        raise RefusedError(f"a directory has more than {MAX_NAMES} names")
 
 
 def close(parts: Sequence[Part]) -> None:

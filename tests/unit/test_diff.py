@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from hostinspect.collectors import changes
 from hostinspect.collectors.changes import Changes, collect_changes
 from hostinspect.facts import Change, Gap, LayerRecord, MountPoint
 from hostinspect.kernel import overlayfs
+from hostinspect.kernel.text import text
 from hostinspect.questions.diff import Layers, layers_of
 from hostinspect.questions.inspection import Inspection
-from hostinspect.render.changes import render_changes, render_null_separated
+from hostinspect.render.changes import render_changes
+from hostinspect.render.text import safe
 from tests.unit import factory
 
 LONG_AGO = 1_577_836_800  # seconds
@@ -145,7 +149,7 @@ def test_marks_of_another_overlay_mean_nothing(tree: Tree, monkeypatch: pytest.M
     monkeypatch.setattr(changes, "sees_trusted", lambda: True)
     tree.file("low/d/a")
     tree.directory("upper/d", opaque="y", redirect="../../..")
-    assert tree.changes(userxattr=False) == Changes((Change(kind="C", path="/d"),), ())  # an attribute more, no less
+    assert tree.changes(userxattr=False) == Changes(b"C /d\0", ())  # an attribute more, no less
 
 
 # --- what is as docker compares, and what is beyond it ----------------------------------------------------------
@@ -267,6 +271,21 @@ def test_no_more_is_kept_than_there_is_room_for(tree: Tree, monkeypatch: pytest.
     assert ["more than 5 names" in gap.why for gap in tree.changes().gaps] == [True]
 
 
+def test_what_is_added_is_told_at_once_as_one_by_one(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no image, and where it is empty."""
+    for name in ("a", "a.b", "a b", "b", "b\udcff", "c", "ü", "\U0001f40b"):
+        tree.file(f"upper/{name}-file")
+        tree.file(f"upper/{name}/beneath")
+        (tree.path / f"upper/{name}-link").symlink_to("a")
+    at_once, one_by_one = set(), set()
+    for limit in range(0, 5200, 50):
+        monkeypatch.setattr(changes, "MAX_KEPT", limit)
+        at_once.add(collect_changes(str(tree.path / "upper"), [], None, userxattr=True))
+        one_by_one.add(collect_changes(str(tree.path / "upper"), [str(tree.path / "mid")], None, userxattr=True))
+    assert at_once == one_by_one
+    assert len(at_once) == 32  # of one to all of them
+
+
 @pytest.mark.parametrize("worth", [0, 1000])
 def test_layers_below_listed_or_asked_are_the_same(tree: Tree, monkeypatch: pytest.MonkeyPatch, worth: int) -> None:
     monkeypatch.setattr(changes, "_WORTH_LISTING", worth)
@@ -332,16 +351,32 @@ def test_whose_marks_count_when_nothing_is_mounted(tree: Tree, monkeypatch: pyte
 def test_names_of_any_bytes(tree: Tree) -> None:
     for name in (b"\xff", "ü".encode(), b"\\xff", b"a\nb"):
         (tree.path / "upper" / os.fsdecode(name)).touch()
-    found = tree.changes().changes
-    assert found == (
+    found = tree.changes()
+    assert found.changes == (
         Change(kind="A", path="/\\xff"),
         Change(kind="A", path="/a\nb"),
         Change(kind="A", path="/ü"),
         Change(kind="A", path="/\\xff", raw=b"/\xff"),
     )
-    assert render_null_separated(found) == "A /\\xff\0A /a\nb\0A /ü\0".encode() + b"A /\xff\0"
-    assert render_changes(found) == "A /\\xff\nA /a\\nb\nA /ü\nA /\\xff\n"
-    assert render_changes(found[2:3], ascii_only=True) == "A /\\xfc\n"
+    assert found.lines == "A /\\xff\0A /a\nb\0A /ü\0".encode() + b"A /\xff\0"
+    assert render_changes(found.lines) == "A /\\xff\nA /a\\nb\nA /ü\nA /\\xff\n"
+
+
+NAMES = st.lists(st.binary(min_size=1).map(lambda name: b"/" + name.replace(b"\0", b" ")))
+
+
+@given(
+    paths=NAMES
+    | st.lists(st.text(min_size=1).map(lambda name: f"/{name}".replace("\0", " ").encode("utf-8", "replace"))),
+    ascii_only=st.booleans(),
+)
+@example(paths=[b"/ \xe2\x82", b"/\xac"], ascii_only=False)
+@example(paths=["/ü".encode(), b"/a"], ascii_only=True)
+@example(paths=[b"/a b", b"/a  b"], ascii_only=False)
+def test_all_lines_at_once_are_each_for_itself(paths: list[bytes], ascii_only: bool) -> None:
+    lines = b"".join(b"A %s\0" % path for path in paths)
+    plain = "".join(f"A {safe(text(path), ascii_only=ascii_only)}\n" for path in paths)
+    assert render_changes(lines, ascii_only=ascii_only) == plain
 
 
 # --- whose layers -----------------------------------------------------------------------------------------------

@@ -200,7 +200,7 @@ class _Comparison:
         found = overlay.names(new[:1] if only_top else new)
         listed = overlay.names(old) if old and (not only_top or len(found) >= _WORTH_LISTING) else None
         for name in sorted(found if only_top else {**(listed or {}), **found}):
-            if self._is_full():
+            if self._kept > MAX_KEPT and self._is_full():
                 break
             beneath = f"{path}/{name}"
             try:
@@ -214,7 +214,7 @@ class _Comparison:
                     inner = self._within(beneath, name, new, here, old, there)
                 elif there is None or there.kind == WHITEOUT:
                     self._add("A", beneath)
-                elif self._is_changed(name, new[here.position :], old[there.position :], there.status):
+                elif self._is_changed(name, new, here, old, there):
                     self._add("C", beneath)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # gone meanwhile: the container goes on
@@ -277,18 +277,15 @@ class _Comparison:
         close([*now, *before])
         return None
 
-    def _is_changed(self, name: str, new: list[Part], old: list[Part], before: os.stat_result | None) -> bool:
-        """Whether something is another than before, or a file or a link in another state.
-
-        `new` and `old` begin with the parts that have it; `before` is its status there, where that is known.
-        """
-        status = os.stat(name, dir_fd=new[0].fd, follow_symlinks=False)
-        before = before or os.stat(name, dir_fd=old[0].fd, follow_symlinks=False)
+    def _is_changed(self, name: str, new: list[Part], here: Found, old: list[Part], there: Found) -> bool:
+        """Whether something is another than before, or a file or a link in another state."""
+        status = os.stat(name, dir_fd=new[here.position].fd, follow_symlinks=False)
+        before = there.status or os.stat(name, dir_fd=old[there.position].fd, follow_symlinks=False)
         if _differ(status, before):
             return True
         if (status.st_dev, status.st_ino) == (before.st_dev, before.st_ino):
             return False
-        prefix = self._overlay.prefix
+        new, old, prefix = new[here.position :], old[there.position :], self._overlay.prefix
         if _xattrs(path_of(new[0], name), prefix) != _xattrs(path_of(old[0], name), prefix):
             return True
         if stat.S_ISLNK(status.st_mode):

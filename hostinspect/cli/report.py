@@ -11,6 +11,8 @@ from hostinspect.cli.parameters import command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hostinspect.cli.request import Request
     from hostinspect.topology import Topology
 
@@ -41,8 +43,12 @@ def report(request: Request) -> int:
     return NOT_ENOUGH_SEEN
 
 
-def _render(topology: Topology, request: Request) -> str | bytes:
+def _render(topology: Topology, request: Request) -> str | bytes | Iterator[bytes]:
     """The report in the form asked for; each form loads its own libraries only."""
+    if request.output == "json":
+        from hostinspect.render.json import render_json_in_parts
+
+        return render_json_in_parts(topology)
     document = request.document(topology)
     if document is not None:
         return document

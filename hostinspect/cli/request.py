@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -143,15 +143,17 @@ class Request(Struct, frozen=True, kw_only=True):
         every = self.verbose or bool(self.columns)
         return render_table(ordered, chosen, screen, header=self.header, every=every)
 
-    def show(self, text: str | bytes) -> None:
-        """Print to stdout, on a terminal through the pager where that is asked for."""
+    def show(self, text: str | bytes | Iterator[bytes]) -> None:
+        """Print to stdout, on a terminal through the pager where that is asked for; what comes in parts, as they do."""
         if self.pager and sys.stdout.isatty():
             os.environ.setdefault("LESS", "FRX")  # colours; and no pager for what fits the screen
             from click import echo_via_pager
 
+            text = text if isinstance(text, (str, bytes)) else b"".join(text)
             echo_via_pager(text.decode() if isinstance(text, bytes) else text, color=True)
         else:
-            write(text)
+            for part in (text,) if isinstance(text, (str, bytes)) else text:
+                write(part)
 
     def conclude(self, gaps: Sequence[Gap], code: int = 0) -> int:
         """Tell the gaps on stderr; returns the exit code."""

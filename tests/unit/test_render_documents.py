@@ -10,7 +10,7 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from hostinspect.render.json import render_json
+from hostinspect.render.json import render_json, render_json_in_parts
 from hostinspect.render.schema import ANSWERS, answer_schema, render_schema
 from hostinspect.render.yaml import render_yaml
 from hostinspect.topology import SCHEMA_VERSION, Topology
@@ -81,6 +81,16 @@ def test_hostile_text_is_lossless_and_harmless(render: object, load: object) -> 
     assert container["image"] == HOSTILE
     assert container["labels"] == {HOSTILE: HOSTILE}
     assert text.endswith("\n") and text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 101, 250])
+def test_json_in_parts_is_that_of_the_whole(count: int) -> None:
+    hostile = {"image": '\n  "links": []\n', "labels": {HOSTILE: HOSTILE}}
+    made = make_topology([make_container(f"web{number}", **hostile) for number in range(count)])
+    for topology in (demo(), made, replace(made, links=demo().links * 30)):
+        parts = [*render_json_in_parts(topology)]
+        assert b"".join(parts) == render_json(topology)
+        assert (len(parts) > 1) == any(len(things) > 100 for things in (topology.containers, topology.links))
 
 
 def test_printable_text_stays_readable() -> None:

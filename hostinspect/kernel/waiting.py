@@ -19,11 +19,14 @@ if TYPE_CHECKING:  # whoever watches loads next to nothing: it costs more than t
 
 PAGES = 2  # a process and one fork of it
 SIZE = 16384  # bytes of a page
-_NOTE = Struct("=QiiH")  # turn, pid, descriptor, length of what follows
 _SECONDS, _SECONDS_AT = Struct("=d"), PAGES * SIZE  # how long to wait for an answer
 MEMORY = _SECONDS_AT + _SECONDS.size  # bytes of the memory that both see
 
 _LONGEST_KIND, _LONGEST_NAME = 600, 2000  # characters, of six bytes at most: "\udc80"
+_USUAL = 200  # bytes of an entry: what is noted forty times for each container is short
+
+_NOTE = Struct("=QiiH")  # turn, pid, descriptor, length of what follows
+_SHORT, _LONG = (Struct(f"{_NOTE.format}{size}s") for size in (_USUAL, SIZE - _NOTE.size))
 
 REMEDY = "see who is stuck, and in what (ps -eo pid,stat,wchan:32,comm; dmesg), or wait longer (--timeout)"
 
@@ -77,7 +80,7 @@ class Page:
     def __init__(
         self, memory: mmap, number: int, unanswered: Collection[Question], kinds: Collection[str], above: int = 1
     ) -> None:
-        self._memory, self._number = memory, number
+        self._memory, self._number, self._start = memory, number, number * SIZE
         self.above = above
         self._unanswered, self._kinds = frozenset(unanswered), frozenset(kinds)
         self._turn, self._pid = 0, os.getpid()
@@ -92,13 +95,12 @@ class Page:
         """Write it, whether it answered before or not."""
         self._turn += 1
         entry = _entry(kind, name)
-        start = self._number * SIZE
-        _NOTE.pack_into(self._memory, start, self._turn, self._pid, fd, len(entry))
-        self._memory[start + _NOTE.size : start + _NOTE.size + len(entry)] = entry
+        form = _SHORT if len(entry) <= _USUAL else _LONG
+        form.pack_into(self._memory, self._start, self._turn, self._pid, fd, len(entry), entry)
 
     def rest(self) -> None:
         """Write that nothing of the host is waited for."""
-        _NOTE.pack_into(self._memory, self._number * SIZE, 0, self._pid, -1, 0)
+        _NOTE.pack_into(self._memory, self._start, 0, self._pid, -1, 0)
 
     def next(self) -> Page:
         """The page behind it, for our own fork."""
@@ -166,7 +168,11 @@ def read(memory: mmap, number: int) -> Note | None:
 
 
 def _entry(kind: str, name: str) -> bytes:
-    return f"{kind[:_LONGEST_KIND]}\0{name[:_LONGEST_NAME]}".encode("utf-8", "backslashreplace")
+    entry = f"{kind[:_LONGEST_KIND]}\0{name[:_LONGEST_NAME]}"
+    try:
+        return entry.encode()
+    except UnicodeEncodeError:
+        return entry.encode("utf-8", "backslashreplace")
 
 
 def _told(entry: bytes) -> tuple[str, str]:

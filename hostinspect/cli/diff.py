@@ -52,7 +52,7 @@ def diff(request: Request, name: str, null: bool) -> int:
     elif null:
         write(found.lines or b"")
     else:
-        # Not by way of a `Screen`, which loads rich: plain lines need none, and it is a third of the time.
+        # Not by way of a `Screen`: plain lines need none, and a diff may have very many.
         ascii_only = wants_ascii(sys.stdout, os.environ)
         request.show(render_changes(found.lines or b"", ascii_only=ascii_only))
     return request.conclude(found.gaps)

@@ -12,7 +12,8 @@ from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
-from rich.cells import cell_len
+
+from hostinspect.render.cells import cell_len
 
 Style = Literal["", "name", "dim", "warn", "bad"]
 

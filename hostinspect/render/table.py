@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
-from rich.cells import cell_len
 
+from hostinspect.render.cells import cell_len
 from hostinspect.render.layout import Item, Line, Span, item, wrap
 from hostinspect.render.screen import Screen
 

@@ -341,7 +341,7 @@ def test_a_bug_is_no_answer(
     [
         ("json", set(), {"rich", "yaml"}),
         ("yaml", {"yaml"}, {"rich"}),
-        ("tree", {"rich"}, {"yaml", "rich.console", "rich.style"}),
+        ("tree", {"hostinspect.render.tree"}, {"yaml", "rich"}),
         ("dot", {"hostinspect.render.dot"}, {"yaml", "rich.console", "hostinspect.render.mermaid"}),
         ("mermaid", {"hostinspect.render.mermaid"}, {"yaml", "rich.console", "hostinspect.render.dot"}),
     ],

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.color import ColorSystem
 from rich.style import Style as RichStyle
 
+from hostinspect.render import cells
 from hostinspect.render.layout import ASCII_GUIDES, Branch, Guides, Layout, Line, Span, Style, detail, item, wrap
 from hostinspect.render.screen import Screen
 from hostinspect.render.text import safe
@@ -114,3 +115,8 @@ def test_colours_are_those_that_rich_would_paint(spans: list[Span]) -> None:
     ends = [*spans[:-1], *(Span(span.text.rstrip(" "), span.style) for span in spans[-1:])]
     assert painted == "".join(_RICH[s.style].render(s.text, color_system=ColorSystem.STANDARD) for s in ends)
     assert plain == "".join(span.text for span in ends)
+
+
+@given(st.text(st.sampled_from([*"aZ ~·→↔…–×├└│─é数\u0301\ufe0f\u200d👍\t\x7f\0"])))
+def test_columns_are_counted_as_rich_counts_them(text: str) -> None:
+    assert cells.cell_len(text) == cell_len(text)

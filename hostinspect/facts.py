@@ -8,7 +8,7 @@ RFC 3339 strings; `None` means "not there" or "could not be read", and in the se
 came from bytes is decoded with `os.fsdecode`'s surrogateescape turned into `\\xNN` so that it is always valid UTF-8.
 """
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: msgspec has to evaluate them, which takes longer of a string.
 
 from typing import Literal
 
@@ -367,6 +367,14 @@ class LayerRecord(Record, frozen=True, kw_only=True):
     merged: str  # where it is mounted while the container runs
 
 
+class Subnet(Record, frozen=True, kw_only=True):
+    """One pool of a network, as `docker network inspect`'s IPAM.Config says it (gateway without its prefix)."""
+
+    subnet: str
+    gateway: str | None = None
+    ip_range: str | None = None
+
+
 class NetworkRecord(Record, frozen=True, kw_only=True):
     """docker/network/v1.0/network/NID of local-kv.db, joined with the driver's own record of the same network."""
 
@@ -388,14 +396,6 @@ class NetworkRecord(Record, frozen=True, kw_only=True):
     mode: str | None = None  # macvlan, ipvlan
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
-
-
-class Subnet(Record, frozen=True, kw_only=True):
-    """One pool of a network, as `docker network inspect`'s IPAM.Config says it (gateway without its prefix)."""
-
-    subnet: str
-    gateway: str | None = None
-    ip_range: str | None = None
 
 
 class EndpointRecord(Record, frozen=True, kw_only=True):

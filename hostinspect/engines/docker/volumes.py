@@ -11,7 +11,7 @@ Options hold passwords: `o=username=backup,password=…` of a CIFS share, `passw
 inspect` shows them to whoever may ask the daemon; into a record, which may go into a ticket, they do not come.
 """
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: msgspec has to evaluate them, which takes longer of a string.
 
 import re
 import time

@@ -131,9 +131,11 @@ class NetlinkSocket:
             for kind, flags_of_it, number, answer in messages_in(self._buffer[:size].tobytes()):
                 if number != sequence:
                     continue
+                if kind >= 16:
+                    return kind, answer
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
                     self._raise_for(kind, flags_of_it, answer, msg_type)
-                if kind >= 16 or kind == NLMSG_ERROR:
+                if kind == NLMSG_ERROR:
                     return kind, answer
             if size > len(self._buffer):
                 raise NetlinkError(errno.EMSGSIZE, f"{self._words(msg_type)} is answered with {size} bytes")

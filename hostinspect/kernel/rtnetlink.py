@@ -654,8 +654,7 @@ def nsid(route: NetlinkSocket, fd: int) -> int | None:
     RTM_GETNSID looks a name up and makes none. Raises NetlinkError: EINVAL when `fd` is no network namespace.
     """
     _, body = route.request(RTM_GETNSID, _RTGENMSG + _attribute_u32(8, _NETNSA_FD, fd))
-    found, _ = parse_nsid(body)
-    return found
+    return parse_nsid(body)[0]
 
 
 def nsids_of(route: NetlinkSocket, target: int) -> dict[int, int]:
@@ -675,5 +674,9 @@ def nsids_of(route: NetlinkSocket, target: int) -> dict[int, int]:
 def parse_nsid(body: bytes) -> tuple[int | None, int | None]:
     """NETNSA_NSID and NETNSA_CURRENT_NSID of a RTM_NEWNSID message, None for not assigned. Raises ValueError."""
     found = attributes(body, len(_RTGENMSG))
-    nsid, current = (_s32(found[kind])[0] if kind in found else -1 for kind in (_NETNSA_NSID, _NETNSA_CURRENT_NSID))
-    return nsid if nsid >= 0 else None, current if current >= 0 else None
+    return _assigned(found.get(_NETNSA_NSID)), _assigned(found.get(_NETNSA_CURRENT_NSID))
+
+
+def _assigned(raw: bytes | None) -> int | None:
+    nsid = -1 if raw is None else _s32(raw)[0]
+    return nsid if nsid >= 0 else None

@@ -39,14 +39,17 @@ _ANY = struct.pack("=HH16s16sI8s", 0, 0, b"", b"", 0, b"\xff" * 8)
 _TCP_LISTENERS = struct.pack("=BBBB48sII", AF_INET, 0, 0, 0, _ANY, 1 << _TCP_LISTEN, 0)
 # struct inet_diag_req_v2: family, protocol, extensions, pad, states, socket
 _BY_FAMILY = struct.Struct("=BBBxI48s")
-# struct inet_diag_msg: family, state, timer, retransmits, source port, destination port, source address, destination
-# address, interface, cookie, expires, queues, uid, inode
-_inet_diag_msg = struct.Struct("=BBBB2s2s16s16sI8sIIIII").unpack_from
+_UNCONNECTED_UDP, _SCTP_LISTENERS = (
+    [_BY_FAMILY.pack(family, protocol, 0, 1 << state, _ANY) for family in (AF_INET, AF_INET6)]
+    for protocol, state in ((_IPPROTO_UDP, _TCP_CLOSE), (_IPPROTO_SCTP, _TCP_LISTEN))
+)
+# struct inet_diag_msg: family (then state, timer, retransmits), source port (then that of the destination), source
+# address (then the destination's), interface (then cookie, expires, queues, uid), inode
+_inet_diag_msg = struct.Struct("=B3x2s2x16s16xI24xI").unpack_from
 _INET_DIAG_MSG_SIZE = 72
 _SOCKADDR_STORAGE_SIZE = 128
 
 _FAMILIES: dict[int, Literal["ipv4", "ipv6"]] = {AF_INET: "ipv4", AF_INET6: "ipv6"}
-_BOTH = (AF_INET, AF_INET6)
 
 Message = tuple[int, bytes]
 
@@ -60,17 +63,18 @@ def listening_sockets(netns: int, proc: str = "/proc") -> list[ListeningSocket]:
     which does not tell `v6only` and `ifindex`. Raises NetlinkError, OSError, ValueError.
     """
     found: list[ListeningSocket] = []
-    tcp, udp, sctp = (is_present("inet_diag") and is_present(f"{proto}_diag") for proto in ("tcp", "udp", "sctp"))
+    inet = is_present("inet_diag")
+    tcp, udp, sctp = inet and is_present("tcp_diag"), inet and is_present("udp_diag"), inet and is_present("sctp_diag")
     if tcp or udp or sctp:
         with NetlinkSocket(NETLINK_SOCK_DIAG) as diag:
             if tcp:
                 found += parse_sockets(diag.dump(TCPDIAG_GETSOCK, _TCP_LISTENERS), "tcp", netns)
             if udp:
-                for family in _BOTH:
-                    found += parse_sockets(_dump(diag, family, _IPPROTO_UDP, _TCP_CLOSE), "udp", netns)
+                for request in _UNCONNECTED_UDP:
+                    found += parse_sockets(diag.dump(SOCK_DIAG_BY_FAMILY, request), "udp", netns)
             if sctp and _has_sctp(proc):
-                for family in _BOTH:
-                    found += parse_sockets(_dump(diag, family, _IPPROTO_SCTP, _TCP_LISTEN), "sctp", netns)
+                for request in _SCTP_LISTENERS:
+                    found += parse_sockets(diag.dump(SOCK_DIAG_BY_FAMILY, request), "sctp", netns)
     if not tcp:
         found += _proc_net("tcp", netns, proc)
     if not udp:
@@ -78,16 +82,12 @@ def listening_sockets(netns: int, proc: str = "/proc") -> list[ListeningSocket]:
     return found
 
 
-def _dump(diag: NetlinkSocket, family: int, protocol: int, state: int) -> list[Message]:
-    return diag.dump(SOCK_DIAG_BY_FAMILY, _BY_FAMILY.pack(family, protocol, 0, 1 << state, _ANY))
-
-
 def parse_sockets(messages: Iterable[Message], proto: str, netns: int) -> Iterator[ListeningSocket]:
     """Sockets of IPv4 and IPv6 in answers of sock_diag(7). Raises ValueError for a message of another form."""
     for _, body in messages:
         if len(body) < _INET_DIAG_MSG_SIZE:
             raise ValueError(f"a struct inet_diag_msg of {len(body)} bytes")
-        number, _, _, _, port, _, source, _, ifindex, *_, inode = _inet_diag_msg(body)
+        number, port, source, ifindex, inode = _inet_diag_msg(body)
         family = _FAMILIES.get(number)
         if family is None:
             continue

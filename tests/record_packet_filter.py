@@ -20,6 +20,7 @@ from hostinspect.kernel import ip_tables
 from hostinspect.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
 from hostinspect.kernel.nftables import read
 from tests.packet_filter import RULES, listed, load, restore, run, saved
+from tests.unit import plain_ip_tables
 
 
 class Recorder(NetlinkSocket):
@@ -47,18 +48,18 @@ def legacy() -> list[str]:
     return lines
 
 
-def _entries(protocol: ip_tables.Protocol, table: ip_tables.Table) -> Iterator[tuple[str, int, ip_tables.Entry]]:
-    entries = ip_tables.entries(protocol, table.blob)
-    return ip_tables.walk(table, entries, ip_tables.chain_heads(table, entries))
+def _entries(protocol: ip_tables.Protocol, table: ip_tables.Table) -> Iterator[tuple[str, int, plain_ip_tables.Entry]]:
+    entries = list(plain_ip_tables.entries(protocol, table.blob))
+    return plain_ip_tables.walk(table, entries, plain_ip_tables.chain_heads(table, entries))
 
 
-def _rule(protocol: ip_tables.Protocol, name: str, chain: str, position: int, entry: ip_tables.Entry) -> str:
+def _rule(protocol: ip_tables.Protocol, name: str, chain: str, position: int, entry: plain_ip_tables.Entry) -> str:
     texts = [
         (text, str(packets), str(octets))
         for _, table, text, packets, octets in saved("legacy", protocol.family)[1]
         if table == name and text.split()[1] == chain
     ]
-    found = [("match", *match) for match in ip_tables.extensions(entry.matches)]
+    found = [("match", *match) for match in entry.matches]
     found += [("target", *entry.target)] if entry.target[0] else []
     return "\t".join(("rule", protocol.family, *texts[position - 1], *(_extension(*e) for e in found)))
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import errno
 import os
-from _socket import AF_INET, AF_INET6, IPPROTO_IPV6, SOL_IP
-from collections.abc import Callable, Iterator
+from _socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPPROTO_RAW, SOCK_CLOEXEC, SOCK_RAW, SOL_IP, socket
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from struct import Struct as Layout
 from struct import calcsize
@@ -37,6 +37,7 @@ from hostinspect.kernel.xtables.spelling import IFNAMSIZ, address, string
 
 if TYPE_CHECKING:
     from hostinspect.kernel.iptc import Saved
+    from hostinspect.kernel.xtables.shapes import Fitting, Plain, Shapes
 
 SO_GET_INFO, SO_GET_ENTRIES = 64, 65  # IPT_BASE_CTL and the next; the same numbers for IPv6
 _INFO = Layout("@32sI5I5I2I")  # struct ipt_getinfo: name, valid_hooks, hook_entry, underflow, num_entries, size
@@ -121,12 +122,10 @@ def table_names(protocol: Protocol) -> list[str]:
 
 def read_table(protocol: Protocol, name: str) -> Table:
     """One table that `table_names` lists. Raises OSError: EPERM without CAP_NET_ADMIN."""
-    import socket
-
     from hostinspect.kernel.sockopt import getsockopt
 
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    with socket.socket(protocol.domain, kind, socket.IPPROTO_RAW) as raw:
+    raw = socket(protocol.domain, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)
+    try:
         for _ in range(_ATTEMPTS):
             answer = getsockopt(raw, protocol.level, SO_GET_INFO, _INFO.pack(name.encode(), *[0] * 13))
             _name, valid_hooks, *offsets, _count, size = _INFO.unpack(answer)
@@ -144,6 +143,8 @@ def read_table(protocol: Protocol, name: str) -> Table:
                 {_HOOKS[n]: offsets[5 + n] for n in hooks},
                 blob[_ENTRIES.size :],
             )
+    finally:
+        raw.close()
     raise OSError(errno.EAGAIN, f"the table {name} was being replaced each time it was read")
 
 
@@ -191,27 +192,60 @@ def _extension(raw: bytes) -> tuple[Extension, int]:
     return (string(name), revision, raw[_EXTENSION.size : size]), size
 
 
-def entries(protocol: Protocol, blob: bytes) -> list[Entry]:
+def entries(protocol: Protocol, blob: bytes) -> list[Entry | Fitting]:
     """The rules of a blob, policies and heads of chains included. Raises `UnknownLayoutError`."""
     if calcsize("P") != 8:
         raise UnknownLayoutError("a 32-bit program sees other structures")
-    unpack, begin = protocol.entry.unpack_from, protocol.entry.size
-    found: list[Entry] = []
+    family, known = protocol.family, shapes()
+    found: list[Entry | Fitting] = []
     offset, end = 0, len(blob)
     while offset < end:
-        try:
-            source, destination, head, target_offset, next_offset, packets, octets = unpack(blob, offset)
-        except StructError as e:
-            raise UnknownLayoutError(str(e)) from e
-        if not begin <= target_offset < next_offset <= end - offset:
-            raise UnknownLayoutError(f"a rule's offsets at {offset} make no sense")
-        target_at, after = offset + target_offset, offset + next_offset
-        matches = blob[offset + begin : target_at]
-        extensions(matches)
-        target = _target_of(blob[target_at:after])
-        found.append(Entry(offset, after, source, destination, head, matches, target, packets, octets))
-        offset = after
+        fitting = known.fitting(family, blob, offset)
+        found += fitting
+        if not fitting:
+            found.append(_entry(protocol, blob, offset))
+            known.learn(family, blob[offset : found[-1].next])
+        offset = found[-1].next
     return found
+
+
+def _entry(protocol: Protocol, blob: bytes, offset: int) -> Entry:
+    try:
+        source, destination, head, target_offset, next_offset, packets, octets = protocol.entry.unpack_from(
+            blob, offset
+        )
+    except StructError as e:
+        raise UnknownLayoutError(str(e)) from e
+    begin = protocol.entry.size
+    if not begin <= target_offset < next_offset <= len(blob) - offset:
+        raise UnknownLayoutError(f"a rule's offsets at {offset} make no sense")
+    target_at, after = offset + target_offset, offset + next_offset
+    matches = blob[offset + begin : target_at]
+    extensions(matches)
+    target = _target_of(blob[target_at:after])
+    return Entry(offset, after, source, destination, head, matches, target, packets, octets)
+
+
+def _alone(family: facts.Family, raw: bytes) -> Plain | None:
+    """One entry, for what its shape is: not that of a jump to another place of its table, or not known to us."""
+    from hostinspect.kernel.xtables.shapes import Plain
+
+    protocol = IPV4 if family == "ipv4" else IPV6
+    entry = _entry(protocol, raw, 0)
+    if not entry.target[0] and _verdict(entry) not in _VERDICTS:
+        return None
+    matches, target = _matches(family, entry.matches), _target(protocol, entry, {})
+    if not (matches.exact and target.exact):
+        return None
+    return Plain(_rule(protocol, "", 0, "", 0, entry, matches, target), extensions(entry.matches), entry.target)
+
+
+@lru_cache(maxsize=1)
+def shapes() -> Shapes:
+    """Those of all namespaces."""
+    from hostinspect.kernel.xtables.shapes import Shapes
+
+    return Shapes(_alone)
 
 
 def _verdict(entry: Entry) -> int:
@@ -222,7 +256,7 @@ def _verdict(entry: Entry) -> int:
     return verdict
 
 
-def chain_heads(table: Table, rules: list[Entry]) -> dict[int, str]:
+def chain_heads(table: Table, rules: Sequence[Entry | Fitting]) -> dict[int, str]:
     """Offset of the first rule of each chain, and its name: hooks, and user's chains after their ERROR entry."""
     heads = {offset: name for name, offset in table.hook_entry.items()}
     for entry in rules:
@@ -244,6 +278,9 @@ def decode(protocol: Protocol, table: Table, netns: int, saved: Saver | None = N
         if position == 0:
             found.append(_chain(protocol, table, netns, chain, entry))
             continue
+        if not isinstance(entry, Entry):
+            found.append(entry.rule(netns, table.name, chain, position))
+            continue
         matches, target = _matches(protocol.family, entry.matches), _target(protocol, entry, heads)
         if saved is not None and not (matches.exact and target.exact):
             known = saved(protocol.family, table.name, chain, position)
@@ -252,11 +289,13 @@ def decode(protocol: Protocol, table: Table, netns: int, saved: Saver | None = N
                 others = known.matches if len(known.matches) == len(of_entry) else (None,) * len(of_entry)
                 matches = _spell_matches(protocol.family, of_entry, others)
                 target = _spell_target(protocol, entry, heads, known.target)
-        found.append(_rule(protocol, table, netns, chain, position, entry, matches, target))
+        found.append(_rule(protocol, table.name, netns, chain, position, entry, matches, target))
     return found
 
 
-def walk(table: Table, rules: list[Entry], heads: dict[int, str]) -> Iterator[tuple[str, int, Entry]]:
+def walk(
+    table: Table, rules: Sequence[Entry | Fitting], heads: dict[int, str]
+) -> Iterator[tuple[str, int, Entry | Fitting]]:
     """The entries of a table by chain and position. Position 0 is the policy of a built-in chain or the beginning of a
     user's; the RETURN that ends one, which no tool shows, is left out."""
     policies = {offset: name for name, offset in table.underflow.items()}
@@ -273,8 +312,8 @@ def walk(table: Table, rules: list[Entry], heads: dict[int, str]) -> Iterator[tu
             yield chain, position, entry
 
 
-def _chain(protocol: Protocol, table: Table, netns: int, name: str, entry: Entry) -> facts.Chain:
-    policy = entry if name in table.underflow else None
+def _chain(protocol: Protocol, table: Table, netns: int, name: str, entry: Entry | Fitting) -> facts.Chain:
+    policy = _entry(protocol, table.blob, entry.offset) if name in table.underflow else None
     return facts.Chain(
         netns=netns,
         family=protocol.family,
@@ -379,7 +418,7 @@ def _spell_target(protocol: Protocol, entry: Entry, heads: dict[int, str], other
 
 def _rule(
     protocol: Protocol,
-    table: Table,
+    table: str,
     netns: int,
     chain: str,
     position: int,
@@ -402,7 +441,7 @@ def _rule(
         netns=netns,
         family=family,
         backend="legacy",
-        table=table.name,
+        table=table,
         chain=chain,
         position=position,
         text=f"{text}{spelled.text}{matches.text}{target.text}",

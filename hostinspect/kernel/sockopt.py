@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import _socket as socket  # `socket` has enums and selectors on top, which take 4 ms to load
 import ctypes
 import os
-import socket
 
 from hostinspect.kernel import tape, waiting
 

@@ -15,7 +15,8 @@ from hostinspect.collectors.gaps import GapLog
 from hostinspect.facts import Chain, Rule
 from hostinspect.kernel import ip_tables
 from hostinspect.kernel.ip_tables import IPV4, IPV6, Protocol, Table, UnknownLayoutError, decode, interface
-from hostinspect.kernel.xtables import ipset
+from hostinspect.kernel.xtables import ipset, shapes
+from hostinspect.kernel.xtables.shapes import Shape, Shapes
 from tests.unit import plain_ip_tables
 from tests.unit.packet_filter_fixtures import LegacyRule, legacy, set_name
 
@@ -184,3 +185,98 @@ def test_a_damaged_table_is_read_as_plainly_or_of_an_unknown_layout(
             decode(protocol, damaged, 1)
     else:
         assert decode(protocol, damaged, 1) == plainly
+
+
+# --- shapes: rules that are alike, held equal to the plain way ----------------------------------------------------
+
+ENTRIES = [
+    (protocol, table.blob[entry.offset : entry.next])
+    for protocol, table, _saved in TABLES
+    for entry in plain_ip_tables.entries(protocol, table.blob)
+]
+SHAPED = [
+    (protocol, entry, shape)
+    for protocol, entry in ENTRIES
+    if (shape := shapes.make(protocol.family, entry, ip_tables._alone)) is not None
+]
+
+
+def chain_of(*entries: bytes) -> Table:
+    """A table with these in its only chain."""
+    return Table("filter", {"INPUT": 0}, {}, b"".join((*entries, entries[-1])))  # the last one ends it
+
+
+def by_shape(protocol: Protocol, entry: bytes, *known: Shape) -> list[Chain | Rule] | None:
+    """What is told of the entry where no shapes but these are known; None where its layout is not."""
+    begin, end = shapes._KIND[protocol.family]
+    with pytest.MonkeyPatch.context() as patch:
+        only = Shapes(lambda *_: None)
+        only._known[entry[begin:end]] = [*known]
+        patch.setattr(ip_tables, "shapes", lambda: only)
+        try:
+            return decode(protocol, chain_of(entry), 1)
+        except UnknownLayoutError:
+            return None
+
+
+def plainly(protocol: Protocol, entry: bytes) -> list[Chain | Rule] | None:
+    try:
+        return list(plain_ip_tables.decode(protocol, chain_of(entry), 1))
+    except UnknownLayoutError:
+        return None
+
+
+def test_many_recorded_rules_have_a_shape() -> None:
+    assert len(SHAPED) > 50
+    assert {protocol.family for protocol, _, _ in SHAPED} == {"ipv4", "ipv6"}
+    assert sum(len(shape.values) for _, _, shape in SHAPED) > 1.5 * len(SHAPED)
+    assert {form for _, _, shape in SHAPED for form, _ in shape.forms} >= {"!%s", "%s:%s", "[%s]:%s", "%s/24", ":%s"}
+
+
+@given(st.data())
+def test_what_a_shape_says_is_what_the_plain_way_says(draw: st.DataObject) -> None:
+    protocol, entry, shape = draw.draw(st.sampled_from(SHAPED))
+    layout = shape.unpack.__self__  # type: ignore[attr-defined]
+    parts = list(layout.unpack(entry))
+    for part in {*(part for part, _ in shape.values), *(part for ends in shape.ends for part in ends)}:
+        is_number = isinstance(parts[part], int)
+        parts[part] = draw.draw(
+            st.integers(0, 0xFFFF) if is_number else st.binary(min_size=len(parts[part]), max_size=len(parts[part]))
+        )
+    for low, high in shape.ends:
+        if draw.draw(st.integers(0, 7)):
+            parts[high] = parts[low]
+    for part in shape.counters:
+        parts[part] = draw.draw(st.integers(0, 2**64 - 1))
+    alike = layout.pack(*parts)
+    assert bool(shape.fitting(alike, 0)) is all(parts[low] == parts[high] for low, high in shape.ends)
+    assert by_shape(protocol, alike, shape) == plainly(protocol, alike)
+
+
+@given(st.sampled_from(SHAPED), st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=4))
+def test_a_rule_that_fits_a_shape_by_chance_is_read_as_plainly(
+    found: tuple[Protocol, bytes, Shape], damage: list[tuple[int, int]]
+) -> None:
+    protocol, entry, shape = found
+    broken = bytearray(entry)
+    for at, octet in damage:
+        broken[at % len(broken)] = octet
+    assert by_shape(protocol, bytes(broken), shape) == plainly(protocol, bytes(broken))
+
+
+def test_rules_that_mean_something_in_their_place_only_have_no_shape() -> None:
+    """Jumps, by the offset they lead to, and sets, by their index; and what is not known to us."""
+    for protocol, entry, shape in SHAPED:
+        [found] = plain_ip_tables.entries(protocol, entry)
+        assert not {"set", "SET", "ERROR"} & {found.target.name, *(match.name for match in found.matches)}
+        assert found.target.name or plain_ip_tables._verdict(found) < 0
+        assert shape.rule.exact
+
+
+def test_a_shape_is_made_of_the_second_rule_and_fits_the_third() -> None:
+    protocol, entry, _shape = SHAPED[0]
+    known = Shapes(ip_tables._alone)
+    for times in range(2):
+        assert known.fitting(protocol.family, entry * 3, 0) == [], times
+        known.learn(protocol.family, entry)
+    assert [found.offset for found in known.fitting(protocol.family, entry * 3, 0)] == [0, len(entry), 2 * len(entry)]

@@ -9,8 +9,10 @@ and the function that spells it. Bytes of another length than the format's, padd
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct
+from struct import Struct as Layout
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.facts import Family
 
@@ -27,7 +29,7 @@ class Clause(NamedTuple):
     name: str | None = None  # printed instead of its own name: "state" for a conntrack match made as -m state
 
 
-class Where(NamedTuple):
+class Where(Struct, frozen=True):
     """What a decoder must know besides its bytes."""
 
     family: Family
@@ -38,8 +40,8 @@ Values = tuple[Any, ...]
 Decoder = Callable[[Values, Where], "Clause | str"]
 
 
-class Extension(NamedTuple):
-    layout: Struct
+class Extension(Struct, frozen=True):
+    layout: Layout
     decode: Decoder
 
 
@@ -47,7 +49,7 @@ Table = dict[tuple[str, int], Extension]  # (name, revision)
 
 
 def extension(layout: str, decode: Decoder) -> Extension:
-    return Extension(Struct("@" + layout), decode)
+    return Extension(Layout("@" + layout), decode)
 
 
 def negation(inverted: object) -> str:

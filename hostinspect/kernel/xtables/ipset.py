@@ -5,7 +5,7 @@ Rules name sets by an index. Asking loads no module: a rule that uses a set has 
 
 from __future__ import annotations
 
-import socket
+import _socket as socket
 import sys
 from struct import Struct
 
@@ -22,10 +22,13 @@ _GET_SET = Struct("@2I32s")  # op, version, a union of index (u16) and name
 def set_name(index: int) -> str:
     """The set's name in the network namespace we are in; `UnknownError` where the kernel does not tell."""
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as raw:
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW)
+        try:
             _op, version = _VERSION.unpack(getsockopt(raw, socket.SOL_IP, SO_IP_SET, _VERSION.pack(_OP_VERSION, 0)))
             request = _GET_SET.pack(_OP_GET_BYINDEX, version, index.to_bytes(2, sys.byteorder))
             name = string(_GET_SET.unpack(getsockopt(raw, socket.SOL_IP, SO_IP_SET, request))[2])
+        finally:
+            raw.close()
     except OSError as e:
         raise UnknownError from e
     if not name:

@@ -10,7 +10,8 @@ DNAT of revision 2 (since 4.18) has `struct nf_nat_range2`, which adds a base po
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.kernel.xtables.extension import Clause, Decoder, Table, UnknownError, Values, Where, extension
 from hostinspect.kernel.xtables.spelling import address, nf_address, prefix_length
@@ -21,7 +22,7 @@ _WORDS = PROTO_RANDOM | RANDOM_FULLY | PERSISTENT
 _KNOWN = MAP_IPS | PROTO_SPECIFIED | PROTO_RANDOM | PERSISTENT | RANDOM_FULLY | PROTO_OFFSET
 
 
-class Range(NamedTuple):
+class Range(Struct, frozen=True):
     """Where to: a range of addresses, of ports, or both."""
 
     flags: int

@@ -214,7 +214,7 @@ class AskedHere(Asked):
         said = BytesIO()
         with redirect_stdout(TextIOWrapper(said, write_through=True)):
             code = run([*arguments])
-        return code, said.getvalue().decode()
+            return code, said.getvalue().decode()
 
 
 def answered(run: Asked, images: Iterable[str] = ()) -> Listing:

@@ -479,9 +479,11 @@ _FAMILIES: dict[int, Literal["ipv4", "ipv6"]] = {AF_INET: "ipv4", AF_INET6: "ipv
 def parse_addresses(messages: Iterable[Message], netns: int) -> Iterator[Address]:
     """Answers to RTM_GETADDR: those of IPv4 and IPv6. Raises ValueError or struct.error for another form."""
     for msg_type, body in messages:
+        if msg_type != RTM_NEWADDR:
+            continue
         number, prefix_len, _, scope, ifindex = _ifaddrmsg(body)
         family = _FAMILIES.get(number)
-        if msg_type != RTM_NEWADDR or family is None:
+        if family is None:
             continue
         found = attributes(body, _IFADDRMSG_SIZE)
         # Of a point-to-point interface IFA_ADDRESS is the other end.
@@ -557,9 +559,11 @@ def parse_routes(messages: Iterable[Message], netns: int) -> Iterator[Route]:
     hops. Raises ValueError or struct.error for another form.
     """
     for msg_type, body in messages:
+        if msg_type != RTM_NEWROUTE:
+            continue
         number, dst_len, _, _, table, _, _, kind, flags = _rtmsg(body)
         family, route_type = _FAMILIES.get(number), _ROUTE_TYPES.get(kind)
-        if msg_type != RTM_NEWROUTE or family is None or route_type is None or flags & _RTM_F_CLONED:
+        if family is None or route_type is None or flags & _RTM_F_CLONED:
             continue
         found = picked(body, _ROUTE_WANTED, _RTMSG_SIZE)
         if raw := found.get(_RTA_TABLE):

@@ -18,8 +18,16 @@ Family = Literal["ipv4", "ipv6", "inet", "bridge", "arp", "netdev"]
 Backend = Literal["legacy", "nft"]
 
 # Families of facts that may be asked for have the names that are in `Gap.collector`; but of rules, "rules" are those of
-# the host's network namespace, and these all others.
+# the host's network namespace, and these all others; and of sockets, it takes this to know who holds those of the
+# host's, beside containers.
 RULES_OF_CONTAINERS = "rules of containers"
+HOLDERS_ON_HOST = "holders of sockets of the host"
+
+# What a report is made of.
+OF_THE_REPORT = (
+    *("host", "engines", "containers", "layers", "images", "networks", "volumes", "processes", "cgroups", "mounts"),
+    *("namespaces", "links", "addresses", "routes", "sockets", "nsids", "rules", RULES_OF_CONTAINERS, "sysctls"),
+)
 
 # Families of facts that only a running kernel has: of a disk (`Host.root`), each is a gap.
 OF_THE_KERNEL = (

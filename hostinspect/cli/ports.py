@@ -32,9 +32,10 @@ def ports(request: Request, words: tuple[str, ...], every: bool) -> int:
       hostinspect ports --all --columns port,listens
       hostinspect ports -o json | jq '.ports[] | select(.status != "ok")'
     """
+    from hostinspect.facts import HOLDERS_ON_HOST
     from hostinspect.questions.ports import NEEDS, list_ports, parse_port
 
-    inspection = request.inspect(*NEEDS)
+    inspection = request.inspect(*NEEDS, *([HOLDERS_ON_HOST] if every else []))
     filters: dict[str, PortFilter] = {}
     chosen: list[Container] = []
     for word in dict.fromkeys(words):

@@ -31,7 +31,9 @@ def report(request: Request) -> int:
       hostinspect -o json | jq '.containers[] | {name, state, pid}'
       hostinspect -o dot | dot -Tsvg > host.svg
     """
-    topology = request.inspect().topology
+    from hostinspect.facts import OF_THE_REPORT
+
+    topology = request.inspect(*OF_THE_REPORT).topology
     request.show(_render(topology, request))
     gaps = sum(not gap.minor for gap in topology.gaps)
     if not gaps:

@@ -73,11 +73,11 @@ def watch(
     from hostinspect.cli.reading import asked
     from hostinspect.cli.watching import Limits, listen, looks, new_gaps
     from hostinspect.correlate import correlate
-    from hostinspect.facts import Facts
+    from hostinspect.facts import OF_THE_REPORT, Facts
     from hostinspect.kernel.limit import Limit
 
     def look() -> Topology:
-        return correlate(limit.run(request.facts, Facts))
+        return correlate(limit.run(lambda: request.facts(*OF_THE_REPORT), Facts))
 
     gc.enable()  # off for other commands, which are over before it matters
     limit = Limit(request.timeout if request.alone else 0)

@@ -16,10 +16,10 @@ from hostinspect.collectors.found import Tour
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
 from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts, leads_to_namespaces
-from hostinspect.collectors.processes import collect_processes, in_own_pid_namespace
+from hostinspect.collectors.processes import collect_processes, container_cgroup, in_own_pid_namespace
 from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
-from hostinspect.facts import Engine, Facts, MountPoint, Process
+from hostinspect.facts import HOLDERS_ON_HOST, Engine, Facts, Host, MountPoint, Process
 from hostinspect.kernel import tape, waiting
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def collect(
     """One tour over this host. `data_roots` replace the engines' data roots that would be looked for.
 
     `families` are those of the facts that are asked for (`Gap.collector` has their names; "rules" are those of the
-    host's network namespace, RULES_OF_CONTAINERS all others); hosts, engines, processes and containers are always read.
+    host's network namespace, RULES_OF_CONTAINERS all others; who holds sockets of the host's, beside containers, is
+    HOLDERS_ON_HOST); hosts, engines, processes and containers are always read.
     With names or ids of containers in `only`, what takes long is read of these and the host alone: routes, sockets,
     rules, mounts, whether they are paused. `image_layers`: whose each layer directory is; `health`: what `doctor` asks
     for. The report tells neither, and need not wait for them.
@@ -83,7 +84,9 @@ def collect(
         mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns)
         tour.tell(filter(leads_to_namespaces, mounts[len(host_mounts) :]))
         frozen_cgroups = collect_frozen_cgroups(depth.processes, mounts, gaps) if "cgroups" in families else ()
-        sockets = OpenSockets((p for p in processes if p.netns in depth.netns) if "sockets" in families else (), gaps)
+        within = tuple(p for p in processes if p.netns in depth.netns) if "sockets" in families else ()
+        holders = within if HOLDERS_ON_HOST in families else _likely_holders(within, host, engines)
+        sockets = OpenSockets(holders, gaps)
         found = tour.result()
     network = found.network
     gaps.extend(found.gaps)
@@ -104,7 +107,7 @@ def collect(
         addresses=network.addresses,
         routes=network.routes,
         listening_sockets=network.listening_sockets,
-        socket_holders=sockets.holders_of(network.listening_sockets),
+        socket_holders=sockets.holders_of(network.listening_sockets, host.netns, within),
         chains=found.chains,
         rules=found.rules,
         mounts=mounts,
@@ -125,6 +128,14 @@ def _others(processes: Sequence[Process]) -> tuple[Process, ...]:
     for _ in range(waiting.page.above if waiting.page else 0):
         own.append(parents.get(own[-1], 0))
     return tuple(process for process in processes if process.pid not in own)
+
+
+def _likely_holders(processes: Sequence[Process], host: Host, engines: Iterable[Engine]) -> list[Process]:
+    """Those of containers, in whatever namespace, and the daemons, which are name servers in containers' own."""
+    daemons = {engine.pid for engine in engines}
+    outside = (host.netns, host.mntns)
+    of_containers = {cgroups: any(map(container_cgroup, cgroups)) for cgroups in {p.cgroups for p in processes}}
+    return [p for p in processes if (p.netns, p.mntns) != outside or p.pid in daemons or of_containers[p.cgroups]]
 
 
 def _own_pid() -> int:

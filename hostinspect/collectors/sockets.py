@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.proc import opened
@@ -18,23 +18,27 @@ class OpenSockets:
     """Which of `processes` has which sockets open (/proc/PID/fd).
 
     A socket may have several holders, and they may be in other namespaces than it: dockerd, in the host's, holds those
-    of its name servers in the containers' own. So all processes are looked at but those whose namespaces may not be
-    seen. One that ends meanwhile is left out; refused ones are one gap.
+    of its name servers in the containers' own. Processes whose namespaces may not be seen are not looked at. One that
+    ends meanwhile is left out; refused ones are one gap.
     """
 
     def __init__(self, processes: Iterable[Process], gaps: GapLog, proc: str = "/proc") -> None:
         # Pairs, in arrays: a proxy may have a million of them.
         self._inodes, self._pids = array("Q"), array("i")
-        self._proc = proc
+        self._proc, self._gaps = proc, gaps
         self._starttimes: dict[int, int] = {}  # another's files may have been listed as theirs
-        with opened(proc, COLLECTOR, gaps) as fd:
-            if fd is not None:
-                self._read_all(fd, proc, processes, gaps)
+        self._refused = 0
+        self._look(processes)
 
-    def _read_all(self, fd: int, proc: str, processes: Iterable[Process], gaps: GapLog) -> None:
-        refused = 0
+    def _look(self, processes: Iterable[Process]) -> None:
+        """Look at those that were not yet."""
+        with opened(self._proc, COLLECTOR, self._gaps) as fd:
+            if fd is not None:
+                self._read_all(fd, processes)
+
+    def _read_all(self, fd: int, processes: Iterable[Process]) -> None:
         for process in processes:
-            if process.netns is None:
+            if process.netns is None or process.pid in self._starttimes:
                 continue
             self._starttimes[process.pid] = process.starttime
             try:
@@ -42,11 +46,9 @@ class OpenSockets:
             except procfs.GONE:
                 continue
             except PermissionError:
-                refused += 1
+                self._refused += 1
             except OSError as error:
-                gaps.add(COLLECTOR, f"{proc}/{process.pid}/fd", error)
-        if refused:
-            gaps.add(COLLECTOR, f"open files of {refused} processes", "Permission denied", PERMISSION)
+                self._gaps.add(COLLECTOR, f"{self._proc}/{process.pid}/fd", error)
 
     def _read(self, proc: int, pid: int) -> None:
         waiting.on("fd", f"/proc/{pid}/fd")
@@ -63,15 +65,27 @@ class OpenSockets:
         finally:
             os.close(directory)
 
-    def holders_of(self, sockets: Iterable[ListeningSocket]) -> tuple[SocketHolder, ...]:
+    def holders_of(
+        self, sockets: Iterable[ListeningSocket], host: int | None = None, others: Iterable[Process] = ()
+    ) -> tuple[SocketHolder, ...]:
         """A record for each process and each of `sockets` that it holds, by pid and inode.
 
-        A process that has ended meanwhile is left out: its number may have been another's when its files were listed.
+        Where one outside of the namespace `host` is held by none of them, `others` are looked at too. A process that
+        has ended meanwhile is left out: its number may have been another's when its files were listed.
         """
-        wanted = {socket.inode for socket in sockets if socket.inode}
-        pairs = {(pid, inode) for inode, pid in zip(self._inodes, self._pids, strict=True) if inode in wanted}
+        wanted = {socket.inode: socket.netns for socket in sockets if socket.inode}
+        pairs = self._pairs(wanted)
+        held = {inode for _, inode in pairs}
+        if any(inode not in held for inode, netns in wanted.items() if netns != host):
+            self._look(others)
+            pairs = self._pairs(wanted)
+        if self._refused:
+            self._gaps.add(COLLECTOR, f"open files of {self._refused} processes", "Permission denied", PERMISSION)
         same = {pid for pid in {pid for pid, _ in pairs} if self._is_same(pid)}
         return tuple(SocketHolder(inode=inode, pid=pid) for pid, inode in sorted(pairs) if pid in same)
+
+    def _pairs(self, wanted: Container[int]) -> set[tuple[int, int]]:
+        return {(pid, inode) for inode, pid in zip(self._inodes, self._pids, strict=True) if inode in wanted}
 
     def _is_same(self, pid: int) -> bool:
         try:

@@ -38,6 +38,7 @@ def answer(argv, collect):
         answer = json.loads(said.getvalue() or b"null")
     if answer:
         answer.pop("collected_at", None)
+        answer.get("host", {}).pop("collected_at", None)
     return code, answer
 
 for line in sys.stdin:
@@ -51,7 +52,16 @@ for line in sys.stdin:
 """
 
 QUESTIONS = (
-    *(["containers"], ["networks"], ["bridges"], ["links"], ["links", "--all"], ["ports"], ["ports", "--all"]),
+    *(
+        ["report"],
+        ["containers"],
+        ["networks"],
+        ["bridges"],
+        ["links"],
+        ["links", "--all"],
+        ["ports"],
+        ["ports", "--all"],
+    ),
     *(["nat"], ["nat", "--all"], ["volumes"], ["layers"], ["layers", "--directories"]),
 )
 

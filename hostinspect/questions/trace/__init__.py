@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from shlex import quote
 from typing import Literal, NamedTuple
 
-from hostinspect.facts import RULES_OF_CONTAINERS
+from hostinspect.facts import HOLDERS_ON_HOST, RULES_OF_CONTAINERS
 from hostinspect.questions.answer import gaps_about
 from hostinspect.questions.dnat import port_ranges, without_prefix
 from hostinspect.questions.inspection import Inspection
@@ -30,7 +30,7 @@ __all__ = ["HOST", "OUTSIDE", "TargetError", "trace"]
 
 HOST, OUTSIDE = "host", "outside"
 FAMILIES = ("namespaces", "links", "addresses", "routes", "sockets", "rules", "processes", "sysctls", "nsids")
-NEEDS = ("engines", "containers", "networks", "cgroups", *FAMILIES, RULES_OF_CONTAINERS)
+NEEDS = ("engines", "containers", "networks", "cgroups", *FAMILIES, RULES_OF_CONTAINERS, HOLDERS_ON_HOST)
 
 # Who asks from outside where no other address is given: networks for documentation (RFC 5737, RFC 3849), so that the
 # default route leads to them and no rule means them.

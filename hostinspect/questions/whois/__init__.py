@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from hostinspect.facts import RULES_OF_CONTAINERS
+from hostinspect.facts import HOLDERS_ON_HOST, RULES_OF_CONTAINERS
 from hostinspect.questions.answer import gaps_about
 from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.whois import (
@@ -257,7 +257,7 @@ def needs(texts: Iterable[str]) -> set[str]:
         families.add(RULES_OF_CONTAINERS)  # a chain may be called so
     for key in keys:
         if key.number is not None or key.port or key.address or not _is_plain(key):
-            families.add("sockets")
+            families |= {"sockets", HOLDERS_ON_HOST}
         if key.number is not None or key.device or not _is_plain(key) or looks_like_layer(key.text):
             families.add("mounts")
     return families

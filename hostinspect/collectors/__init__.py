@@ -19,7 +19,7 @@ from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts, l
 from hostinspect.collectors.processes import collect_processes, container_cgroup, in_own_pid_namespace
 from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
-from hostinspect.facts import HOLDERS_ON_HOST, Engine, Facts, Host, MountPoint, Process
+from hostinspect.facts import HOLDERS_ON_HOST, ContainerRecord, Engine, Facts, Host, MountPoint, Process
 from hostinspect.kernel import tape, waiting
 
 if TYPE_CHECKING:
@@ -54,19 +54,27 @@ def collect(
     processes = _others(collect_processes(gaps))
     host_mounts = collect_host_mounts(gaps)
 
-    def read() -> tuple[tuple[Engine, ...], EngineRecords, Depth]:
+    asked = () if data_roots else host_mounts  # what a person names is asked, wherever it is
+
+    def read(of_records: Container[object]) -> tuple[tuple[Engine, ...], EngineRecords, Depth]:
         from hostinspect.collectors.engines import collect_engines
 
         engines = collect_engines(host, processes, gaps, data_roots, mounts=host_mounts)
-        # What a person names is asked, wherever it is.
-        asked = () if data_roots else host_mounts
-        records = records_of(engines, gaps, families, asked, image_layers=image_layers)
-        depth = depth_of(processes, records.containers, families, only, host.netns)
-        if depth.strangers and "layers" not in families:
-            records = replace(records, layers=records_of(engines, gaps, ("layers",), asked).layers)
-        return engines, records, depth
+        records = records_of(engines, gaps, of_records, asked, image_layers=image_layers)
+        return engines, records, depth_of(processes, records.containers, families, only, host.netns)
 
-    known = read() if only else None
+    def read_rest(engines: Sequence[Engine], records: EngineRecords, depth: Depth) -> EngineRecords:
+        containers = records.containers
+        if first != families:
+            records = records_of(engines, gaps, families, asked, containers=containers, layers_of=depth.containers)
+        if depth.strangers and "layers" not in families:
+            layers = records_of(engines, gaps, ("layers",), asked, containers=containers).layers
+            records = replace(records, layers=layers)
+        return records
+
+    # Containers say where to look. But whose a layer is is read after the layers, which may be made meanwhile.
+    first = () if only and not image_layers else families
+    known = read(first) if only else None
     netns = known[2].netns if known else EVERYTHING
     has_network = any(family in families for family in NETWORK)
 
@@ -79,7 +87,8 @@ def collect(
 
     many = has_network and len({process.netns for process in processes}) >= MANY_NAMESPACES
     with Beside(look, Tour, MountPoint, forked=many and tape.running is None and has_processor_to_spare()) as tour:
-        engines, records, depth = known or read()
+        engines, records, depth = known or read(first)
+        records = read_rest(engines, records, depth)
         pids = [record.pid for record in records.containers if record.pid]
         mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns)
         tour.tell(filter(leads_to_namespaces, mounts[len(host_mounts) :]))
@@ -152,16 +161,28 @@ def records_of(
     mounts: Sequence[MountPoint] = (),
     *,
     image_layers: bool = False,
+    containers: Iterable[ContainerRecord] | None = None,
+    layers_of: Container[str] | None = None,
     root: str = "",
 ) -> EngineRecords:
     """What the engines wrote down, as one; `root` is where the disk that they are on is mounted.
 
-    What is on one of `mounts` that may not answer is not asked.
+    `containers` are not read again, and layers only of those whose id is in `layers_of`, if they are given. What is on
+    one of `mounts` that may not answer is not asked.
     """
     from hostinspect.collectors.engines import EngineRecords, collect_records
 
     every = [
-        collect_records(engine, gaps, root, mounts=mounts, families=families, image_layers=image_layers)
+        collect_records(
+            engine,
+            gaps,
+            root,
+            mounts=mounts,
+            families=families,
+            image_layers=image_layers,
+            containers=None if containers is None else [c for c in containers if c.data_root == engine.data_root],
+            layers_of=layers_of,
+        )
         for engine in engines
     ]
     return EngineRecords(

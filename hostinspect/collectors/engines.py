@@ -366,10 +366,13 @@ def collect_records(
     mounts: Sequence[MountPoint] = (),
     families: Container[object] = EVERYTHING,
     image_layers: bool = False,
+    containers: Iterable[ContainerRecord] | None = None,
+    layers_of: Container[str] | None = None,
 ) -> EngineRecords:
     """Everything that `engine` wrote down under its data root, which is beneath `root`; layers of images if asked for.
 
-    Beside the containers, only what is of one of the `families` layers, networks, volumes and images.
+    Beside the containers, only what is of one of the `families` layers, networks, volumes and images. `containers` are
+    not read again where they are known; layers only of those whose id is in `layers_of`, if that is given.
 
     What is unreadable or damaged is a gap each, and the rest is read; what goes away meanwhile is none. Without
     permission there is one gap for the whole data root.
@@ -396,13 +399,16 @@ def collect_records(
                 homes = tuple(read_layer_homes(files, data_root, notes["layers"]))  # before whose they are
                 chains = tuple(read_image_layers(files, data_root, notes["layers"]))
                 build_cache = tuple(read_build_cache(files, data_root, notes["layers"]))
-            containers = tuple(read_containers(files, engine.name, data_root, notes["containers"], at_rest=bool(root)))
+            if containers is None:
+                containers = read_containers(files, engine.name, data_root, notes["containers"], at_rest=bool(root))
+            containers = tuple(containers)
             layers: tuple[LayerRecord, ...] = ()
             if "layers" in families:
                 from hostinspect.engines.docker.layers import read_layers
 
-                layers = tuple(read_layers(files, data_root, notes["layers"]))
-                _note_unknown_layers(files, containers, layers, gaps, data_root, of_disk=bool(root))
+                layers = tuple(read_layers(files, data_root, notes["layers"], layers_of))
+                theirs = tuple(container for container in containers if layers_of is None or container.id in layers_of)
+                _note_unknown_layers(files, theirs, layers, gaps, data_root, of_disk=bool(root))
             table: NetworkTable | None = None
             swarm: dict[str, NetworkRecord] = {}
             if "networks" in families:

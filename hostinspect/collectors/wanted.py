@@ -28,6 +28,7 @@ class Depth(Struct, frozen=True):
     netns: Container[object]  # network namespaces, whose routes, sockets and rules are read
     mntns: Container[object]  # mount namespaces, all of whose mounts are read
     processes: tuple[Process, ...]  # of whose cgroups it matters whether they are frozen
+    containers: Container[str] | None  # ids of those whose layers are read; None: of all
     strangers: bool  # whether there are processes of containers whose cgroup does not say of which
 
 
@@ -55,13 +56,14 @@ def depth_of(
         if container not in known and (container is not None or process.pid in pids):
             strangers.add(process.mntns)
     if not only:
-        return Depth(EVERYTHING, EVERYTHING if "mounts" in families else strangers, processes, bool(strangers))
+        return Depth(EVERYTHING, EVERYTHING if "mounts" in families else strangers, processes, None, bool(strangers))
     chosen = {id_ for id_, record in known.items() if any(_may_mean(name, record) for name in only)}
     inside = tuple(process for process in processes if container_of[process.cgroups] in chosen)
     return Depth(
         netns=EVERYTHING if strangers else {host_netns, *(process.netns for process in inside)},
         mntns=strangers | ({process.mntns for process in inside} if "mounts" in families else set()),
         processes=processes if strangers else inside,
+        containers=None if strangers else chosen,
         strangers=bool(strangers),
     )
 

@@ -88,15 +88,19 @@ def _is_own_id(name: str) -> bool:
     return is_id(name) or (len(name) == _BUILDKIT_ID and not name.strip("0123456789abcdefghijklmnopqrstuvwxyz"))
 
 
-def read_layers(files: Directory, data_root: str, note: Note) -> Iterator[LayerRecord]:
-    """The layers of every container under the opened data root, by container id; none for another storage driver."""
+def read_layers(
+    files: Directory, data_root: str, note: Note, of: Container[str] | None = None
+) -> Iterator[LayerRecord]:
+    """The layers of the containers `of` these ids, or of all, under the opened data root, by container id; none for
+    another storage driver.
+    """
     for driver in (*DRIVERS, FIRST_DRIVER):
         path = f"{data_root}/image/{driver}/layerdb/mounts"
         read = _read_first_driver if driver == FIRST_DRIVER else _read_driver
         try:
             # One `Directory` each: it keeps the way to the last file only, and two ways are gone by turns.
             with files.directory(f"image/{driver}/layerdb/mounts") as mounts, files.directory(driver) as layers:
-                yield from read(mounts, path, layers, f"{data_root}/{driver}", note)
+                yield from read(mounts, path, layers, f"{data_root}/{driver}", note, of)
         except FileNotFoundError:
             continue  # another storage driver, or the containerd image store
         except OSError as error:
@@ -104,9 +108,9 @@ def read_layers(files: Directory, data_root: str, note: Note) -> Iterator[LayerR
 
 
 def _read_driver(
-    mounts: Directory, mounts_path: str, layers: Directory, layers_path: str, note: Note
+    mounts: Directory, mounts_path: str, layers: Directory, layers_path: str, note: Note, of: Container[str] | None
 ) -> Iterator[LayerRecord]:
-    found = _read_mounts(mounts, mounts_path, note)
+    found = _read_mounts(mounts, mounts_path, note, of)
     directory = LayerDirectory(layers, layers_path, {mount_id for mount_id, _ in found.values()})
     for container_id, (mount_id, parent) in found.items():
         try:
@@ -126,9 +130,9 @@ def _read_driver(
 
 
 def _read_first_driver(
-    mounts: Directory, mounts_path: str, layers: Directory, layers_path: str, note: Note
+    mounts: Directory, mounts_path: str, layers: Directory, layers_path: str, note: Note, of: Container[str] | None
 ) -> Iterator[LayerRecord]:
-    for container_id, (mount_id, parent) in _read_mounts(mounts, mounts_path, note).items():
+    for container_id, (mount_id, parent) in _read_mounts(mounts, mounts_path, note, of).items():
         try:
             lower_id = _read_layer_id(layers, f"{mount_id}/lower-id")
             init_id = _read_layer_id(mounts, f"{container_id}/init-id")
@@ -161,9 +165,11 @@ def _record(
     )
 
 
-def _read_mounts(mounts: Directory, path: str, note: Note) -> dict[str, tuple[str, str | None]]:
-    """mount-id and parent of each container."""
-    names = [name for name in mounts.listdir() if is_id(name)]
+def _read_mounts(
+    mounts: Directory, path: str, note: Note, of: Container[str] | None
+) -> dict[str, tuple[str, str | None]]:
+    """mount-id and parent of each container `of` these ids."""
+    names = [name for name in mounts.listdir() if is_id(name) and (of is None or name in of)]
     if len(names) > MAX_ENTRIES:
         note(path, f"{len(names)} containers, the first {MAX_ENTRIES} are read")
     found: dict[str, tuple[str, str | None]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hostinspect.cli.echo import write
-from hostinspect.cli.parameters import Argument, command
+from hostinspect.cli.parameters import Argument, File, command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +57,39 @@ def complete(instruction: str) -> int:
 
     Never a word on stderr, whatever goes wrong: it would stand in the middle of what is being typed.
     """
+    try:
+        told = _told(instruction)
+        if told is None:
+            told = _told_by_click(instruction)
+        if told is not None:
+            write(f"{told}\n")
+    except Exception:
+        return 1
+    return 1 if told is None else 0
+
+
+def _told(instruction: str) -> str | None:
+    """What the shell is told of names, in a plain line; None where click has to be asked."""
+    from hostinspect.cli import plain, words
+    from hostinspect.cli.errors import BadValueError
+
+    typed = words.typed(instruction)
+    if typed is None or not typed[0] or typed[1].startswith("-"):
+        return None
+    before, incomplete = typed
+    try:
+        command, parameter, arguments = plain.awaited(before)
+        if isinstance(parameter, File) or parameter.choices:
+            return None
+        given = plain.values_of(command, arguments, whole=False)
+    except (plain.NotPlainError, BadValueError):
+        return None
+    names = parameter.complete(given, parameter, incomplete) if parameter.complete else []
+    return words.told(instruction, [(name, "") for name in names])
+
+
+def _told_by_click(instruction: str) -> str | None:
+    """What click tells the shell, however odd the line is; None where it does not know such a shell."""
     from click.shell_completion import get_completion_class
 
     from hostinspect.cli.by_click import hostinspect
@@ -64,12 +97,8 @@ def complete(instruction: str) -> int:
     shell, _, action = instruction.partition("_")
     script = get_completion_class(shell)
     if script is None or action != "complete":
-        return 1
-    try:
-        write(f"{script(hostinspect, {}, PROGRAM, VARIABLE).complete()}\n")
-    except Exception:
-        return 1
-    return 0
+        return None
+    return script(hostinspect, {}, PROGRAM, VARIABLE).complete()
 
 
 def complete_names(given: Given, parameter: Parameter, incomplete: str, families: Sequence[Family]) -> list[str]:

@@ -27,9 +27,31 @@ def parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
     """The command of a line, and a value for each of its parameters; None where click has to be asked."""
     try:
         command, rest = _split(arguments)
-        return command, _values(command, rest)
+        return command, values_of(command, rest)
     except (NotPlainError, BadValueError):
         return None
+
+
+def awaited(before: Sequence[str]) -> tuple[Command, Parameter, list[str]]:
+    """The command, that of its parameters which the word after these is for, and the arguments before that.
+
+    Raises NotPlainError.
+    """
+    command, arguments = _load(before[0]), [*before[1:]]
+    if arguments:
+        *rest, last = arguments
+        for parameter in command.parameters:
+            if isinstance(parameter, Option) and not isinstance(parameter, Flag) and last in parameter.names:
+                for _ in _read(command, rest):
+                    pass  # the last one is no value itself
+                return command, parameter, rest
+    operands = sum(option is None for _, option, _ in _read(command, arguments))
+    for parameter in command.parameters:
+        if isinstance(parameter, Argument):
+            if parameter.several or not operands:
+                return command, parameter, arguments
+            operands -= 1
+    raise NotPlainError
 
 
 def _split(arguments: Sequence[str]) -> tuple[Command, list[str]]:
@@ -70,8 +92,11 @@ def _read(command: Command, arguments: Sequence[str]) -> Iterator[tuple[int, Opt
         yield position, option, value
 
 
-def _values(command: Command, arguments: Sequence[str]) -> dict[str, Any]:
-    """A value for each parameter. Raises NotPlainError, and BadValueError where one is wrong."""
+def values_of(command: Command, arguments: Sequence[str], *, whole: bool = True) -> dict[str, Any]:
+    """A value for each parameter; where the line is not `whole`, some may be missing that it takes.
+
+    Raises NotPlainError, and BadValueError where one is wrong.
+    """
     given: dict[str, list[str]] = {}  # in the order of the line
     operands = []
     for _, option, value in _read(command, arguments):
@@ -88,14 +113,14 @@ def _values(command: Command, arguments: Sequence[str]) -> dict[str, Any]:
         raise NotPlainError
     values: dict[str, Any] = {}
     for parameter in sorted(command.parameters, key=lambda p: (not p.first, order.get(p.name, 0))):
-        value = _value(parameter, given.get(parameter.name, []))
+        value = _value(parameter, given.get(parameter.name, []), whole)
         values[parameter.name] = parameter.convert(value, values) if parameter.convert else value
     return values
 
 
-def _value(parameter: Parameter, given: Sequence[str]) -> Any:
+def _value(parameter: Parameter, given: Sequence[str], whole: bool) -> Any:
     if not given:
-        if parameter.required:
+        if parameter.required and whole:
             raise NotPlainError
         return parameter.absent()
     if isinstance(parameter, Flag):

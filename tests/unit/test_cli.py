@@ -129,8 +129,12 @@ def test_version_and_help_without_loading_anything() -> None:
         assert _said_without_loading_anything([argument]) == text
 
 
-def test_completion_of_commands_and_options_without_loading_anything() -> None:
-    for words, first in (("hostinspect re", "plain,report\n"), ("hostinspect report --co", "plain,--color\n")):
+def test_completion_of_commands_options_and_values_without_loading_anything() -> None:
+    for words, first in (
+        ("hostinspect re", "plain,report\n"),
+        ("hostinspect report --co", "plain,--color\n"),
+        ("hostinspect report -o js", "plain,json\n"),
+    ):
         env = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_HOSTINSPECT_COMPLETE": "bash_complete"}
         assert _said_without_loading_anything([], env) == first
 

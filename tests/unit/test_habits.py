@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -15,11 +16,13 @@ from pathlib import Path
 import click
 import pytest
 
-from hostinspect.cli import man, words
+from hostinspect.cli import completion, man, words
 from hostinspect.cli.app import run
 from hostinspect.cli.by_click import hostinspect
 from hostinspect.cli.commands import COMMANDS
 from hostinspect.cli.completion import complete
+from hostinspect.snapshot import write_snapshot
+from tests.unit.factory import host_with_web
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = REPOSITORY / "docs" / "man"
@@ -134,16 +137,19 @@ def test_commands_and_options_are_completed(
 # Each way to ask for completion as JSON in, and what click alone says, in a process of its own: it keeps its --help
 # option from the first time that it was asked for.
 ASK_CLICK = """
-import contextlib, io, json, os, sys
-from hostinspect.cli.completion import complete
+import json, os, sys
+from hostinspect.cli.completion import _told_by_click
 for instruction, typed, position in json.load(sys.stdin):
     os.environ.update(COMP_WORDS=typed, COMP_CWORD=position)
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        code = complete(instruction)
-    print(json.dumps([code, said.getvalue()]))
+    print(json.dumps(_told_by_click(instruction)))
 """
 
-_BEFORE = [[], *([name] for name in COMMANDS), ["trace", "8080"], ["container", "a/b", "c:d"], ["schema", "a", "b"]]
+_BEFORE = [
+    *([], *([name] for name in COMMANDS), ["trace", "8080"], ["container", "a/b", "c:d"], ["schema", "a", "b"]),
+    *(["report", "-o"], ["ports", "-v", "--output"], ["links", "web", "--color"], ["watch", "-o"], ["ports", "-vo"]),
+    *(["containers", "--state"], ["containers", "--state", "paused", "--state"], ["doctor", "-q", "--fail-on"]),
+    *(["containers", "--sort", "-o"], ["ports", "--sort", "-o", "x"], ["links", "--xyz", "-o"], ["nat", "-q", "-o"]),
+]
 _TYPED = [*COMMANDS, *{name[:2] for name in COMMANDS}, "", "x", "-", "--", "--co", "-v", "--help", "_", "/x", "-x"]
 _ODD = [
     ("hostinspect report --color", "2"),
@@ -168,7 +174,7 @@ def test_completion_without_click_says_what_click_says(shell: str, monkeypatch: 
         monkeypatch.setenv("COMP_WORDS", case[1])
         monkeypatch.setenv("COMP_CWORD", case[2])
         if (answer := words.complete(case[0])) is not None:
-            told[case] = [0, answer + "\n"]
+            told[case] = answer
     assert len(told) > len(_TYPED) + 5 * len(_BEFORE)
     command = [sys.executable, "-c", ASK_CLICK]
     by_click = subprocess.run(
@@ -200,6 +206,26 @@ def test_what_is_not_plain_is_left_to_click(
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", position)
     assert words.complete(instruction) is None
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_names_without_click_are_those_that_click_says(
+    shell: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "x.hostinspect"
+    write_snapshot(host_with_web(), str(snapshot))
+    lines = ("", "web", "web -v", "--netns", "-q --network", "--sort", "--timeout x", "--only", "--netns web --netns")
+    told = names = 0
+    for command, line, typed in itertools.product(COMMANDS, lines, ("", "w", "web", "x", "forward", "forward-drops,")):
+        before = ["hostinspect", command, "--from", str(snapshot), *line.split()]
+        monkeypatch.setenv("COMP_WORDS", " ".join([*before, typed]))
+        monkeypatch.setenv("COMP_CWORD", typed if shell == "fish" else str(len(before)))
+        found = completion._told(f"{shell}_complete")
+        if found is not None:
+            assert found == completion._told_by_click(f"{shell}_complete"), (before, typed)
+            told += 1
+            names += "web" in found
+    assert told > 100 and names > 20
 
 
 @pytest.mark.parametrize("instruction", ["tcsh_complete", "bash_source", "", "bash_complete_x"])

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from hostinspect import __version__
 from hostinspect.facts import Facts
-from hostinspect.kernel.tape import Raw
+from hostinspect.kernel.raw import Raw
 
 VERSION = 1
 

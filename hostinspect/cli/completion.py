@@ -114,6 +114,19 @@ def complete_names(given: Given, parameter: Parameter, incomplete: str, families
 
 def _names(given: Given, families: Sequence[Family]) -> list[str]:
     """The names, sorted; those that the engine made up, and what is no name, left out."""
+    elsewhere = given.get("snapshot") or given.get("root") or given.get("data_roots")
+    if tuple(families) == ("containers",) and not elsewhere:
+        from hostinspect.cli.names import NotPlainError, names_of_containers
+
+        try:
+            return sorted({*names_of_containers()})
+        except (NotPlainError, OSError, ValueError):
+            pass
+    return _names_in_records(given, families)
+
+
+def _names_in_records(given: Given, families: Sequence[Family]) -> list[str]:
+    """The same, whatever the host is like."""
     found: set[str] = set()
     snapshot, root = given.get("snapshot"), given.get("root")
     for records in _records(snapshot, root, tuple(given.get("data_roots") or ()), families):

@@ -34,13 +34,13 @@ def snapshot(request: Request, redact: bool, raw: bool) -> int:
     """
     from contextlib import nullcontext
 
-    from hostinspect.kernel.tape import recording
+    from hostinspect.kernel.tape import Tape
     from hostinspect.snapshot import write_snapshot
 
     if redact and raw:
         raise UsageError("--raw is what was read, as it was: it does not go with --redact.")
     request.confine(writes=True)
-    with recording() if raw else nullcontext() as tape:
+    with Tape() if raw else nullcontext() as tape:
         facts = request.facts(image_layers=True, health=True)
     if redact:
         from hostinspect import redaction

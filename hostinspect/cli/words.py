@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from hostinspect.cli.commands import COMMANDS, load
-from hostinspect.cli.parameters import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ def _found(before: list[str], incomplete: str) -> list[tuple[str, str]] | None:
             return None  # a name, or any text
         words = [(choice, "") for choice in choices]
     elif before[0] in COMMANDS and not any(word.startswith("-") for word in before):
+        from hostinspect.cli.parameters import Option
+
         options = [p for p in load(before[0]).parameters if isinstance(p, Option)]
         words = (*((name, option.help) for option in options for name in option.names), *_HELP)
     else:

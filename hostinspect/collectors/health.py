@@ -39,8 +39,9 @@ from hostinspect.facts import (
 )
 from hostinspect.kernel import procfs, waiting
 from hostinspect.kernel.files import Directory
+from hostinspect.kernel.filesystems import is_remote
 from hostinspect.kernel.mountinfo import mountinfo
-from hostinspect.kernel.remote import RemoteError, is_remote, mount_of, not_touched, refuse_remote, walk
+from hostinspect.kernel.remote import RemoteError, mount_of, not_touched, refuse_remote, walk
 from hostinspect.kernel.rooted import directory_in, mode_in
 from hostinspect.kernel.text import text
 

@@ -12,8 +12,8 @@ from hostinspect.collectors.processes import container_cgroup
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import MountPoint, Process
 from hostinspect.kernel import procfs
+from hostinspect.kernel.filesystems import is_remote
 from hostinspect.kernel.mountinfo import mountinfo
-from hostinspect.kernel.remote import is_remote
 
 COLLECTOR = "mounts"
 NSFS = "nsfs"

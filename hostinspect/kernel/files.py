@@ -23,9 +23,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from types import TracebackType
 
 from hostinspect.kernel import tape, waiting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
 
 DEFAULT_LIMIT = 16 * 1024 * 1024  # bytes; the largest config.v2.json seen is some hundred KiB
 

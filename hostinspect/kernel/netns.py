@@ -22,7 +22,8 @@ from msgspec import Struct, field
 
 from hostinspect.facts import MountPoint, Process
 from hostinspect.kernel import procfs, waiting
-from hostinspect.kernel.remote import RemoteError, is_remote
+from hostinspect.kernel.filesystems import is_remote
+from hostinspect.kernel.remote import RemoteError
 
 CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2), since Linux 4.11

@@ -8,27 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from hostinspect.facts import MountPoint
 from hostinspect.kernel import procfs, waiting
+from hostinspect.kernel.filesystems import is_remote
 from hostinspect.kernel.mountinfo import mountinfo
 from hostinspect.kernel.rooted import MAX_LINKS
-
-# File systems whose server may be gone: what is asked of them then waits for ever, and kill(1) does not help.
-_SERVED = {
-    "9p",
-    "afs",
-    "autofs",
-    "cifs",
-    "coda",
-    "davfs",
-    "ncpfs",
-    "nfs",
-    "nfs4",
-    "smb3",
-    "smbfs",
-    "vboxsf",
-    "virtiofs",
-}
-_CLUSTERED = {"beegfs", "ceph", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ocfs2", "orangefs", "pvfs2"}
-_REMOTE = frozenset(_SERVED | _CLUSTERED)
 
 
 class RemoteError(OSError):
@@ -40,11 +22,6 @@ class RemoteError(OSError):
     def __init__(self, mount: MountPoint, path: str) -> None:
         super().__init__(not_touched(mount))
         self.mount, self.path = mount, path
-
-
-def is_remote(fstype: str) -> bool:
-    """Whether a file system is, or may be, served by another machine or process. Every FUSE may be."""
-    return fstype in _REMOTE or fstype.partition(".")[0] in ("fuse", "fuseblk")
 
 
 def has_remote(mounts: Iterable[MountPoint]) -> bool:

@@ -16,28 +16,33 @@ import os
 import struct
 import sys
 
-from msgspec import Struct
-
 from hostinspect.kernel import waiting
 
 # --- what may be called ------------------------------------------------------------------------------------------
 
 
-class Test(Struct, frozen=True):
-    """What an argument of a system call has to be: `value`, or for "without" none of its bits set."""
+class Test:
+    """What an argument of a system call has to be: `value`, or for "without" none of its bits set.
 
-    argument: int  # the first is 0; its lower 32 bits
-    relation: str  # "is", "without"
-    value: int
+    The first `argument` is 0; of each the lower 32 bits are looked at. `relation` is "is" or "without".
+    """
+
+    __slots__ = ("argument", "relation", "value")
+
+    def __init__(self, argument: int, relation: str, value: int) -> None:
+        self.argument, self.relation, self.value = argument, relation, value
 
 
-class Call(Struct, frozen=True):
-    """A system call that may be made: always, or where one of the `tests` holds."""
+class Call:
+    """A system call that may be made: always, or where one of the `tests` holds.
 
-    name: str
-    x86_64: int | None  # its numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
-    aarch64: int | None
-    tests: tuple[Test, ...] = ()
+    Its numbers are of arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
+    """
+
+    __slots__ = ("aarch64", "name", "tests", "x86_64")
+
+    def __init__(self, name: str, x86_64: int | None, aarch64: int | None, tests: tuple[Test, ...] = ()) -> None:
+        self.name, self.x86_64, self.aarch64, self.tests = name, x86_64, aarch64, tests
 
 
 def _one_of(argument: int, *values: int) -> tuple[Test, ...]:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from msgspec import Struct
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # names of containers are completed with next to nothing loaded (`hostinspect.cli.names`)
+    from types import TracebackType
+
+    from hostinspect.kernel.raw import Raw
 
 MOST = 256 << 20  # bytes; what comes later is left out, but for its source
-
-
-class Raw(Struct, frozen=True):
-    """What one read answered."""
-
-    source: str  # a path; "request 18 of netlink protocol 0 in net:[4026531840]"; "getsockopt level 0, option 65 in …"
-    content: bytes | None  # None: no more is kept
 
 
 running: Tape | None = None  # looked at where bytes are read: the tape, while there is one
 
 
 class Tape:
-    """What was kept, in the order read."""
+    """What was kept, in the order read. A context manager: meanwhile, what this process reads is kept."""
 
     def __init__(self) -> None:
         self.entries: list[Raw] = []
@@ -30,6 +25,8 @@ class Tape:
 
     def keep(self, content: bytes, source: str, fd: int | None = None) -> None:
         """Keep it: as of `source`, which is beneath the directory open as `fd`, or that file itself where it is ""."""
+        from hostinspect.kernel.raw import Raw
+
         if fd is not None:
             source = f"{os.readlink(f'/proc/thread-self/fd/{fd}')}/{source}".removesuffix("/")
         self._left -= len(content)
@@ -41,13 +38,13 @@ class Tape:
         """Keep it: as the answer to a `request` that is about the network namespace this thread is in."""
         self.keep(content, f"{request} in {os.readlink('/proc/thread-self/ns/net')}")
 
+    def __enter__(self) -> Tape:
+        global running
+        running = self
+        return self
 
-@contextmanager
-def recording() -> Iterator[Tape]:
-    """Keep what is read by this process from here on."""
-    global running
-    running = Tape()
-    try:
-        yield running
-    finally:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global running
         running = None

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,23 @@ def test_names_ids_and_prefixes(demo_host: LabHost) -> None:
     id_ = demo_host.run(["docker", "inspect", "--format", "{{.Id}}", "web1"]).stdout.strip()
     for name in ("web1", "/web1", id_, id_[:12]):
         assert json.loads(answer(demo_host, "container", "-o", "docker", name))[0]["Id"] == id_
+
+
+_FOR_A_SHELL = """
+import json
+from hostinspect.cli import completion, names
+print(json.dumps([sorted(names.names_of_containers()), completion._names_in_records({}, ("containers",))]))
+"""
+
+
+def test_names_for_a_shell_are_those_of_all_records(demo_host: LabHost) -> None:
+    hostile = ("--label", 'a=,"Name":"/x","Driver":"y"', "--label", "Name=/x", "--label", "O=", "--env", 'B="Name":"/x')
+    demo_host.docker("create", "--name", "odd_one.-", *hostile, "lab/base")
+    try:
+        quick, whole = json.loads(demo_host.run([sys.executable, "-c", _FOR_A_SHELL]).stdout)
+        assert quick == whole == sorted(names(demo_host))
+    finally:
+        demo_host.docker("rm", "odd_one.-")
 
 
 def test_nobody_is_1_and_several_are_2(demo_host: LabHost) -> None:

@@ -13,7 +13,8 @@ from hostinspect.collectors import usage as collector
 from hostinspect.collectors.usage import collect_usage
 from hostinspect.facts import DirectoryUsage, Gap, MountPoint
 from hostinspect.kernel import usage as kernel
-from hostinspect.kernel.remote import is_remote, mount_of
+from hostinspect.kernel.filesystems import is_remote
+from hostinspect.kernel.remote import mount_of
 from hostinspect.kernel.usage import Usage, Walk
 
 

@@ -156,9 +156,9 @@ def _process(
     refused: list[tuple[str, ...]],
     silent: list[tuple[int, tuple[str, ...], NoAnswerError]],
 ) -> Process:
-    pid, comm, state, ppid, flags, starttime = procfs.stat(process)
-    if flags & procfs.PF_KTHREAD:
-        return Process(pid=pid, ppid=ppid, comm=text(comm), state=state, starttime=starttime)
+    stat = procfs.stat(process)
+    if stat.flags & procfs.PF_KTHREAD:
+        return Process(pid=stat.pid, ppid=stat.ppid, comm=text(stat.comm), state=stat.state, starttime=stat.starttime)
     raw = procfs.read("cgroup", process)
     cgroups = paths.get(raw)
     if cgroups is None:
@@ -173,17 +173,17 @@ def _process(
     except procfs.GONE:
         pass  # a zombie, or it became one
     cmdline = None
-    if comm in ENGINE_COMMS:
+    if stat.comm in ENGINE_COMMS:
         try:
             cmdline = procfs.cmdline(process)
         except NoAnswerError as error:
-            silent.append((pid, cgroups, error))
+            silent.append((stat.pid, cgroups, error))
     return Process(
-        pid=pid,
-        ppid=ppid,
-        comm=text(comm),
-        state=state,
-        starttime=starttime,
+        pid=stat.pid,
+        ppid=stat.ppid,
+        comm=text(stat.comm),
+        state=stat.state,
+        starttime=stat.starttime,
         netns=netns,
         mntns=mntns,
         cgroups=cgroups,

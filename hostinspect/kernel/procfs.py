@@ -15,7 +15,8 @@ one process, also when the number is given to another meanwhile. A process that 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from hostinspect.kernel import tape, waiting
 from hostinspect.kernel.text import kept, text
@@ -30,7 +31,7 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
 
-class Stat(NamedTuple):
+class Stat(Struct, frozen=True):
     """The fields of /proc/PID/stat that are used; the names are the manual's (proc_pid_stat(5))."""
 
     pid: int
@@ -41,7 +42,7 @@ class Stat(NamedTuple):
     starttime: int  # clock ticks since boot
 
 
-class CgroupEntry(NamedTuple):
+class CgroupEntry(Struct, frozen=True):
     """A line of /proc/PID/cgroup (cgroups(7)): where the process is in one hierarchy."""
 
     hierarchy: int  # 0 for version 2

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from msgspec.structs import replace
+
 from hostinspect.facts import Family
 from hostinspect.kernel.netlink import attributes
 from hostinspect.kernel.nftables.messages import Attributes, Rule, comment, name, number, parse_expression
@@ -278,7 +280,7 @@ def _mask(reading: Reading, source: int, to: int, mask: bytes) -> None:
     loaded = reading.registers.get(source)
     if loaded is None:
         raise NotIptablesError("bitwise of nothing")
-    reading.registers[to] = loaded._replace(mask=mask)
+    reading.registers[to] = replace(loaded, mask=mask)
 
 
 def _trace(reading: Reading, source: int) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from hostinspect import facts
 from hostinspect.kernel.netlink import NetlinkError, NetlinkSocket, attributes
 from hostinspect.kernel.nftables import datatypes as kind
@@ -333,7 +335,7 @@ def _bitwise(reading: Reading, a: Attributes) -> None:
         del reading.registers[register(a[1])]
         reading.registers.pop(register(a[2]), None)
         raise UnknownExpressionError("bitwise")
-    reading.registers[register(a[2])] = loaded._replace(mask=attributes(a[4])[1])
+    reading.registers[register(a[2])] = replace(loaded, mask=attributes(a[4])[1])
 
 
 def _immediate(reading: Reading, a: Attributes) -> None:
@@ -392,7 +394,7 @@ def parts(reading: Reading, loaded: Loaded, data: bytes) -> list[tuple[Loaded, b
             length = 1
         elif offset == 0 and length == 4 and reading.l4proto in _PROTOCOLS_WITH_PORTS:
             length = 2
-        parts.append((loaded._replace(offset=offset, length=length), data[at : at + length]))
+        parts.append((replace(loaded, offset=offset, length=length), data[at : at + length]))
         at += length
     return parts
 

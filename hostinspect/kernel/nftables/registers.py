@@ -6,7 +6,7 @@ second (linux/netfilter/nf_tables.h, enum nft_registers).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from hostinspect.kernel.nftables.messages import Attributes, number
 
@@ -15,7 +15,7 @@ CMP_EQ, CMP_NEQ, CMP_LT, CMP_LTE, CMP_GT, CMP_GTE = range(6)  # enum nft_cmp_ops
 VERDICT = 0  # NFT_REG_VERDICT
 
 
-class Loaded(NamedTuple):
+class Loaded(Struct, frozen=True):
     """A value in a register and where it came from."""
 
     source: str  # the expression that loaded it: payload, meta, ct, fib, immediate, …

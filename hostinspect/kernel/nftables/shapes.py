@@ -144,13 +144,13 @@ def _rule(shape: Shape, parts: tuple[Any, ...], netns: int, positions: Positions
         fields[field] = form % (*[spelled[n] for n in which],)
     for part, decode, extension, revision, names in shape.extensions:
         try:
-            text, pairs, alias = decode(extension, revision, parts[part], shape.family)
+            clause = decode(extension, revision, parts[part], shape.family)
         except UnknownError:
             return None
-        if alias is not None or [of_rule for of_rule, _ in pairs] != names:
+        if clause.name is not None or [of_rule for of_rule, _ in clause.fields] != names:
             return None
-        spelled.append(text)
-        fields.update(pairs)
+        spelled.append(clause.text)
+        fields.update(clause.fields)
     if shape.counters is not None:
         fields["packets"], fields["bytes"] = parts[shape.counters[0]], parts[shape.counters[1]]
     chain = shape.chain

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct as Layout
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
@@ -21,7 +21,7 @@ class UnknownError(Exception):
     """An extension, revision or value that is not known to us; the rule is shown with a bracket in its place."""
 
 
-class Clause(NamedTuple):
+class Clause(Struct, frozen=True):
     """A decoded match or target."""
 
     text: str  # its options, each with a blank in front: " --dport 80"

@@ -49,7 +49,7 @@ def tcp(v: Values, _: Where) -> Clause:
     found = ports((sport, sport_end), (dport, dport_end), invert & 1, invert & 2)
     if not (option or mask or invert & 12):
         return found
-    text, fields, _name = found
+    text, fields = found.text, found.fields
     if option or invert & 8:
         text += f"{negation(invert & 8)} --tcp-option {option}"
     if mask or invert & 4:
@@ -102,7 +102,8 @@ _SCTP_HOW = {1: "any", 2: "all", 4: "only"}
 
 def sctp(v: Values, _: Where) -> Clause:
     port, chunkmap, (how, _flag_info, flag_count, flags, invert) = v[:4], v[4:68], v[68:]
-    text, fields, _name = _flagged_ports((port[0], port[1]), (port[2], port[3]), flags, invert)
+    given = _flagged_ports((port[0], port[1]), (port[2], port[3]), flags, invert)
+    text, fields = given.text, given.fields
     if flags & 4:
         if flag_count or how not in _SCTP_HOW:
             raise UnknownError  # chunk flags (DATA:UBe) are rare and not spelled here
@@ -133,7 +134,8 @@ _DCCP_TYPES = {
 
 def dccp(v: Values, _: Where) -> Clause:
     *port, flags, invert, types, option = v
-    text, fields, _name = _flagged_ports((port[0], port[1]), (port[2], port[3]), flags, invert)
+    given = _flagged_ports((port[0], port[1]), (port[2], port[3]), flags, invert)
+    text, fields = given.text, given.fields
     if flags & 4:
         text += f"{negation(invert & 4)} --dccp-types {','.join(flag_names(types, _DCCP_TYPES))}"
     if flags & 8:

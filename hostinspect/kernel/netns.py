@@ -316,16 +316,15 @@ _setns: Callable[[int, int], None] | None = None
 def _setns_of_libc() -> Callable[[int, int], None]:
     """setns(2) for Python before 3.12, which has no os.setns(). Raises OSError where it was built without ctypes."""
     try:
-        import ctypes
+        from hostinspect.kernel import libc
     except ImportError as error:
         raise OSError(errno.ENOSYS, f"setns(2) needs Python 3.12 or ctypes: {error}") from None
 
-    function = ctypes.CDLL(None, use_errno=True).setns  # not find_library(), which starts processes
-    function.argtypes = (ctypes.c_int, ctypes.c_int)
+    function = libc.function("setns")
 
     def call(fd: int, nstype: int) -> None:
         if function(fd, nstype):
-            number = ctypes.get_errno()
+            number = libc.get_errno()
             raise OSError(number, os.strerror(number))
 
     return call

@@ -10,13 +10,13 @@ Landlock is not used: a process in a Landlock domain may not look at /proc/PID/n
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
 import sys
+from array import array
 
-from hostinspect.kernel import waiting
+from hostinspect.kernel import libc, waiting
 
 # --- what may be called ------------------------------------------------------------------------------------------
 
@@ -201,12 +201,6 @@ _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-class _Program(ctypes.Structure):
-    """struct sock_fprog."""
-
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
-
-
 def enter(*, writes: bool = False, connects: bool = False, executes: bool = False) -> None:
     """Give up all that reading does not need, for good, for this process and all that it makes.
 
@@ -214,38 +208,37 @@ def enter(*, writes: bool = False, connects: bool = False, executes: bool = Fals
     that a person asked for, which gains nothing by being executed. Where the kernel has no seccomp, or this machine is
     neither x86_64 nor aarch64, there is no filter; nothing is raised.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    _keep_capabilities(libc, CAPABILITIES.keys() | ({_DAC_OVERRIDE} if writes else set()))
+    prctl = libc.function("prctl")
+    _keep_capabilities(CAPABILITIES.keys() | ({_DAC_OVERRIDE} if writes else set()))
     if waiting.page is not None:
-        libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)  # without whoever watches there is nobody to tell
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)  # without whoever watches there is nobody to tell
+    prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if executes:
         return
     more = (*(WRITING if writes else ()), *(CONNECTING if connects else ()))
     machine = os.uname().machine
     if machine not in _ARCHITECTURES or sys.maxsize < 1 << 32:
         return
-    code = program(machine, (*more, *CALLS))
-    filters = _Program(len(code) // 8, code)
+    code = array("B", program(machine, (*more, *CALLS)))
+    sock_fprog = struct.pack("@HP", len(code) // 8, code.buffer_info()[0])
     # Without SPEC_ALLOW, kernels before 5.16 make all that follows slower, against attacks between threads.
-    if libc.syscall(
-        _ARCHITECTURES[machine][1], _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW, ctypes.byref(filters)
-    ):
-        libc.prctl(_PR_SET_SECCOMP, 2, ctypes.byref(filters), 0, 0)
+    seccomp = _ARCHITECTURES[machine][1]
+    if libc.function("syscall")(seccomp, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW, sock_fprog):
+        prctl(_PR_SET_SECCOMP, 2, sock_fprog, 0, 0)
 
 
-def _keep_capabilities(libc: ctypes.CDLL, kept: set[int]) -> None:
+def _keep_capabilities(kept: set[int]) -> None:
     """Drop all capabilities but those `kept`, of those that there are (capset(2))."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of 0..31; the same of 32..63
-    if libc.capget(header, sets):
+    header = array("I", (_CAPABILITY_VERSION_3, 0))
+    sets = array("I", (0,) * 6)  # effective, permitted, inheritable of 0..31; the same of 32..63
+    if libc.function("capget")(libc.address(header), libc.address(sets)):
         return
     for word in (0, 1):
         mask = sum(1 << number - 32 * word for number in kept if number // 32 == word)
         sets[3 * word] &= mask
         sets[3 * word + 1] &= mask
         sets[3 * word + 2] = 0
-    libc.capset(header, sets)
+    libc.function("capset")(libc.address(header), libc.address(sets))
 
 
 # --- the filter, as bytes ----------------------------------------------------------------------------------------

@@ -66,11 +66,12 @@ class Shape(Struct, frozen=True):
 
     def records(self, values: tuple[Any, ...], netns: int) -> list[Any]:
         """Those of the namespace, with these in the places."""
-        found = [copy() for copy in self.copies]
-        for record in found:
+        found = []
+        for copy in self.copies:
+            found.append(record := copy())
             force_setattr(record, "netns", netns)  # ours alone until we return
         for (number, field, spell), value in zip(self.fields, values):  # noqa: B905 - strict is twice the price
-            force_setattr(found[number], field, value if spell is None else spell(value))
+            force_setattr(found[number], field, spell(value) if spell else value)
         return found
 
 

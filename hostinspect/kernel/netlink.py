@@ -49,12 +49,14 @@ _attribute = struct.Struct("=HH").unpack_from  # struct nlattr: length with this
 _TIMEVAL = struct.Struct("@ll")
 _INT = struct.Struct("=i")
 _WELL = bytes(4)  # an errno of 0
+_KIND = socket.SOCK_RAW | socket.SOCK_CLOEXEC
 _WHOLE_LENGTH = socket.MSG_TRUNC  # what recv(2) returns is that of the datagram, however much of it fits
 _AT_ONCE = socket.MSG_TRUNC | socket.MSG_DONTWAIT
 
 # A datagram of a dump has 32 KiB at most, but for a single message that is longer; then the buffer grows.
 _BUFFER_SIZE = 32768
 _SPARE_BUFFERS = 4
+_NO_BUFFER = memoryview(b"")
 _buffers: list[memoryview] = []  # those of closed sockets: one is opened and closed for each of thousands of namespaces
 
 
@@ -88,7 +90,7 @@ class NetlinkSocket:
         self._sequence = 0
         self._buffer = _buffers.pop() if _buffers else memoryview(bytearray(_BUFFER_SIZE))
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+            self._socket = socket.socket(socket.AF_NETLINK, _KIND, protocol)
         except OSError as error:
             raise _refused(error.errno or 0, f"netlink socket of protocol {protocol}") from None
         try:
@@ -145,7 +147,7 @@ class NetlinkSocket:
         self._socket.close()
         if len(_buffers) < _SPARE_BUFFERS and len(self._buffer) == _BUFFER_SIZE:
             _buffers.append(self._buffer)
-            self._buffer = memoryview(b"")
+            self._buffer = _NO_BUFFER
 
     def __enter__(self) -> NetlinkSocket:
         return self
@@ -205,22 +207,27 @@ class NetlinkSocket:
 
     def _receive(self, msg_type: int) -> int:
         """The length of a datagram; in the buffer is what of it fits."""
-        receive = self._socket.recv_into
         try:
-            try:
-                size = receive(self._buffer, 0, _AT_ONCE)
-            except BlockingIOError:
-                # Nearly always the answer is there when the question is put. Not settimeout(): a poll(2) more for each.
-                limit = _TIMEVAL.pack(int(self._timeout), int(self._timeout % 1 * 1e6))
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-                size = receive(self._buffer, 0, _WHOLE_LENGTH)
+            size = self._socket.recv_into(self._buffer, 0, _AT_ONCE)
+        except OSError as error:
+            size = self._wait(error, msg_type)
+        if tape.running:
+            tape.running.keep_here(self._buffer[:size].tobytes(), self._words(msg_type))
+        return size
+
+    def _wait(self, error: OSError, msg_type: int) -> int:
+        """The same, where there was none yet. Nearly always there is one when a question is put."""
+        try:
+            if not isinstance(error, BlockingIOError):
+                raise error
+            # Not settimeout(), which adds a poll(2) to every recv(2).
+            limit = _TIMEVAL.pack(int(self._timeout), int(self._timeout % 1 * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            return self._socket.recv_into(self._buffer, 0, _WHOLE_LENGTH)
         except BlockingIOError:
             raise _refused(errno.ETIMEDOUT, self._words(msg_type)) from None
         except OSError as error:
             raise _refused(error.errno or 0, self._words(msg_type)) from None
-        if tape.running:
-            tape.running.keep_here(self._buffer[:size].tobytes(), self._words(msg_type))
-        return size
 
     def _raise_for(self, kind: int, flags: int, body: bytes, msg_type: int) -> None:
         """Raise what a final message says, unless it says that all is well."""

@@ -30,6 +30,7 @@ _NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2), since Linux 4.11
 
 DIRECTORIES = ("/run/docker/netns", "/var/run/docker/netns", "/run/netns", "/var/run/netns")
 
+_LOOK, _READ = os.O_PATH | os.O_CLOEXEC, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _REFUSALS = 4  # by processes of a namespace, before its paths are tried
 _ROOT = re.compile(r"net:\[(\d+)\]")
 
@@ -334,14 +335,15 @@ def _open_checked(path: str, device: int | None, inode: int, fds: int) -> int:
     """Open `path` read-only where it is the file `inode` of `device`; raises VanishedError where it is another. `fds`
     is a descriptor of /proc/thread-self/fd, which takes four look-ups to find.
     """
-    waiting.on(path, path)
-    looked_at = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    if waiting.page is not None:
+        waiting.on(path, path)
+    looked_at = os.open(path, _LOOK)
     try:
         status = os.fstat(looked_at)
         if status.st_ino != inode or (device is not None and status.st_dev != device):
             raise VanishedError(errno.ENOENT, f"{path} is not net:[{inode}] any more")
         # O_NONBLOCK for the case that a file system was given the very device number of nsfs, which cannot be.
-        return os.open(str(looked_at), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fds)
+        return os.open(str(looked_at), _READ, dir_fd=fds)
     finally:
         os.close(looked_at)
 

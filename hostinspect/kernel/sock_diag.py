@@ -1,8 +1,10 @@
 r"""Listening sockets: sock_diag(7), and /proc/net/tcp and its like where that would load a module.
 
 Asked for sockets in LISTEN only, the kernel looks through a table of these and answers in some 30 µs, for both families
-in one dump with the request of Linux 2.6 (TCPDIAG_GETSOCK; a v2 request has one family). Each reading of /proc/net/tcp
-or tcp6, in whichever namespace, walks the table of all connections of the whole host instead: milliseconds.
+in one dump with the request of Linux 2.6 (TCPDIAG_GETSOCK; a v2 request has one family). Since Linux 5.9 an attribute
+of that request names another protocol, so that one walk through the table of UDP sockets will do, too. Each reading of
+/proc/net/tcp or tcp6, in whichever namespace, walks the table of all connections of the whole host instead:
+milliseconds.
 
     >>> parse_proc_net(
     ...     b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -23,7 +25,7 @@ from typing import Literal
 
 from hostinspect.facts import ListeningSocket
 from hostinspect.kernel.modules import is_present
-from hostinspect.kernel.netlink import NETLINK_SOCK_DIAG, NetlinkSocket, attributes
+from hostinspect.kernel.netlink import NETLINK_SOCK_DIAG, NetlinkError, NetlinkSocket, attributes
 from hostinspect.kernel.procfs import content
 
 TCPDIAG_GETSOCK = 18
@@ -31,12 +33,16 @@ SOCK_DIAG_BY_FAMILY = 20
 
 _TCP_CLOSE, _TCP_LISTEN = 7, 10  # states; an unconnected UDP socket is in "close", an SCTP listener in "listen"
 _IPPROTO_TCP, _IPPROTO_UDP, _IPPROTO_SCTP = 6, 17, 132
+_INET_DIAG_REQ_PROTOCOL = 3
 _INET_DIAG_SKV6ONLY, _INET_DIAG_LOCALS = 11, 12
 
 # struct inet_diag_sockid, asking for any: ports, addresses, interface, and the cookie INET_DIAG_NOCOOKIE
 _ANY = struct.pack("=HH16s16sI8s", 0, 0, b"", b"", 0, b"\xff" * 8)
 # struct inet_diag_req: family, source and destination length, extensions, socket, states, unused
 _TCP_LISTENERS = struct.pack("=BBBB48sII", AF_INET, 0, 0, 0, _ANY, 1 << _TCP_LISTEN, 0)
+_UDP_OF_BOTH_FAMILIES = struct.pack("=BBBB48sII", AF_INET, 0, 0, 0, _ANY, 1 << _TCP_CLOSE, 0) + struct.pack(
+    "=HHI", 8, _INET_DIAG_REQ_PROTOCOL, _IPPROTO_UDP
+)
 # struct inet_diag_req_v2: family, protocol, extensions, pad, states, socket
 _BY_FAMILY = struct.Struct("=BBBxI48s")
 _UNCONNECTED_UDP, _SCTP_LISTENERS = (
@@ -70,8 +76,7 @@ def listening_sockets(netns: int, proc: str = "/proc") -> list[ListeningSocket]:
             if tcp:
                 found += parse_sockets(diag.dump(TCPDIAG_GETSOCK, _TCP_LISTENERS), "tcp", netns)
             if udp:
-                for request in _UNCONNECTED_UDP:
-                    found += parse_sockets(diag.dump(SOCK_DIAG_BY_FAMILY, request), "udp", netns)
+                found += _unconnected_udp(diag, netns)
             if sctp and _has_sctp(proc):
                 for request in _SCTP_LISTENERS:
                     found += parse_sockets(diag.dump(SOCK_DIAG_BY_FAMILY, request), "sctp", netns)
@@ -80,6 +85,35 @@ def listening_sockets(netns: int, proc: str = "/proc") -> list[ListeningSocket]:
     if not udp:
         found += _proc_net("udp", netns, proc)
     return found
+
+
+_udp_at_once: bool | None = None  # whether the kernel knows the attribute; None where that was not to be seen yet
+
+
+def _unconnected_udp(diag: NetlinkSocket, netns: int) -> list[ListeningSocket]:
+    """Those of UDP, IPv4 first. Raises NetlinkError, ValueError.
+
+    A kernel that does not know the attribute tells of TCP instead. So both ways are tried, until there was a socket to
+    compare them by.
+    """
+    global _udp_at_once
+    if _udp_at_once:
+        return _at_once(diag, netns)
+    found: list[ListeningSocket] = []
+    for request in _UNCONNECTED_UDP:
+        found += parse_sockets(diag.dump(SOCK_DIAG_BY_FAMILY, request), "udp", netns)
+    if found and _udp_at_once is None:
+        try:
+            _udp_at_once = _at_once(diag, netns) == found
+        except (NetlinkError, ValueError):
+            _udp_at_once = False
+    return found
+
+
+def _at_once(diag: NetlinkSocket, netns: int) -> list[ListeningSocket]:
+    messages = diag.dump(TCPDIAG_GETSOCK, _UDP_OF_BOTH_FAMILIES)
+    messages.sort(key=lambda message: message[1][:1])  # by family, else in the kernel's order
+    return list(parse_sockets(messages, "udp", netns))
 
 
 def parse_sockets(messages: Iterable[Message], proto: str, netns: int) -> Iterator[ListeningSocket]:

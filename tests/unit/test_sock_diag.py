@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import struct
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from hostinspect.facts import ListeningSocket
 from hostinspect.kernel import modules, sock_diag
+from hostinspect.kernel.netlink import NETLINK_SOCK_DIAG, NetlinkSocket
 from hostinspect.kernel.sock_diag import listening_sockets, parse_proc_net, parse_sockets
 from tests.unit.netlink_bytes import recorded
 from tests.unit.test_netlink import payload
@@ -28,18 +31,18 @@ from tests.unit.test_netlink import payload
     ],
 )
 def test_socket(name: str, proto: str, family: str, address: str, port: int, inode: int, v6only: bool) -> None:
-    (socket,) = parse_sockets([(20, recorded(name))], proto, 7)
-    assert (socket.netns, socket.proto, socket.family, socket.address) == (7, proto, family, address)
-    assert (socket.port, socket.inode, socket.v6only) == (port, inode, v6only)
+    (found,) = parse_sockets([(20, recorded(name))], proto, 7)
+    assert (found.netns, found.proto, found.family, found.address) == (7, proto, family, address)
+    assert (found.port, found.inode, found.v6only) == (port, inode, v6only)
 
 
 def test_a_socket_bound_to_a_link() -> None:
     body = bytearray(recorded("tcp-0.0.0.0-False"))
     body[40:44] = struct.pack("=I", 7)
-    (socket,) = parse_sockets([(20, bytes(body))], "tcp", 1)
-    assert socket.ifindex == 7
-    (socket,) = parse_sockets([(20, recorded("tcp-0.0.0.0-False"))], "tcp", 1)
-    assert socket.ifindex is None
+    (found,) = parse_sockets([(20, bytes(body))], "tcp", 1)
+    assert found.ifindex == 7
+    (found,) = parse_sockets([(20, recorded("tcp-0.0.0.0-False"))], "tcp", 1)
+    assert found.ifindex is None
 
 
 def test_an_sctp_socket_has_several_addresses() -> None:
@@ -47,7 +50,74 @@ def test_an_sctp_socket_has_several_addresses() -> None:
     head = bytearray(recorded("tcp-0.0.0.0-False")[:72])
     storages = (b"\2\0" + struct.pack(">H4B", 5000, 10, 0, 0, number) for number in (1, 2))
     body = bytes(head) + payload(12, b"".join(storage.ljust(128, b"\0") for storage in storages))
-    assert [socket.address for socket in parse_sockets([(20, body)], "sctp", 1)] == ["10.0.0.1", "10.0.0.2"]
+    assert [found.address for found in parse_sockets([(20, body)], "sctp", 1)] == ["10.0.0.1", "10.0.0.2"]
+
+
+# --- UDP of both families at once -----------------------------------------------------------------------------------
+
+
+class Diag:
+    """In place of a socket of sock_diag: a kernel with these UDP sockets, which may be too old for the attribute."""
+
+    def __init__(self, *bodies: bytes, old: bool = False) -> None:
+        self.bodies, self.old = bodies, old
+        self.asked: list[int] = []
+
+    def dump(self, request: int, body: bytes) -> list[tuple[int, bytes]]:
+        self.asked.append(request)
+        if request == sock_diag.TCPDIAG_GETSOCK:
+            assert body[-8:] == struct.pack("=HHI", 8, 3, 17)
+            return [(20, recorded("tcp-127.0.0.1-False"))] if self.old else [(20, udp) for udp in self.bodies]
+        return [(20, udp) for udp in self.bodies if udp[0] == body[0]]
+
+
+SIX, FOUR = recorded("udp-::-False"), recorded("udp-0.0.0.0-False")
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sock_diag, "_udp_at_once", None)
+
+
+def udp(diag: Diag) -> list[str]:
+    return [found.family for found in sock_diag._unconnected_udp(diag, 7)]  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("unseen")
+def test_udp_is_asked_for_at_once_when_the_kernel_was_seen_to_know_how() -> None:
+    diag = Diag(SIX, FOUR)
+    assert [udp(diag), udp(diag)] == [["ipv4", "ipv6"]] * 2
+    assert diag.asked == [20, 20, 18, 18]
+
+
+@pytest.mark.usefixtures("unseen")
+def test_an_old_kernel_tells_of_tcp_instead() -> None:
+    diag = Diag(SIX, FOUR, old=True)
+    assert [udp(diag), udp(diag)] == [["ipv4", "ipv6"]] * 2
+    assert diag.asked == [20, 20, 18, 20, 20]
+
+
+@pytest.mark.usefixtures("unseen")
+def test_without_a_socket_nothing_was_seen() -> None:
+    diag = Diag()
+    assert [udp(diag), udp(diag)] == [[], []]
+    assert diag.asked == [20, 20, 20, 20]
+
+
+@pytest.mark.usefixtures("unseen")
+def test_both_ways_say_the_same_here() -> None:
+    with contextlib.ExitStack() as stack:
+        for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")) * 5:
+            bound = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            bound.bind((address, 0))
+        with NetlinkSocket(NETLINK_SOCK_DIAG) as diag:
+            for _ in range(10):  # others may come and go meanwhile
+                sock_diag._udp_at_once = None
+                each = sock_diag._unconnected_udp(diag, 7)
+                if sock_diag._udp_at_once and sock_diag._unconnected_udp(diag, 7) == each:
+                    break
+            assert sock_diag._udp_at_once is True  # Linux 5.9 and later
+    assert len(each) >= 15
 
 
 def test_a_message_cut_short() -> None:

@@ -37,7 +37,7 @@ from hostinspect.kernel.xtables.spelling import IFNAMSIZ, address, string
 
 if TYPE_CHECKING:
     from hostinspect.kernel.iptc import Saved
-    from hostinspect.kernel.xtables.shapes import Fitting, Plain, Shapes
+    from hostinspect.kernel.xtables.shapes import Alike, Plain, Shapes
 
 SO_GET_INFO, SO_GET_ENTRIES = 64, 65  # IPT_BASE_CTL and the next; the same numbers for IPv6
 _INFO = Layout("@32sI5I5I2I")  # struct ipt_getinfo: name, valid_hooks, hook_entry, underflow, num_entries, size
@@ -48,6 +48,7 @@ _HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")  # enum nf_
 _VERDICTS = {-1: "DROP", -2: "ACCEPT", -4: "QUEUE", -5: "RETURN"}  # -NF_* - 1; XT_RETURN is -NF_REPEAT - 1
 Saver = Callable[[facts.Family, str, str, int], "Saved | None"]  # family, table, chain, position
 _NAMES_SIZE = 4096  # bytes; there are five tables
+_WORTH_SHAPES = 1 << 13  # bytes of a table, some thirty rules, from which on they are less work
 _ATTEMPTS = 5  # a table that is replaced between the two calls answers EAGAIN
 
 
@@ -192,20 +193,39 @@ def _extension(raw: bytes) -> tuple[Extension, int]:
     return (string(name), revision, raw[_EXTENSION.size : size]), size
 
 
-def entries(protocol: Protocol, blob: bytes) -> list[Entry | Fitting]:
-    """The rules of a blob, policies and heads of chains included. Raises `UnknownLayoutError`."""
+def entries(protocol: Protocol, table: Table) -> list[Entry | Alike]:
+    """The rules of a table, policies and heads of chains included. Raises `UnknownLayoutError`."""
     if calcsize("P") != 8:
         raise UnknownLayoutError("a 32-bit program sees other structures")
-    family, known = protocol.family, shapes()
-    found: list[Entry | Fitting] = []
+    if len(table.blob) >= _WORTH_SHAPES:
+        return _by_shapes(protocol, table)
+    blob = table.blob
     offset, end = 0, len(blob)
+    found: list[Entry | Alike] = []
     while offset < end:
-        fitting = known.fitting(family, blob, offset)
-        found += fitting
-        if not fitting:
-            found.append(_entry(protocol, blob, offset))
-            known.learn(family, blob[offset : found[-1].next])
-        offset = found[-1].next
+        entry = _entry(protocol, blob, offset)
+        found.append(entry)
+        offset = entry.next
+    return found
+
+
+def _by_shapes(protocol: Protocol, table: Table) -> list[Entry | Alike]:
+    family, blob, known = protocol.family, table.blob, shapes()
+    offset, end = 0, len(blob)
+    policies = {*table.underflow.values()}  # each is read by itself, and where a chain begins another row does
+    stops = sorted({end, *policies, *table.hook_entry.values()}, reverse=True)
+    found: list[Entry | Alike] = []
+    while offset < end:
+        while stops[-1] <= offset:
+            stops.pop()
+        entry: Entry | Alike | None = None
+        if offset not in policies:
+            entry = known.alike(family, blob, offset, stops[-1])
+        if entry is None:
+            entry = _entry(protocol, blob, offset)
+            known.learn(family, blob[offset : entry.next])
+        found.append(entry)
+        offset = entry.next
     return found
 
 
@@ -256,11 +276,11 @@ def _verdict(entry: Entry) -> int:
     return verdict
 
 
-def chain_heads(table: Table, rules: Sequence[Entry | Fitting]) -> dict[int, str]:
+def chain_heads(table: Table, rules: Sequence[Entry | Alike]) -> dict[int, str]:
     """Offset of the first rule of each chain, and its name: hooks, and user's chains after their ERROR entry."""
     heads = {offset: name for name, offset in table.hook_entry.items()}
     for entry in rules:
-        if entry.target[0] == "ERROR" and entry.next < len(table.blob):  # the last one ends the table
+        if isinstance(entry, Entry) and entry.target[0] == "ERROR" and entry.next < len(table.blob):  # the last ends it
             heads[entry.next] = string(entry.target[2])
     return heads
 
@@ -271,7 +291,7 @@ def decode(protocol: Protocol, table: Table, netns: int, saved: Saver | None = N
     An extension that is not known makes its rule inexact, with a bracket in its text, unless `saved` (which is
     `hostinspect.kernel.iptc.saved`) knows it. Raises `UnknownLayoutError`.
     """
-    rules = entries(protocol, table.blob)
+    rules = entries(protocol, table)
     heads = chain_heads(table, rules)
     found: list[facts.Chain | facts.Rule] = []
     for chain, position, entry in walk(table, rules, heads):
@@ -279,7 +299,7 @@ def decode(protocol: Protocol, table: Table, netns: int, saved: Saver | None = N
             found.append(_chain(protocol, table, netns, chain, entry))
             continue
         if not isinstance(entry, Entry):
-            found.append(entry.rule(netns, table.name, chain, position))
+            found += entry.rules(netns, table.name, chain, position)
             continue
         matches, target = _matches(protocol.family, entry.matches), _target(protocol, entry, heads)
         if saved is not None and not (matches.exact and target.exact):
@@ -294,12 +314,14 @@ def decode(protocol: Protocol, table: Table, netns: int, saved: Saver | None = N
 
 
 def walk(
-    table: Table, rules: Sequence[Entry | Fitting], heads: dict[int, str]
-) -> Iterator[tuple[str, int, Entry | Fitting]]:
+    table: Table, rules: Sequence[Entry | Alike], heads: dict[int, str]
+) -> Iterator[tuple[str, int, Entry | Alike]]:
     """The entries of a table by chain and position. Position 0 is the policy of a built-in chain or the beginning of a
     user's; the RETURN that ends one, which no tool shows, is left out."""
     policies = {offset: name for name, offset in table.underflow.items()}
-    chain, position, last = "", 0, len(rules) - 1
+    # ERROR begins a user's chain, or ends the table. It has no shape.
+    is_error = [*(isinstance(entry, Entry) and entry.target[0] == "ERROR" for entry in rules), True]
+    chain, position = "", 0
     for n, entry in enumerate(rules):
         if entry.offset in heads:
             chain, position = heads[entry.offset], 0
@@ -307,13 +329,20 @@ def walk(
                 yield chain, 0, entry
         if entry.offset in policies:
             yield policies[entry.offset], 0, entry
-        elif entry.target[0] != "ERROR" and n < last and rules[n + 1].target[0] != "ERROR":
-            position += 1
-            yield chain, position, entry
+        elif isinstance(entry, Entry):
+            if not is_error[n] and not is_error[n + 1]:
+                position += 1
+                yield chain, position, entry
+        else:
+            if is_error[n + 1]:
+                entry.entries.pop()
+            if entry.entries:
+                yield chain, position + 1, entry
+            position += len(entry.entries)
 
 
-def _chain(protocol: Protocol, table: Table, netns: int, name: str, entry: Entry | Fitting) -> facts.Chain:
-    policy = _entry(protocol, table.blob, entry.offset) if name in table.underflow else None
+def _chain(protocol: Protocol, table: Table, netns: int, name: str, entry: Entry | Alike) -> facts.Chain:
+    policy = entry if isinstance(entry, Entry) and name in table.underflow else None
     return facts.Chain(
         netns=netns,
         family=protocol.family,

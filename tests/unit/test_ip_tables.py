@@ -169,9 +169,13 @@ def test_no_blob_raises_anything_but_unknown_layout(protocol: Protocol, blob: by
         return
 
 
-@given(st.sampled_from(TABLES), st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=8))
+@given(
+    st.sampled_from(TABLES),
+    st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=8),
+    st.sampled_from([0, ip_tables._WORTH_SHAPES]),
+)
 def test_a_damaged_table_is_read_as_plainly_or_of_an_unknown_layout(
-    found: tuple[Protocol, Table, list[LegacyRule]], damage: list[tuple[int, int]]
+    found: tuple[Protocol, Table, list[LegacyRule]], damage: list[tuple[int, int]], worth: int
 ) -> None:
     protocol, table, _saved = found
     blob = bytearray(table.blob)
@@ -184,7 +188,9 @@ def test_a_damaged_table_is_read_as_plainly_or_of_an_unknown_layout(
         with pytest.raises(UnknownLayoutError):
             decode(protocol, damaged, 1)
     else:
-        assert decode(protocol, damaged, 1) == plainly
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ip_tables, "_WORTH_SHAPES", worth)
+            assert decode(protocol, damaged, 1) == plainly
 
 
 # --- shapes: rules that are alike, held equal to the plain way ----------------------------------------------------
@@ -206,22 +212,23 @@ def chain_of(*entries: bytes) -> Table:
     return Table("filter", {"INPUT": 0}, {}, b"".join((*entries, entries[-1])))  # the last one ends it
 
 
-def by_shape(protocol: Protocol, entry: bytes, *known: Shape) -> list[Chain | Rule] | None:
-    """What is told of the entry where no shapes but these are known; None where its layout is not."""
+def by_shape(protocol: Protocol, shape: Shape, entry: bytes, *more: bytes) -> list[Chain | Rule] | None:
+    """What is told of the entries where no shape but this is known; None where their layout is not."""
     begin, end = shapes._KIND[protocol.family]
     with pytest.MonkeyPatch.context() as patch:
         only = Shapes(lambda *_: None)
-        only._known[entry[begin:end]] = [*known]
+        only._known[entry[begin:end]] = [shape]
         patch.setattr(ip_tables, "shapes", lambda: only)
+        patch.setattr(ip_tables, "_WORTH_SHAPES", 0)
         try:
-            return decode(protocol, chain_of(entry), 1)
+            return decode(protocol, chain_of(entry, *more), 1)
         except UnknownLayoutError:
             return None
 
 
-def plainly(protocol: Protocol, entry: bytes) -> list[Chain | Rule] | None:
+def plainly(protocol: Protocol, *entries: bytes) -> list[Chain | Rule] | None:
     try:
-        return list(plain_ip_tables.decode(protocol, chain_of(entry), 1))
+        return list(plain_ip_tables.decode(protocol, chain_of(*entries), 1))
     except UnknownLayoutError:
         return None
 
@@ -233,24 +240,39 @@ def test_many_recorded_rules_have_a_shape() -> None:
     assert {form for _, _, shape in SHAPED for form, _ in shape.forms} >= {"!%s", "%s:%s", "[%s]:%s", "%s/24", ":%s"}
 
 
+def ends_of(shape: Shape) -> list[tuple[int, int]]:
+    """The parts that are the ends of a range."""
+    numbers = tuple(range(len(shape.unpack(bytes(shape.size), 0))))
+    if shape.lows is bool:
+        return []
+    lows, highs = shape.lows(numbers), shape.highs(numbers)
+    return [(lows, highs)] if isinstance(lows, int) else [*zip(lows, highs, strict=True)]
+
+
 @given(st.data())
 def test_what_a_shape_says_is_what_the_plain_way_says(draw: st.DataObject) -> None:
     protocol, entry, shape = draw.draw(st.sampled_from(SHAPED))
+    entries = [another(draw, entry, shape) for _ in range(draw.draw(st.integers(1, 3)))]
+    assert by_shape(protocol, shape, *entries) == plainly(protocol, *entries)
+
+
+def another(draw: st.DataObject, entry: bytes, shape: Shape) -> bytes:
+    """An entry like it, which nearly always fits."""
     layout = shape.unpack.__self__  # type: ignore[attr-defined]
     parts = list(layout.unpack(entry))
-    for part in {*(part for part, _ in shape.values), *(part for ends in shape.ends for part in ends)}:
-        is_number = isinstance(parts[part], int)
-        parts[part] = draw.draw(
-            st.integers(0, 0xFFFF) if is_number else st.binary(min_size=len(parts[part]), max_size=len(parts[part]))
-        )
-    for low, high in shape.ends:
+    ends = ends_of(shape)
+    for part in {*(part for part, _ in shape.values), *(part for pair in ends for part in pair)}:
+        size = 0 if isinstance(parts[part], int) else len(parts[part])
+        parts[part] = draw.draw(st.binary(min_size=size, max_size=size) if size else st.integers(0, 0xFFFF))
+    for low, high in ends:
         if draw.draw(st.integers(0, 7)):
             parts[high] = parts[low]
     for part in shape.counters:
         parts[part] = draw.draw(st.integers(0, 2**64 - 1))
-    alike = layout.pack(*parts)
-    assert bool(shape.fitting(alike, 0)) is all(parts[low] == parts[high] for low, high in shape.ends)
-    assert by_shape(protocol, alike, shape) == plainly(protocol, alike)
+    alike: bytes = layout.pack(*parts)
+    fits = all(parts[low] == parts[high] for low, high in ends)
+    assert bool(shape.alike(alike, 0, len(alike))) is fits
+    return alike
 
 
 @given(st.sampled_from(SHAPED), st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=4))
@@ -261,7 +283,7 @@ def test_a_rule_that_fits_a_shape_by_chance_is_read_as_plainly(
     broken = bytearray(entry)
     for at, octet in damage:
         broken[at % len(broken)] = octet
-    assert by_shape(protocol, bytes(broken), shape) == plainly(protocol, bytes(broken))
+    assert by_shape(protocol, shape, bytes(broken)) == plainly(protocol, bytes(broken))
 
 
 def test_rules_that_mean_something_in_their_place_only_have_no_shape() -> None:
@@ -277,6 +299,9 @@ def test_a_shape_is_made_of_the_second_rule_and_fits_the_third() -> None:
     protocol, entry, _shape = SHAPED[0]
     known = Shapes(ip_tables._alone)
     for times in range(2):
-        assert known.fitting(protocol.family, entry * 3, 0) == [], times
+        assert known.alike(protocol.family, entry * 3, 0, 3 * len(entry)) is None, times
         known.learn(protocol.family, entry)
-    assert [found.offset for found in known.fitting(protocol.family, entry * 3, 0)] == [0, len(entry), 2 * len(entry)]
+    for number in range(1, 4):
+        found = known.alike(protocol.family, entry * 3, 0, number * len(entry))
+        assert found is not None
+        assert (found.next, len(found.entries)) == (number * len(entry), number)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import count, repeat
 from operator import itemgetter
 from struct import Struct as Layout
 from typing import TYPE_CHECKING, Any
@@ -43,11 +44,11 @@ class Shape(Struct, frozen=True):
     """What is the same in all rules of a shape, and where they differ."""
 
     size: int
-    target: Extension  # without its bytes
     unpack: Callable[[bytes, int], tuple[Any, ...]]  # an entry at an offset into its parts
     common: Callable[[tuple[Any, ...]], tuple[bytes, ...]]  # those that are the same
     expected: tuple[bytes, ...]
-    ends: tuple[tuple[int, int], ...]  # those that are the same as another: both ends of a range
+    lows: Callable[[tuple[Any, ...]], Any]  # the ends of ranges, which are the same as
+    highs: Callable[[tuple[Any, ...]], Any]  # these
     values: tuple[tuple[int, Callable[[Any], str]], ...]  # those that differ, and how each is spelled
     counters: tuple[int, int]  # those with packets and bytes
     text: str  # behind the chain, with %s for each of `values`
@@ -56,62 +57,67 @@ class Shape(Struct, frozen=True):
     fixed: tuple[str | None, ...]  # those, where they are the same in all
     fields: tuple[int, ...]  # which they are, of these, then the values, then the forms
 
-    def fitting(self, blob: bytes, offset: int) -> list[Fitting]:
-        """The entries from `offset` on, in a row, that fit."""
-        size, unpack, common, expected, ends = self.size, self.unpack, self.common, self.expected, self.ends
-        found: list[Fitting] = []
-        while offset + size <= len(blob):
-            parts = unpack(blob, offset)
-            if common(parts) != expected:
+    def alike(self, blob: bytes, offset: int, stop: int) -> list[tuple[Any, ...]]:
+        """The parts of the entries that fit, in a row, from `offset` to `stop`."""
+        size, unpack, common, expected = self.size, self.unpack, self.common, self.expected
+        lows, highs = self.lows, self.highs
+        found = []
+        for at in range(offset, stop - size + 1, size):
+            parts = unpack(blob, at)
+            if common(parts) != expected or lows(parts) != highs(parts):
                 break
-            for low, high in ends:
-                if parts[low] != parts[high]:
-                    return found
-            found.append(Fitting(offset, offset := offset + size, self.target, self, parts))
+            found.append(parts)
         return found
 
 
-class Fitting(Struct):
-    """An entry of a table that fits a shape."""
+class Alike(Struct):
+    """Entries of a table that fit a shape, in a row."""
 
     offset: int
     next: int
-    target: Extension
     shape: Shape
-    parts: tuple[Any, ...]
+    entries: list[tuple[Any, ...]]  # the parts of each
 
-    def rule(self, netns: int, table: str, chain: str, position: int) -> facts.Rule:
-        """The record of it."""
-        shape, parts = self.shape, self.parts
-        spelled = [spell(parts[part]) for part, spell in shape.values]
-        told = [*shape.fixed, *spelled]
-        for form, several in shape.forms:
-            told.append(form % (*[spelled[which] for which in several],))
-        src, dst, dport, sport, to = shape.fields
-        packets, octets = shape.counters
-        same = shape.rule
-        return facts.Rule(  # each field by its name: out of a dictionary takes four times as long
-            netns=netns,
-            family=same.family,
-            backend="legacy",
-            table=table,
-            chain=chain,
-            position=position,
-            text=f"-A {chain}{shape.text % (*spelled,)}",
-            verdict=same.verdict,
-            proto=same.proto,
-            src=told[src],
-            dst=told[dst],
-            in_interface=same.in_interface,
-            out_interface=same.out_interface,
-            dport=told[dport],
-            sport=told[sport],
-            to=told[to],
-            comment=same.comment,
-            packets=parts[packets],
-            bytes=parts[octets],
-            exact=same.exact,
-        )
+    def rules(self, netns: int, table: str, chain: str, position: int) -> list[facts.Rule]:
+        """Their records, the first at that position. Each step is for all of them: most of it is not Python's."""
+        shape, same = self.shape, self.shape.rule
+        columns = list(zip(*self.entries, strict=True))
+        spelled = [list(map(spell, columns[part])) for part, spell in shape.values]
+        forms = [map(form.__mod__, zip(*[spelled[n] for n in which], strict=True)) for form, which in shape.forms]
+        told = [*map(repeat, shape.fixed), *spelled, *forms]
+        text = "-A " + chain.replace("%", "%%") + shape.text
+        family, verdict, proto = same.family, same.verdict, same.proto
+        in_interface, out_interface, comment = same.in_interface, same.out_interface, same.comment
+        return [
+            facts.Rule(
+                netns=netns,
+                family=family,
+                backend="legacy",
+                table=table,
+                chain=chain,
+                position=number,
+                text=of_rule,
+                verdict=verdict,
+                proto=proto,
+                src=src,
+                dst=dst,
+                in_interface=in_interface,
+                out_interface=out_interface,
+                dport=dport,
+                sport=sport,
+                to=to,
+                comment=comment,
+                packets=packets,
+                bytes=octets,
+            )
+            for number, of_rule, packets, octets, src, dst, dport, sport, to in zip(
+                count(position),
+                map(text.__mod__, zip(*spelled, strict=True)),
+                *[columns[part] for part in shape.counters],
+                *[told[n] for n in shape.fields],
+                strict=False,
+            )
+        ]
 
 
 class Shapes:
@@ -123,14 +129,14 @@ class Shapes:
         self._known: dict[bytes, list[Shape]] = {}
         self._met: dict[bytes, int] = {}  # how many rules had no shape
 
-    def fitting(self, family: facts.Family, blob: bytes, offset: int) -> list[Fitting]:
-        """The entries from `offset` on, in a row, that fit one shape that is known."""
+    def alike(self, family: facts.Family, blob: bytes, offset: int, stop: int) -> Alike | None:
+        """The entries from `offset` to `stop`, in a row, that fit one shape that is known."""
         begin, end = _KIND[family]
         for shape in self._known.get(blob[offset + begin : offset + end], ()):
-            found = shape.fitting(blob, offset)
+            found = shape.alike(blob, offset, stop)
             if found:
-                return found
-        return []
+                return Alike(offset, offset + len(found) * shape.size, shape, found)
+        return None
 
     def learn(self, family: facts.Family, entry: bytes) -> None:
         """From an entry that fits none."""
@@ -217,16 +223,16 @@ def make(family: facts.Family, entry: bytes, read: Read) -> Shape | None:
     told = read(family, other) if places else None
     if told is None:
         return None
-    shape = _shape(family, entry, plain, told.rule, places)
-    return (
-        shape if shape and all(_says(shape, one, of) for one, of in ((entry, plain.rule), (other, told.rule))) else None
-    )
+    shape = _shape(family, entry, told.rule, places)
+    if shape is None or not (_says(shape, entry, plain.rule) and _says(shape, other, told.rule)):
+        return None
+    return shape
 
 
 def _says(shape: Shape, entry: bytes, plain: facts.Rule) -> bool:
     """Whether it says of the entry what was read of it in the plain way."""
-    found = shape.fitting(entry, 0)
-    return [one.rule(plain.netns, plain.table, plain.chain, plain.position) for one in found] == [plain]
+    found = Alike(0, 0, shape, shape.alike(entry, 0, len(entry)))
+    return bool(found.entries) and found.rules(plain.netns, plain.table, plain.chain, plain.position) == [plain]
 
 
 def _places(family: facts.Family, plain: Plain, entry: bytes) -> Iterator[_Place]:
@@ -244,9 +250,7 @@ def _places(family: facts.Family, plain: Plain, entry: bytes) -> Iterator[_Place
         at += len(info)
 
 
-def _shape(
-    family: facts.Family, entry: bytes, plain: Plain, told: facts.Rule, places: dict[str, _Place]
-) -> Shape | None:
+def _shape(family: facts.Family, entry: bytes, told: facts.Rule, places: dict[str, _Place]) -> Shape | None:
     """Of a rule that is `told` with the keys of `places` in them; None where one is not told once."""
     order = sorted(places, key=told.text.find)
     text = _form(told.text, order)
@@ -265,13 +269,14 @@ def _shape(
             forms.append((form, tuple(map(order.index, within))))
     codes, numbers, common = _layout(family, entry, list(places.values()))
     layout, begin = Layout(codes), _COUNTERS[family]
+    ends = [(numbers[place.at], numbers[place.twin]) for place in places.values() if place.twin is not None]
     return Shape(
         size=layout.size,
-        target=(*plain.target[:2], b""),
         unpack=layout.unpack_from,
         common=itemgetter(*common),
         expected=itemgetter(*common)(layout.unpack(entry)),
-        ends=tuple((numbers[place.at], numbers[place.twin]) for place in places.values() if place.twin is not None),
+        lows=itemgetter(*[low for low, _ in ends]) if ends else bool,
+        highs=itemgetter(*[high for _, high in ends]) if ends else bool,
         values=tuple((numbers[places[spelled].at], places[spelled].spell) for spelled in order),
         counters=(numbers[begin], numbers[begin + 8]),
         text=text.removeprefix(f"-A {told.chain}"),

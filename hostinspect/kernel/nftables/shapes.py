@@ -19,6 +19,7 @@ from struct import Struct as Layout
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from hostinspect import facts
 from hostinspect.kernel import xtables
@@ -89,7 +90,7 @@ class Shape(Struct, frozen=True):
     common: Callable[[tuple[Any, ...]], tuple[bytes, ...]]  # those that are the same
     expected: tuple[bytes, ...]
     text: str  # with %s for each of `values`, then each of `extensions`
-    fields: dict[str, Any]  # of facts.Rule, the same in all
+    copy: Callable[[], facts.Rule]  # of a record with what is the same in all
     values: tuple[Value, ...]
     joined: tuple[Joined, ...]
     extensions: tuple[Extension, ...]
@@ -133,15 +134,16 @@ class Shapes:
 
 def _rule(shape: Shape, parts: tuple[Any, ...], netns: int, positions: Positions) -> facts.Rule | None:
     """None where an extension's bytes are of a kind that is not this shape's."""
-    fields = shape.fields.copy()
+    record = shape.copy()
+    put = force_setattr  # the record is ours alone until we return
     spelled = []
     for part, spell, field, sign in shape.values:
         value = spell(parts[part])
         spelled.append(value)
         if field:
-            fields[field] = sign + value
+            put(record, field, sign + value)
     for field, form, which in shape.joined:
-        fields[field] = form % (*[spelled[n] for n in which],)
+        put(record, field, form % (*[spelled[n] for n in which],))
     for part, decode, extension, revision, names in shape.extensions:
         try:
             clause = decode(extension, revision, parts[part], shape.family)
@@ -150,12 +152,18 @@ def _rule(shape: Shape, parts: tuple[Any, ...], netns: int, positions: Positions
         if clause.name is not None or [of_rule for of_rule, _ in clause.fields] != names:
             return None
         spelled.append(clause.text)
-        fields.update(clause.fields)
+        for field, value in clause.fields:
+            put(record, field, value)
     if shape.counters is not None:
-        fields["packets"], fields["bytes"] = parts[shape.counters[0]], parts[shape.counters[1]]
+        packets, octets = shape.counters
+        put(record, "packets", parts[packets])
+        put(record, "bytes", parts[octets])
     chain = shape.chain
     position = positions[chain] = positions.get(chain, 0) + 1
-    return facts.Rule(netns=netns, position=position, text=shape.text % (*spelled,), **fields)
+    put(record, "netns", netns)
+    put(record, "position", position)
+    put(record, "text", shape.text % (*spelled,))
+    return record
 
 
 _address = lru_cache(maxsize=4096)(address)
@@ -244,6 +252,7 @@ class _Maker:
                 if fields.pop(of_rule) != place.marker + of_rule:
                     raise ValueError("a field that another has set")
         own, joined = self._fields(fields)
+        the_same: dict[str, Any] = {**fields}
         return Shape(
             family=self.family,
             is_foreign=self.is_foreign,
@@ -253,15 +262,18 @@ class _Maker:
             common=itemgetter(*common),
             expected=itemgetter(*common)(layout.unpack(self.body)),
             text="%s".join(piece.replace("%", "%%") for piece in pieces[::2]),
-            fields={
-                "family": self.family,
-                "backend": "nft",
-                "table": self.table,
-                "chain": self.chain,
-                "verdict": verdict,
-                "exact": exact,
-                **fields,
-            },
+            copy=facts.Rule(
+                netns=0,
+                family=self.family,
+                backend="nft",
+                table=self.table,
+                chain=self.chain,
+                position=0,
+                text="",
+                verdict=verdict,
+                exact=exact,
+                **the_same,
+            ).__copy__,  # type: ignore[attr-defined]
             values=tuple((parts[place.span], place.spell, *own.get(place.marker, ("", ""))) for place in self.values),
             joined=tuple(joined),
             extensions=tuple(extensions),

@@ -112,7 +112,7 @@ def test_the_third_of_a_kind_needs_no_plain_way(family: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=60, derandomize=True, database=None)
+@settings(max_examples=40, derandomize=True, database=None)
 @given(st.randoms(use_true_random=False))
 def test_both_ways_say_the_same(family: str, random: Random) -> None:
     dump, _ = FAMILIES[family]
@@ -237,7 +237,7 @@ def test_an_answer_that_is_like_others_is_not_taken_apart(family: str, at_once: 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=80, derandomize=True, database=None)
+@settings(max_examples=40, derandomize=True, database=None)
 @given(st.randoms(use_true_random=False))
 def test_an_answer_is_read_as_the_plain_way_reads_it(family: str, random: Random) -> None:
     FAMILIES[family][0].forget()
@@ -270,6 +270,14 @@ def taught_link() -> list[bytes]:
         asked("link", raw)
     assert LINKS._datagrams.known
     return raw
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_answer_with_its_end_in_the_same_datagram(family: str) -> None:
+    (datagram, done) = datagrams(family, with_shapes(family), at_once=100)
+    expected = asked_plainly(family, [datagram, done])
+    for _ in range(12):
+        assert asked(family, [datagram + done]) == expected
 
 
 def test_a_disturbed_answer_is_none_that_is_like_others() -> None:

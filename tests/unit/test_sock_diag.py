@@ -185,3 +185,25 @@ def test_is_present(
     monkeypatch.setattr(modules, "_builtin", lambda: builtin)
     assert modules.is_present("tcp_diag") is present
     assert modules.is_present("tcp-diag") is present
+
+
+@pytest.mark.parametrize(
+    ("four", "six", "has_any"),
+    [
+        ("TCP: inuse 0 orphan 0 tw 3\nUDP: inuse 0 mem 1", "TCP6: inuse 0\nUDP6: inuse 0", (False, False)),
+        ("TCP: inuse 2 orphan 0 tw 3\nUDP: inuse 0 mem 1", "TCP6: inuse 0\nUDP6: inuse 0", (True, False)),
+        ("TCP: inuse 0 orphan 0 tw 3\nUDP: inuse 0 mem 1", "TCP6: inuse 1\nUDP6: inuse 10", (True, True)),
+        ("TCP: inuse 0 orphan 0 tw 3\nUDP: inuse 0 mem 1", None, (False, False)),  # no IPv6
+        ("sockets: used 0\nUDP: inuse 0", "TCP6: inuse 0\nUDP6: inuse 0", (True, False)),
+        (None, "TCP6: inuse 0\nUDP6: inuse 0", (True, True)),
+    ],
+)
+def test_a_namespace_counts_its_sockets(
+    four: str | None, six: str | None, has_any: tuple[bool, bool], tmp_path: Path
+) -> None:
+    files = tmp_path / "thread-self/net"
+    files.mkdir(parents=True)
+    for name, text in (("sockstat", four), ("sockstat6", six)):
+        if text is not None:
+            (files / name).write_text(text)
+    assert sock_diag._has_any(str(tmp_path)) == has_any

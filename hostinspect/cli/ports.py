@@ -35,7 +35,8 @@ def ports(request: Request, words: tuple[str, ...], every: bool) -> int:
     from hostinspect.facts import HOLDERS_ON_HOST
     from hostinspect.questions.ports import NEEDS, list_ports, parse_port
 
-    inspection = request.inspect(*NEEDS, *([HOLDERS_ON_HOST] if every else []))
+    named = any(parse_port(word) is not None for word in words)  # whatever has it is told, if it is no container's too
+    inspection = request.inspect(*NEEDS, *([HOLDERS_ON_HOST] if every or named else []))
     filters: dict[str, PortFilter] = {}
     chosen: list[Container] = []
     for word in dict.fromkeys(words):

@@ -6,6 +6,7 @@ And of everything it makes no difference whether a fork looks at the network mea
 from __future__ import annotations
 
 import json
+import re
 
 from tests.lab.host import LabHost
 from tests.live.hosts import on_random_hosts
@@ -90,6 +91,8 @@ def test_what_is_read_is_enough(made_up: LabHost) -> None:
     questions = [[*question] for question in QUESTIONS]
     questions += [[command, name] for command in ("container", "ports", "trace", "diff") for name in names[::2]]
     questions += [["networks", name] for name in host.docker("network", "ls", "--format", "{{.Name}}").split()]
+    published = {*re.findall(r":(\d+)->", host.docker("ps", "--format", "{{.Ports}}"))}
+    questions += [["ports", port] for port in sorted(published)[:5]]
     keys = [expected.key for expected in expected_of(observe(host), more_of(host))]
     every_nth = max(1, len(keys) // 80)
     questions += [["whois", "--", key] for key in dict.fromkeys(keys[::every_nth])]

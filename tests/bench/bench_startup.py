@@ -1,7 +1,7 @@
 """What is spent before the first byte is read, whole processes: `python -m tests.bench startup`.
 
 All sides take turns on a throwaway host with the demo's containers; the last column is each one's ratio to Python that
-does nothing.
+does nothing. msgspec loads typing_extensions where it is there, as it is beside mypy: "alone" is without.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ RUNS = 20
 
 # As tests/unit/test_cli.py has it: all that `hostinspect -o json` loads where there are no legacy tables.
 _REPORT = (
-    "import gc; gc.disable(); import hostinspect.cli.app, hostinspect.cli.report, hostinspect.collectors.tour,"
+    "import gc; gc.disable(); import hostinspect.cli.app, hostinspect.cli.report, hostinspect.cli.request,"
+    " hostinspect.cli.reading, hostinspect.collectors, hostinspect.collectors.tour,"
     " hostinspect.collectors.engines, hostinspect.questions.inspection, hostinspect.correlate, hostinspect.render.json"
 )
+
+
+_MAIN = "from hostinspect.cli import main; main()"
+_ALONE = 'import sys; sys.modules["typing_extensions"] = None; '
 
 
 def _python(script: str) -> str:
@@ -42,9 +47,13 @@ COMMANDS = {
     "ports --help": f"{HOSTINSPECT} ports --help",
     "schema report": f"{HOSTINSPECT} schema report",
     "import click": _python("import click"),
-    "import click, msgspec": _python("import click, msgspec"),
+    "import msgspec": _python("import msgspec"),
+    "import msgspec, alone": _python(_ALONE + "import msgspec"),
     "imports of a report": _python(_REPORT),
+    "imports, alone": _python(_ALONE + _REPORT),
+    "container web1": f"{HOSTINSPECT} container web1",
     "report -o json": f"{HOSTINSPECT} report -o json",
+    "report -o json, alone": f"{sys.executable} -c {shlex.quote(_ALONE + _MAIN)} report -o json",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
+from _signal import SIGHUP, SIGTERM, signal  # `signal` makes enumerations of all there are each time
 
 from hostinspect.kernel.limit import KilledError, Limit, NothingAnswersError, OutputError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # as `hostinspect.kernel.limit` has it
     from types import FrameType
     from typing import NoReturn
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (SIGTERM, SIGHUP)
 
 
 class _EndedError(BaseException):
@@ -26,11 +26,11 @@ class _EndedError(BaseException):
 
 def supervised(command: Callable[[], NoReturn]) -> int:
     """The exit code of `command`, which ends its process. What a person has to know of its end is said here."""
-    before = [signal.signal(number, _end) for number in _ENDING]
+    before = [signal(number, _end) for number in _ENDING]
 
     def as_before() -> None:
         for number, action in zip(_ENDING, before, strict=True):
-            signal.signal(number, action)
+            signal(number, action)
 
     def alone() -> NoReturn:
         as_before()

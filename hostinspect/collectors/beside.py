@@ -7,7 +7,6 @@ time goes into taking apart what the kernel said, which one thread of Python doe
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
@@ -17,6 +16,8 @@ import msgspec
 
 from hostinspect.kernel import waiting
 from hostinspect.kernel.fork import answer, close, read_all, write_all
+
+_SIGKILL = 9
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -105,7 +106,7 @@ class Beside(Generic[M, T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self._pid, _SIGKILL)
             self._reap()
         close(fd for fd in (self._to, self._from) if fd)
         self._to = self._from = 0

@@ -8,22 +8,22 @@ That makes the types of everything there is when it is loaded, which takes longe
 
 from __future__ import annotations
 
-from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, dlopen, dlsym, get_errno
+from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, addressof, dlopen, dlsym, get_errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from array import array
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
-__all__ = ["address", "function", "get_errno"]
+__all__ = ["addressof", "function", "get_errno", "words"]
 
 
 class _Int(_SimpleCData):  # type: ignore[type-arg]  # it is generic to type checkers only
     _type_ = "i"
 
 
-class _Address(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "P"
+class _Word(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "I"
 
 
 class _Function(CFuncPtr):
@@ -32,13 +32,15 @@ class _Function(CFuncPtr):
 
 
 def function(name: str) -> Callable[..., int]:
-    """The function of that name, which returns an int; its arguments may be int, bytes (a pointer) and `address`.
+    """The function of that name, which returns an int; its arguments may be int, bytes and `words`, the last two by
+    their address.
 
     `get_errno` says what it left in errno. Raises OSError where there is none.
     """
     return _Function(dlsym(dlopen(None, 0), name))  # type: ignore[arg-type]  # None is this program with all it loaded
 
 
-def address(words: array[int]) -> object:
-    """A pointer to them, as an argument. They have to live as long."""
-    return _Address(words.buffer_info()[0])
+def words(values: Iterable[int]) -> Any:
+    """An array of these, of 32 bits each, that a function may write to; `addressof` it is where it lies."""
+    found = (*values,)
+    return (_Word * len(found))(*found)

@@ -14,7 +14,6 @@ import errno
 import os
 import struct
 import sys
-from array import array
 
 from hostinspect.kernel import libc, waiting
 
@@ -219,8 +218,9 @@ def enter(*, writes: bool = False, connects: bool = False, executes: bool = Fals
     machine = os.uname().machine
     if machine not in _ARCHITECTURES or sys.maxsize < 1 << 32:
         return
-    code = array("B", program(machine, (*more, *CALLS)))
-    sock_fprog = struct.pack("@HP", len(code) // 8, code.buffer_info()[0])
+    code = program(machine, (*more, *CALLS))
+    instructions = libc.words(struct.unpack(f"={len(code) // 4}I", code))
+    sock_fprog = struct.pack("@HP", len(code) // 8, libc.addressof(instructions))
     # Without SPEC_ALLOW, kernels before 5.16 make all that follows slower, against attacks between threads.
     seccomp = _ARCHITECTURES[machine][1]
     if libc.function("syscall")(seccomp, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW, sock_fprog):
@@ -229,16 +229,16 @@ def enter(*, writes: bool = False, connects: bool = False, executes: bool = Fals
 
 def _keep_capabilities(kept: set[int]) -> None:
     """Drop all capabilities but those `kept`, of those that there are (capset(2))."""
-    header = array("I", (_CAPABILITY_VERSION_3, 0))
-    sets = array("I", (0,) * 6)  # effective, permitted, inheritable of 0..31; the same of 32..63
-    if libc.function("capget")(libc.address(header), libc.address(sets)):
+    header = libc.words((_CAPABILITY_VERSION_3, 0))
+    sets = libc.words((0,) * 6)  # effective, permitted, inheritable of 0..31; the same of 32..63
+    if libc.function("capget")(header, sets):
         return
     for word in (0, 1):
         mask = sum(1 << number - 32 * word for number in kept if number // 32 == word)
         sets[3 * word] &= mask
         sets[3 * word + 1] &= mask
         sets[3 * word + 2] = 0
-    libc.function("capset")(libc.address(header), libc.address(sets))
+    libc.function("capset")(header, sets)
 
 
 # --- the filter, as bytes ----------------------------------------------------------------------------------------

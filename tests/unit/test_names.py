@@ -53,5 +53,5 @@ def test_next_to_nothing_is_loaded_for_them() -> None:
         before = {*sys.modules}
         import hostinspect.cli.completion, hostinspect.cli.names, hostinspect.cli.plain, hostinspect.cli.reading
         import hostinspect.cli.container, hostinspect.cli.supervision, hostinspect.kernel.sandbox
-        assert not {"click", "typing", "re", "msgspec"} & ({*sys.modules} - before)"""
+        assert not {"click", "typing", "re", "enum", "collections", "msgspec"} & ({*sys.modules} - before)"""
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -212,18 +212,20 @@ def make(family: facts.Family, entry: bytes, read: Read) -> Shape | None:
     plain = read(family, entry)
     if plain is None or any(name in _IN_CONTEXT for name, _, _ in (*plain.matches, plain.target)):
         return None
-    other = entry
-    places: dict[str, _Place] = {}  # by what they are spelled as in `other`
+    filled = entry
+    may_be: dict[str, tuple[_Place, bytes]] = {}  # by what they are spelled as, with what is put into them
     for place in _places(family, plain, entry):
-        octets = _OTHER[place.size] + bytes([0x41 + len(places)])
-        alone = read(family, place.filled(entry, octets))
-        if alone is not None and alone.rule.text != plain.rule.text:  # else no flag speaks of it
-            other = place.filled(other, octets)
-            places[place.spell(Layout(place.code).unpack(octets)[0])] = place
-    told = read(family, other) if places else None
+        octets = _OTHER[place.size] + bytes([0x41 + len(may_be)])
+        filled = place.filled(filled, octets)
+        may_be[place.spell(Layout(place.code).unpack(octets)[0])] = place, octets
+    told = read(family, filled) if may_be else None
     if told is None:
         return None
-    shape = _shape(family, entry, told.rule, places)
+    places, other = {}, entry
+    for spelled, (place, octets) in may_be.items():
+        if spelled in told.rule.text:  # else no flag speaks of it
+            places[spelled], other = place, place.filled(other, octets)
+    shape = _shape(family, entry, told.rule, places) if places else None
     if shape is None or not (_says(shape, entry, plain.rule) and _says(shape, other, told.rule)):
         return None
     return shape

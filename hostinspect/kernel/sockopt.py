@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import _socket as socket  # `socket` has enums and selectors on top, which take 4 ms to load
-import ctypes
 import os
+from array import array
 
-from hostinspect.kernel import tape, waiting
+from hostinspect.kernel import libc, tape, waiting
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_getsockopt = libc.function("getsockopt")
 
 
 def getsockopt(sock: socket.socket, level: int, option: int, request: bytes, length: int | None = None) -> bytes:
@@ -20,13 +20,12 @@ def getsockopt(sock: socket.socket, level: int, option: int, request: bytes, len
     Raises OSError with the kernel's errno.
     """
     size = len(request) if length is None else length
-    buffer = ctypes.create_string_buffer(request, size)
+    buffer, filled = array("B", request.ljust(size, b"\0")), array("I", (size,))
     waiting.on("getsockopt", f"level {level}, option {option} of getsockopt(2)")
-    filled = ctypes.c_uint32(size)
-    if _libc.getsockopt(sock.fileno(), level, option, buffer, ctypes.byref(filled)) != 0:
-        number = ctypes.get_errno()
+    if _getsockopt(sock.fileno(), level, option, libc.address(buffer), libc.address(filled)) != 0:
+        number = libc.get_errno()
         raise OSError(number, os.strerror(number))
-    answer = buffer.raw[: filled.value]
+    answer = memoryview(buffer)[: filled[0]].tobytes()
     if tape.running:
         tape.running.keep_here(answer, f"getsockopt level {level}, option {option}")
     return answer

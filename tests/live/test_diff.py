@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -470,6 +471,21 @@ def test_whiteouts_that_are_xattrs(tmp_path: Path) -> None:
     found = collect_changes(f"{tmp_path}/top", [f"{tmp_path}/mid", f"{tmp_path}/low"], None, userxattr=False)
     lines = [f"{change.kind} {change.path}" for change in found.changes or ()]
     assert lines == ["C /d", "A /d/gone", "D /d/kept", "A /d/new"]
+
+
+def test_whiteouts_that_are_one_inode_beside_other_devices(tmp_path: Path) -> None:
+    for layer in ("top", "low"):
+        (tmp_path / layer).mkdir()
+    for name in "abcdef":
+        (tmp_path / "low" / name).touch()
+    devices = {"a": (0, 0), "c": (1, 3), "d": (0, 0), "f": (1, 3), "g": (0, 0), "h": (1, 3)}
+    for name, (major, minor) in devices.items():
+        os.mknod(tmp_path / "top" / name, stat.S_IFCHR, os.makedev(major, minor))
+    for name, other in (("b", "a"), ("e", "c"), ("i", "a"), ("j", "c")):
+        (tmp_path / "top" / name).hardlink_to(tmp_path / "top" / other)
+    found = collect_changes(f"{tmp_path}/top", [f"{tmp_path}/low"], None, userxattr=False)
+    expected = [("D", "/a"), ("D", "/b"), ("C", "/c"), ("D", "/d"), ("C", "/e"), ("C", "/f"), ("A", "/h"), ("A", "/j")]
+    assert as_found(found.changes) == expected
 
 
 def test_hard_links_of_an_overlay_with_an_index(tmp_path: Path) -> None:

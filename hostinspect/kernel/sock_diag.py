@@ -70,6 +70,10 @@ def listening_sockets(netns: int, proc: str = "/proc") -> list[ListeningSocket]:
     which does not tell `v6only` and `ifindex`. Raises NetlinkError, OSError, ValueError.
     """
     has_tcp, has_udp = _has_any(proc)
+    if not (has_tcp and has_udp):
+        # Each processor's count is added up without a lock: to be wrong twice is not to be expected.
+        again = _has_any(proc)
+        has_tcp, has_udp = has_tcp or again[0], has_udp or again[1]
     found: list[ListeningSocket] = []
     inet = is_present("inet_diag")
     tcp, udp, sctp = inet and is_present("tcp_diag"), inet and is_present("udp_diag"), inet and is_present("sctp_diag")

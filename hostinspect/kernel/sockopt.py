@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import _socket as socket  # `socket` has enums and selectors on top, which take 4 ms to load
 import os
-from array import array
 
 from hostinspect.kernel import libc, tape, waiting
 
@@ -20,12 +19,12 @@ def getsockopt(sock: socket.socket, level: int, option: int, request: bytes, len
     Raises OSError with the kernel's errno.
     """
     size = len(request) if length is None else length
-    buffer, filled = array("B", request.ljust(size, b"\0")), array("I", (size,))
+    content, filled = bytearray(request.ljust(size, b"\0")), libc.words((size,))
     waiting.on("getsockopt", f"level {level}, option {option} of getsockopt(2)")
-    if _getsockopt(sock.fileno(), level, option, libc.address(buffer), libc.address(filled)) != 0:
+    if _getsockopt(sock.fileno(), level, option, libc.buffer(content), filled) != 0:
         number = libc.get_errno()
         raise OSError(number, os.strerror(number))
-    answer = memoryview(buffer)[: filled[0]].tobytes()
+    answer = bytes(memoryview(content)[: filled[0]])
     if tape.running:
         tape.running.keep_here(answer, f"getsockopt level {level}, option {option}")
     return answer

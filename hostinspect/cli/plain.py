@@ -78,13 +78,18 @@ def _read(command: Command, arguments: Sequence[str]) -> Iterator[tuple[int, Opt
         if not word.startswith("-") or word == "-":
             yield position, None, word
             continue
-        name, has_value, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
-        while isinstance(option := options.get(name), Flag) and has_value and not name.startswith("--"):
-            yield position, option, ""  # and others behind the same dash
-            name, has_value, value = f"-{value[0]}", value[1:], value[1:]
-        if option is None or (has_value and isinstance(option, Flag)):
+        if word.startswith("--"):
+            name, is_joined, value = word.partition("=")
+        else:
+            name, value = word[:2], word[2:]
+            while value and isinstance(flag := options.get(name), Flag):
+                yield position, flag, ""  # and others behind the same dash
+                name, value = f"-{value[0]}", value[1:]
+            is_joined = value
+        option = options.get(name)
+        if option is None or (is_joined and isinstance(option, Flag)):
             raise NotPlainError
-        if not has_value and not isinstance(option, Flag):
+        if not is_joined and not isinstance(option, Flag):
             following = next(words, None)
             if following is None:
                 raise NotPlainError

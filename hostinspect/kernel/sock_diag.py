@@ -109,6 +109,8 @@ def _has_any(proc: str) -> tuple[bool, bool]:
         digit = name.removeprefix("sockstat").encode()
         tcp = tcp or counts.get(b"TCP" + digit) != b"0"
         udp = udp or counts.get(b"UDP" + digit) != b"0"
+        if tcp and udp:
+            break  # an embedded DNS has both, of IPv4
     return tcp, udp
 
 

@@ -195,6 +195,7 @@ def test_is_present(
         ("TCP: inuse 0 orphan 0 tw 3\nUDP: inuse 0 mem 1", "TCP6: inuse 1\nUDP6: inuse 10", (True, True)),
         ("TCP: inuse 0 orphan 0 tw 3\nUDP: inuse 0 mem 1", None, (False, False)),  # no IPv6
         ("sockets: used 0\nUDP: inuse 0", "TCP6: inuse 0\nUDP6: inuse 0", (True, False)),
+        ("TCP: inuse 1 orphan 0 tw 3\nUDP: inuse 1 mem 1", "TCP6: inuse 0\nUDP6: inuse 0", (True, True)),
         (None, "TCP6: inuse 0\nUDP6: inuse 0", (True, True)),
     ],
 )

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
-from _signal import SIGHUP, SIGTERM, signal  # `signal` makes enumerations of all there are each time
+from _signal import (
+    SIG_DFL,
+    SIGHUP,
+    SIGTERM,
+    getsignal,
+    signal,
+)  # `signal` makes enumerations of all there are each time
 
 from hostinspect.kernel.limit import KilledError, Limit, NothingAnswersError, OutputError
 
@@ -26,11 +32,13 @@ class _EndedError(BaseException):
 
 def supervised(command: Callable[[], NoReturn]) -> int:
     """The exit code of `command`, which ends its process. What a person has to know of its end is said here."""
-    before = [signal(number, _end) for number in _ENDING]
+    heeded = [number for number in _ENDING if getsignal(number) == SIG_DFL]  # not what nohup(1) has us ignore
+    for number in heeded:
+        signal(number, _end)
 
     def as_before() -> None:
-        for number, action in zip(_ENDING, before, strict=True):
-            signal(number, action)
+        for number in heeded:
+            signal(number, SIG_DFL)
 
     def alone() -> NoReturn:
         as_before()
@@ -45,7 +53,7 @@ def supervised(command: Callable[[], NoReturn]) -> int:
     except _EndedError as error:
         as_before()
         os.kill(os.getpid(), error.number)
-        return 128 + error.number  # it is ignored
+        return 128 + error.number
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

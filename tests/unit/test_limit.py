@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from mmap import mmap
 from pathlib import Path
 
@@ -334,13 +335,29 @@ def test_what_cannot_be_passed_on_is_said() -> None:
         assert b"OutputError: [Errno 32] Broken pipe" in process.stderr.read()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_ends_the_command_too(number: signal.Signals) -> None:
-    arguments = [sys.executable, "-m", "hostinspect", "watch", "-v", "--for", "60"]
+@contextmanager
+def watching(*through: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on until it is ended, and has begun."""
+    arguments = [*through, sys.executable, "-m", "hostinspect", "watch", "-v", "--for", "60"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        while "looked because of" not in process.stderr.readline():
-            pass
+        assert any("looked because of" in line for line in iter(process.stderr.readline, ""))
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_nohup_has_us_ignore_is_ignored() -> None:
+    with watching("nohup") as process:
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)  # comes after it
+        assert process.wait(30) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_the_command_too(number: signal.Signals) -> None:
+    with watching() as process:
         (forked,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.send_signal(number)
         assert process.wait(30) == (130 if number == signal.SIGINT else -number)

@@ -121,29 +121,35 @@ class Overlay:
         others: list[str] = []
         directories: list[str] = []
         whiteouts: list[str] = []
+        rest: list[os.DirEntry[str]] = []
         with os.scandir(part.fd) as entries:
-            for entry in entries:
+            for entry in entries:  # as little as there may be to do for each: there may be a hundred thousand
                 if entry.is_file(follow_symlinks=False):
-                    name = entry.name
-                    is_whiteout = part.has_xwhiteouts and name not in above and self._is_whiteout(part, name)
-                    (whiteouts if is_whiteout else others).append(name)
-                elif entry.is_dir(follow_symlinks=False):
-                    directories.append(entry.name)
-                elif entry.is_symlink() or entry.name in above or not self._is_device_0(part, entry):
                     others.append(entry.name)
                 else:
-                    whiteouts.append(entry.name)
+                    rest.append(entry)
+        if part.has_xwhiteouts:
+            files, others = others, []
+            for name in files:
+                (whiteouts if name not in above and self._is_whiteout(part, name) else others).append(name)
+        devices_0 = self._devices_0.setdefault(part.stat.st_dev, set())
+        for entry in rest:  # os.DirEntry tells no kinds of device apart
+            if entry.is_dir(follow_symlinks=False):
+                directories.append(entry.name)
+            elif entry.inode() in devices_0:
+                whiteouts.append(entry.name)
+            elif entry.is_symlink() or entry.name in above or not self._is_device_0(part, entry, devices_0):
+                others.append(entry.name)
+            else:
+                whiteouts.append(entry.name)
         _check_number(len(others) + len(directories) + len(whiteouts))
         return others, directories, whiteouts
 
-    def _is_device_0(self, part: Part, entry: os.DirEntry[str]) -> bool:
-        """Whether what is neither file, directory nor link is a whiteout: os.DirEntry tells no kinds of device apart.
+    def _is_device_0(self, part: Part, entry: os.DirEntry[str], known: set[int]) -> bool:
+        """Whether it is a whiteout; its inode is `known` from then on.
 
-        Since 5.8 the whiteouts of an overlay are one inode with many names, which is looked at once.
+        Since 5.8 those that an overlay makes are one inode with many names, so that one is looked at.
         """
-        known = self._devices_0.setdefault(part.stat.st_dev, set())
-        if entry.inode() in known:
-            return True
         try:
             status = os.stat(entry.name, dir_fd=part.fd, follow_symlinks=False)
         except FileNotFoundError:

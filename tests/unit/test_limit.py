@@ -321,10 +321,17 @@ def test_a_command_that_is_killed_is_no_answer() -> None:
     assert done.stderr.endswith("KilledError: signal 9\n")
 
 
-def test_nobody_waits_for_the_pipes_of_a_command_that_is_left_behind() -> None:
-    """As one that even SIGKILL does not end: its parent is stopped before it can send it."""
-    done = command('os.kill(os.getppid(), 9)\nprint("to nobody", flush=True)\nforever()')
-    assert (done.stdout, done.returncode) == ("", -9)
+def test_nobody_waits_for_the_pipes_of_a_command_that_is_left_behind(tmp_path: Path) -> None:
+    """As one that even SIGKILL does not end: its parent ends before it can send it."""
+    there = tmp_path / "pid"
+    stay = f'while os.path.exists("{there}"):\n    time.sleep(0.01)\nend()'
+    done = command(f'open("{there}", "w").write(str(os.getpid()))\nos.kill(os.getppid(), 9)\n{stay}')
+    left_behind = Path(f"/proc/{there.read_text()}")
+    assert left_behind.exists()
+    there.unlink()
+    assert done.returncode == -9
+    while left_behind.exists():  # its init's to reap
+        time.sleep(0.01)
 
 
 def test_what_cannot_be_passed_on_is_said() -> None:

@@ -19,10 +19,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from hostinspect.kernel.met import Met
 from hostinspect.kernel.netlink import attribute_list
-
-_OF_A_LENGTH = 8  # shapes of what has one length, each of which it is compared with in turn
-_LENGTHS = 256
 
 
 class Place(Struct, frozen=True):
@@ -76,15 +74,13 @@ class Shape(Struct, frozen=True):
 
 
 class Shapes:
-    """The shapes that were met, by length. What is met for the first time teaches nothing: most links of most hosts
-    have no second of their kind.
-    """
+    """The shapes that were met, by length."""
 
     __slots__ = ("_met", "known")
 
     def __init__(self) -> None:
         self.known: dict[int, list[Shape]] = {}
-        self._met: dict[int, int] = {}  # how much of a length had no shape
+        self._met = Met()
 
     def find(self, raw: bytes | memoryview) -> Shape | None:
         """The shape that it has."""
@@ -95,13 +91,7 @@ class Shapes:
 
     def is_to_learn(self, length: int) -> bool:
         """Whether to make a shape of what has this length, and none yet."""
-        met = self._met.get(length)
-        if met is not None:
-            self._met[length] = met + 1
-            return met < _OF_A_LENGTH
-        if len(self._met) < _LENGTHS:
-            self._met[length] = 0
-        return False
+        return self._met.is_to_learn(length)
 
     def learn(self, raw: bytes, spans: Iterable[Span], copies: Iterable[Callable[[], Any]]) -> None:
         """Know from now on what is like `raw`, from which these records were read."""

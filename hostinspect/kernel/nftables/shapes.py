@@ -23,15 +23,13 @@ from msgspec.structs import force_setattr
 
 from hostinspect import facts
 from hostinspect.kernel import xtables
+from hostinspect.kernel.met import Met
 from hostinspect.kernel.netlink import attribute_list
 from hostinspect.kernel.nftables import iptables
 from hostinspect.kernel.nftables.messages import FAMILIES, NFGENMSG, Attributes, Rule, name, number
 from hostinspect.kernel.nftables.registers import CMP_EQ, CMP_NEQ, NETWORK_HEADER, TRANSPORT_HEADER, VERDICT, register
 from hostinspect.kernel.xtables.extension import Clause, UnknownError
 from hostinspect.kernel.xtables.spelling import address
-
-_OF_A_LENGTH = 8  # shapes of messages of one length, each of which is compared with them in turn
-_LENGTHS = 256
 
 Span = tuple[int, int]
 Positions = dict[tuple[facts.Family, str, str], int]
@@ -98,12 +96,11 @@ class Shape(Struct, frozen=True):
 
 
 class Shapes:
-    """The shapes that were met, by the length of their messages. What is met for the first time teaches nothing: most
-    rules of most hosts have no second of their kind."""
+    """The shapes that were met, by the length of their messages."""
 
     def __init__(self) -> None:
         self._known: dict[int, list[Shape]] = {}
-        self._met: dict[int, int] = {}  # how many messages of a length had no shape
+        self._met = Met()
 
     def rule(
         self, body: bytes, netns: int, positions: Positions, foreign: Container[tuple[facts.Family, str]]
@@ -121,12 +118,7 @@ class Shapes:
     def learn(self, body: bytes, *, foreign: bool) -> None:
         """From a rule that has no shape yet, and that iptables has made, or that is in a foreign table."""
         length = len(body)
-        met = self._met.get(length)
-        if met is None:
-            if len(self._met) < _LENGTHS:
-                self._met[length] = 0
-        elif met < _OF_A_LENGTH:
-            self._met[length] = met + 1
+        if self._met.is_to_learn(length):
             shape = make(body, foreign=foreign)
             if shape is not None:
                 self._known.setdefault(length, []).append(shape)

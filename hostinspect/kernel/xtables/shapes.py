@@ -20,13 +20,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from hostinspect import facts
+from hostinspect.kernel.met import Met
 from hostinspect.kernel.xtables.spelling import address
 
 if TYPE_CHECKING:
     from hostinspect.kernel.ip_tables import Extension
-
-_OF_A_KIND = 8  # shapes of rules that begin alike, each of which is compared with them in turn
-_KINDS = 256
 
 
 class Plain(Struct):
@@ -121,13 +119,12 @@ class Alike(Struct):
 
 
 class Shapes:
-    """The shapes that were met, by how their rules begin. What is met for the first time teaches nothing: most rules of
-    most hosts have no second of their kind."""
+    """The shapes that were met, by how their rules begin."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
         self._known: dict[bytes, list[Shape]] = {}
-        self._met: dict[bytes, int] = {}  # how many rules had no shape
+        self._met = Met()
 
     def alike(self, family: facts.Family, blob: bytes, offset: int, stop: int) -> Alike | None:
         """The entries from `offset` to `stop`, in a row, that fit one shape that is known."""
@@ -141,12 +138,7 @@ class Shapes:
     def learn(self, family: facts.Family, entry: bytes) -> None:
         """From an entry that fits none."""
         kind = entry[slice(*_KIND[family])]
-        met = self._met.get(kind)
-        if met is None:
-            if len(self._met) < _KINDS:
-                self._met[kind] = 0
-        elif met < _OF_A_KIND:
-            self._met[kind] = met + 1
+        if self._met.is_to_learn(kind):
             shape = make(family, entry, self._read)
             if shape is not None:
                 self._known.setdefault(kind, []).append(shape)

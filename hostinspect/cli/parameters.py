@@ -152,13 +152,21 @@ class Command:
         """Run it with a value for each parameter; returns the exit code. `alone`: this process is the command's own."""
         if not self.asks:
             return self.function(**values) or 0
-        from hostinspect.cli.request import Request
+        from hostinspect.cli import reading
 
-        common = {name: values.pop(name) for name in Request.__struct_fields__ if name in values}
-        request = Request(**common, alone=alone)
         if not self.confines_itself:
-            request.confine(connects=values.get("probe", False))
-        return self.function(request, **values) or 0
+            from hostinspect.cli.confinement import confine
+
+            confine(values["sandbox"] and alone, pages=values.get("pager", False), connects=values.get("probe", False))
+            if alone and values.get("root") is None and values.get("snapshot") is None:
+                reading.begin()
+        try:
+            from hostinspect.cli.request import Request  # and all that it needs, while the fork of `begin` reads
+
+            common = {name: values.pop(name) for name in Request.__struct_fields__ if name in values}
+            return self.function(Request(**common, alone=alone), **values) or 0
+        finally:
+            reading.end()
 
 
 def command(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
+from hostinspect.cli.confinement import confine
 from hostinspect.cli.echo import say, write
 from hostinspect.cli.errors import NOT_ENOUGH_SEEN, NothingFoundError, UsageError
 
@@ -48,12 +50,9 @@ class Request(Struct, frozen=True, kw_only=True):
 
     # --- this process ---
 
-    def confine(self, *, writes: bool = False, connects: bool = False) -> None:
-        """Give up what the command does not need (`hostinspect.kernel.sandbox.enter`)."""
-        if self.sandbox and self.alone:
-            from hostinspect.kernel.sandbox import enter
-
-            enter(writes=writes, connects=connects, executes=self.pager and sys.stdout.isatty())
+    def confine(self, *, writes: bool = False) -> None:
+        """Give up what the command does not need."""
+        confine(self.sandbox and self.alone, pages=self.pager, writes=writes)
 
     # --- the host ---
 
@@ -83,9 +82,16 @@ class Request(Struct, frozen=True, kw_only=True):
 
     def inspect(self, *families: str, **more: Unpack[More]) -> Inspection:
         """The same, with what it means."""
+
+        def load() -> None:
+            import_module("hostinspect.questions.inspection")
+            import_module("hostinspect.correlate")
+
+        more["meanwhile"] = load
+        facts = self.facts(*families, **more)
         from hostinspect.questions.inspection import Inspection
 
-        return Inspection(self.facts(*families, **more))
+        return Inspection(facts)
 
     def find(self, inspection: Inspection, find: Callable[[str], T], name: str) -> T:
         """What `find`, a look-up of the inspection, finds by a name that a person gave.

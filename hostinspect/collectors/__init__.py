@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
-from hostinspect.collectors.beside import Beside, has_processor_to_spare
+from hostinspect.collectors.beside import Beside
 from hostinspect.collectors.cgroups import collect_frozen_cgroups
 from hostinspect.collectors.found import Tour
 from hostinspect.collectors.gaps import GapLog
@@ -21,9 +22,11 @@ from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
 from hostinspect.facts import HOLDERS_ON_HOST, ContainerRecord, Engine, Facts, Host, MountPoint, Process
 from hostinspect.kernel import tape, waiting
+from hostinspect.kernel.ahead import has_processor_to_spare
 
 if TYPE_CHECKING:
     from hostinspect.collectors.engines import EngineRecords
+    from hostinspect.kernel.process_table import Table
 
 __all__ = ["EVERYTHING", "collect"]
 
@@ -37,6 +40,8 @@ def collect(
     only: Collection[str] = (),
     image_layers: bool = False,
     health: bool = False,
+    table: Table | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Facts:
     """One tour over this host. `data_roots` replace the engines' data roots that would be looked for.
 
@@ -45,13 +50,14 @@ def collect(
     HOLDERS_ON_HOST); hosts, engines, processes and containers are always read.
     With names or ids of containers in `only`, what takes long is read of these and the host alone: routes, sockets,
     rules, mounts, whether they are paused. `image_layers`: whose each layer directory is; `health`: what `doctor` asks
-    for. The report tells neither, and need not wait for them.
+    for. The report tells neither, and need not wait for them. `table` are the processes, where they were just read.
+    `meanwhile` is called when there is nothing to do but to wait, if that comes at all.
 
     hostinspect's own processes are left out. Raises no error of the host's: what could not be read is in `gaps`.
     """
     gaps = GapLog()
     host = collect_host(gaps)
-    processes = _others(collect_processes(gaps))
+    processes = _others(collect_processes(gaps, table=table))
     host_mounts = collect_host_mounts(gaps)
 
     asked = () if data_roots else host_mounts  # what a person names is asked, wherever it is
@@ -96,6 +102,8 @@ def collect(
         within = tuple(p for p in processes if p.netns in depth.netns) if "sockets" in families else ()
         holders = within if HOLDERS_ON_HOST in families else _likely_holders(within, host, engines)
         sockets = OpenSockets(holders, gaps)
+        if meanwhile:
+            meanwhile()
         found = tour.result()
     network = found.network
     gaps.extend(found.gaps)
@@ -130,13 +138,20 @@ def collect(
     return replace(facts, health=collect_health(facts, gaps), gaps=gaps.as_tuple())
 
 
+def load(families: Container[object]) -> None:
+    """Load what `collect` will need to read these, for a process that has nothing better to do yet."""
+    import_module("hostinspect.collectors.engines")
+    if any(family in families for family in NETWORK):
+        import_module("hostinspect.collectors.tour")
+
+
 def _others(processes: Sequence[Process]) -> tuple[Process, ...]:
-    """All but hostinspect's own: this one, and those that watch it."""
+    """All but hostinspect's own: this one, those that watch it, and what read ahead for it."""
     parents = {process.pid: process.ppid for process in processes}
     own = [_own_pid()]
     for _ in range(waiting.page.above if waiting.page else 0):
         own.append(parents.get(own[-1], 0))
-    return tuple(process for process in processes if process.pid not in own)
+    return tuple(process for process in processes if process.pid not in own and process.ppid != own[0])
 
 
 def _likely_holders(processes: Sequence[Process], host: Host, engines: Iterable[Engine]) -> list[Process]:

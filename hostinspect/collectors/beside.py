@@ -23,11 +23,6 @@ T = TypeVar("T")
 M = TypeVar("M")
 
 
-def has_processor_to_spare() -> bool:
-    """Whether this process may run on two processors at least."""
-    return len(os.sched_getaffinity(0)) > 1
-
-
 class Beside(Generic[M, T]):
     """`task` under way in a fork of this process, if `forked` and that is to be had; else done when asked for.
 

@@ -4,10 +4,11 @@ Every function takes the descriptor of a /proc/PID directory (`process`), so tha
 one process, also when the number is given to another meanwhile. A process that ends answers ENOENT or ESRCH, which
 `GONE` names; most of its files stay readable while it is a zombie, not its namespaces (ENOENT).
 
-    >>> parse_stat(b"7 (a) R (b) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 431 0 0 ")
-    Stat(pid=7, comm=b'a) R (b', state='S', ppid=1, flags=4194560, starttime=431)
-    >>> parse_cgroup(b"4:memory:/docker/4f1c\\n0::/system.slice/ssh.service\\n")[0]
-    CgroupEntry(hierarchy=4, controllers='memory', path='/docker/4f1c')
+    >>> found = parse_stat(b"7 (a) R (b) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 431 0 0 ")
+    >>> found.pid, found.comm, found.state, found.ppid, found.flags, found.starttime
+    (7, b'a) R (b', 'S', 1, 4194560, 431)
+    >>> parse_cgroup(b"4:memory:/docker/4f1c\\n0::/system.slice/ssh.service\\n")
+    ('/docker/4f1c', '/system.slice/ssh.service')
     >>> parse_namespace("net:[4026531840]")
     4026531840
 """
@@ -15,8 +16,6 @@ one process, also when the number is given to another meanwhile. A process that 
 from __future__ import annotations
 
 import os
-
-from msgspec import Struct
 
 from hostinspect.kernel import tape, waiting
 from hostinspect.kernel.text import kept, text
@@ -31,23 +30,17 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
 
-class Stat(Struct, frozen=True):
+class Stat:
     """The fields of /proc/PID/stat that are used; the names are the manual's (proc_pid_stat(5))."""
 
-    pid: int
-    comm: bytes  # at most 15 bytes of a process's own choice, 63 of a kernel thread's
-    state: str  # one letter
-    ppid: int
-    flags: int  # PF_*
-    starttime: int  # clock ticks since boot
+    __slots__ = ("comm", "flags", "pid", "ppid", "starttime", "state")
 
-
-class CgroupEntry(Struct, frozen=True):
-    """A line of /proc/PID/cgroup (cgroups(7)): where the process is in one hierarchy."""
-
-    hierarchy: int  # 0 for version 2
-    controllers: str  # "cpu,cpuacct", "name=systemd"; "" for version 2
-    path: str  # from the root of the reader's cgroup namespace: "/../x" is beside it
+    def __init__(self, pid: int, comm: bytes, state: str, ppid: int, flags: int, starttime: int) -> None:
+        self.pid, self.ppid = pid, ppid
+        self.comm = comm  # at most 15 bytes of a process's own choice, 63 of a kernel thread's
+        self.state = state  # one letter
+        self.flags = flags  # PF_*
+        self.starttime = starttime  # clock ticks since boot
 
 
 def open_proc(proc: str = "/proc") -> int:
@@ -112,24 +105,20 @@ def parse_stat(raw: bytes) -> Stat:
     return Stat(int(pid), comm, text(fields[0]), int(fields[1]), int(fields[6]), int(fields[19]))
 
 
-def cgroup(process: int) -> tuple[CgroupEntry, ...]:
-    """/proc/PID/cgroup (cgroups(7)). Raises OSError, ValueError."""
-    return parse_cgroup(read("cgroup", process))
+def parse_cgroup(raw: bytes) -> tuple[str, ...]:
+    """The paths in /proc/PID/cgroup (cgroups(7)), one for each hierarchy, in its order. Raises ValueError.
 
-
-def parse_cgroup(raw: bytes) -> tuple[CgroupEntry, ...]:
-    """The content of /proc/PID/cgroup, in its order. Raises ValueError when it is none.
-
-    A path may hold colons, never a newline (cgroup_mkdir refuses it). One ending in " (deleted)" is that of a zombie
-    whose cgroup is gone.
+    From the root of the reader's cgroup namespace: "/../x" is beside it. A path may hold colons, never a newline
+    (cgroup_mkdir refuses it). One ending in " (deleted)" is that of a zombie whose cgroup is gone.
     """
-    entries = []
+    paths = []
     for line in raw.split(b"\n"):
         if not line:
             continue
-        hierarchy, controllers, path = line.split(b":", 2)
-        entries.append(CgroupEntry(int(hierarchy), text(controllers), text(path)))
-    return tuple(entries)
+        hierarchy, _, path = line.split(b":", 2)
+        int(hierarchy)
+        paths.append(text(path))
+    return tuple(paths)
 
 
 def namespace(process: int, kind: str) -> int:
@@ -145,9 +134,9 @@ def parse_namespace(target: str) -> int:
     return int(target[target.index("[") + 1 : -1])
 
 
-def cmdline(process: int, limit: int = CMDLINE_LIMIT) -> tuple[str, ...]:
-    """/proc/PID/cmdline (proc_pid_cmdline(5)), its first `limit` bytes; () of a zombie. Raises OSError."""
-    return parse_cmdline(read("cmdline", process, limit, limit))
+def raw_cmdline(process: int, limit: int = CMDLINE_LIMIT) -> bytes:
+    """/proc/PID/cmdline (proc_pid_cmdline(5)), its first `limit` bytes; b"" of a zombie. Raises OSError."""
+    return read("cmdline", process, limit, limit)
 
 
 def parse_cmdline(raw: bytes) -> tuple[str, ...]:

@@ -1,0 +1,118 @@
+"""All processes of a proc file system at once, as plain values: they can be read by a fork that has loaded nothing, and
+said by marshal (`hostinspect.kernel.ahead`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from hostinspect.kernel import procfs
+from hostinspect.kernel.waiting import NoAnswerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from typing import TypeAlias, TypedDict
+
+    # pid, parent, comm, state, start time (`procfs.Stat`); inodes of the network and mount namespace, None where there
+    # are none; the cgroup file, None of a kernel thread; the cmdline file, None where it was not read; whether its
+    # namespaces may not be seen; why its arguments are not known
+    Row: TypeAlias = tuple[
+        int, int, bytes, str, int, int | None, int | None, bytes | None, bytes | None, bool, str | None
+    ]
+    Why: TypeAlias = tuple[int | None, str, bool]  # errno, words, and whether it did not answer
+
+    class Table(TypedDict):
+        rows: list[Row]  # by pid
+        unlisted: Why | None  # why there are none
+        is_ours: bool  # whether the procfs is of a pid namespace that we are in
+        has_init: bool  # whether pid 1 is listed
+        hidden: int  # processes of which not even stat may be read (hidepid=noaccess)
+        failed: list[tuple[int, Why]]  # pids, and why they are left out
+
+
+def read(proc: int, comms: Container[bytes]) -> Table:
+    """All that `proc`, the descriptor of a procfs, has; the arguments of those alone whose name is in `comms`.
+
+    One that ends meanwhile is left out. Raises nothing of the host's.
+    """
+    table: Table = {
+        "rows": [],
+        "unlisted": None,
+        "is_ours": procfs.own_pid(proc) is not None,
+        "has_init": True,
+        "hidden": 0,
+        "failed": [],
+    }
+    try:
+        pids = procfs.pids(proc)
+    except OSError as error:
+        table["unlisted"] = _why(error)
+        return table
+    table["has_init"] = 1 in pids or not pids
+    for pid in pids:
+        try:
+            process = procfs.open_process(proc, pid)
+        except procfs.GONE:
+            continue
+        try:
+            table["rows"].append(_row(process, comms))
+        except procfs.GONE:
+            continue
+        except PermissionError:
+            table["hidden"] += 1
+        except (OSError, ValueError) as error:
+            table["failed"].append((pid, _why(error)))
+        finally:
+            os.close(process)
+    return table
+
+
+def read_all(comms: Container[bytes]) -> Table | None:
+    """The same of /proc; None where it cannot be opened."""
+    try:
+        proc = procfs.open_proc()
+    except OSError:
+        return None
+    try:
+        return read(proc, comms)
+    finally:
+        os.close(proc)
+
+
+def _row(process: int, comms: Container[bytes]) -> Row:
+    stat = procfs.stat(process)
+    if stat.flags & procfs.PF_KTHREAD:
+        return stat.pid, stat.ppid, stat.comm, stat.state, stat.starttime, None, None, None, None, False, None
+    cgroup = procfs.read("cgroup", process)
+    netns = mntns = cmdline = unanswered = None
+    is_refused = False
+    try:
+        netns = procfs.namespace(process, "net")
+        mntns = procfs.namespace(process, "mnt")
+    except PermissionError:
+        is_refused = True
+    except procfs.GONE:
+        pass  # a zombie, or it became one
+    if stat.comm in comms:
+        try:
+            cmdline = procfs.raw_cmdline(process)
+        except NoAnswerError as error:
+            unanswered = str(error)
+    return (
+        stat.pid,
+        stat.ppid,
+        stat.comm,
+        stat.state,
+        stat.starttime,
+        netns,
+        mntns,
+        cgroup,
+        cmdline,
+        is_refused,
+        unanswered,
+    )
+
+
+def _why(error: OSError | ValueError) -> Why:
+    return getattr(error, "errno", None), str(error), isinstance(error, NoAnswerError)

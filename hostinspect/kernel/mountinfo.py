@@ -16,7 +16,10 @@ the namespace, "net:[4026532201]".
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
+
+from msgspec.structs import force_setattr
 
 from hostinspect.facts import MountPoint
 from hostinspect.kernel import procfs
@@ -45,49 +48,68 @@ def mountinfo(process: int, mntns: int | None = None, fstype: str | None = None)
 
 def parse_mountinfo(raw: bytes, mntns: int | None = None) -> list[MountPoint]:
     """The lines of a mountinfo file, `mntns` put in each record. Raises ValueError for one that is of another form."""
-    # Decoded once, for a host has thousands of lines; what many of them have in common is taken apart, and kept, once.
+    # Decoded once, for a host has thousands of lines.
     whole = raw.decode("utf-8", "surrogateescape")
     all_text = whole.isascii() or not re.search(_NO_TEXT, whole)
     mounts = []
     for line in whole.split("\n"):
         if not line:
             continue
-        # Blanks within a field are escaped, so the first dash is the separator, after no, one or several tags.
-        head, _, tail = line.partition(" - ")
         try:
-            mount_id, parent_id, device, root, mount_point, options, *tags = head.split(" ")
+            mount_id, parent_id, device, rest = line.split(" ", 3)
             number, parent = int(mount_id), int(parent_id)
-            fstype, source, super_options = tail.split(" ")[:3]
+            alike = _alike.get(rest)
+            mount = alike() if alike else _mount(rest, all_text and "\\" not in rest)
         except ValueError:
             raise ValueError(f"not the form of a mountinfo line: {_resolve(line[:120])}") from None
-        lowerdir: tuple[str, ...] = ()
-        upperdir = workdir = None
-        if fstype == "overlay":
-            rest, lowerdir, upperdir, workdir = _overlay(super_options.split(","))
-            super_options = ",".join(rest)
-        if not all_text or "\\" in line:
-            device, root, mount_point, options = map(_resolve, (device, root, mount_point, options))
-            fstype, source = _resolve(fstype), _resolve(source)
-            tags = [*map(_resolve, tags)]
-        mounts.append(
-            MountPoint(
-                mntns=mntns,
-                mount_id=number,
-                parent_id=parent,
-                device=kept(device),
-                root=kept(root),
-                mount_point=kept(mount_point),
-                options=_flags(options),
-                propagation=tuple(tags),
-                fstype=kept(fstype),
-                source=kept(source),
-                super_options=_options(super_options),
-                lowerdir=lowerdir,
-                upperdir=upperdir,
-                workdir=workdir,
-            )
-        )
+        force_setattr(mount, "mntns", mntns)  # ours alone until we return
+        force_setattr(mount, "mount_id", number)
+        force_setattr(mount, "parent_id", parent)
+        force_setattr(mount, "device", kept(_resolve(device)))
+        mounts.append(mount)
     return mounts
+
+
+# Most mounts of a container are those of every other, but for their numbers and the device: what each line says behind
+# these, and how to copy what was made of it. The lines of the first containers, with those that are theirs alone.
+_alike: dict[str, Callable[[], MountPoint]] = {}
+_MOST_ALIKE = 512
+
+
+def _mount(rest: str, is_plain: bool) -> MountPoint:
+    """What a line says from its fourth field on; `is_plain`: nothing is escaped, all is UTF-8. Raises ValueError."""
+    # Blanks within a field are escaped, so the first dash is the separator, after no, one or several tags.
+    head, _, tail = rest.partition(" - ")
+    root, mount_point, options, *tags = head.split(" ")
+    fstype, source, super_options = tail.split(" ")[:3]
+    lowerdir: tuple[str, ...] = ()
+    upperdir = workdir = None
+    if fstype == "overlay":
+        others, lowerdir, upperdir, workdir = _overlay(super_options.split(","))
+        super_options = ",".join(others)
+    if not is_plain:
+        root, mount_point, options = map(_resolve, (root, mount_point, options))
+        fstype, source = _resolve(fstype), _resolve(source)
+        tags = [*map(_resolve, tags)]
+    mount = MountPoint(
+        mntns=None,
+        mount_id=0,
+        parent_id=0,
+        device="",
+        root=kept(root),
+        mount_point=kept(mount_point),
+        options=_flags(options),
+        propagation=tuple(tags),
+        fstype=kept(fstype),
+        source=kept(source),
+        super_options=_options(super_options),
+        lowerdir=lowerdir,
+        upperdir=upperdir,
+        workdir=workdir,
+    )
+    if len(_alike) < _MOST_ALIKE:
+        _alike[rest] = mount.__copy__
+    return mount
 
 
 @lru_cache(maxsize=1024)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
-from hostinspect.collectors.beside import Beside
 from hostinspect.collectors.cgroups import collect_frozen_cgroups
 from hostinspect.collectors.found import Tour
 from hostinspect.collectors.gaps import GapLog
@@ -22,7 +21,7 @@ from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
 from hostinspect.facts import HOLDERS_ON_HOST, ContainerRecord, Engine, Facts, Host, MountPoint, Process
 from hostinspect.kernel import tape, waiting
-from hostinspect.kernel.ahead import has_processor_to_spare
+from hostinspect.kernel.beside import has_processor_to_spare
 
 if TYPE_CHECKING:
     from hostinspect.collectors.engines import EngineRecords
@@ -82,29 +81,29 @@ def collect(
     first = () if only and not image_layers else families
     known = read(first) if only else None
     netns = known[2].netns if known else EVERYTHING
-    has_network = any(family in families for family in NETWORK)
+    with ExitStack() as stack:
+        tour = None
+        if any(family in families for family in NETWORK):
+            from hostinspect.collectors.tour import NetworkTour
 
-    def look(later: Callable[[], Iterable[MountPoint]]) -> Tour:
-        if not has_network:
-            return Tour()
-        from hostinspect.collectors.tour import tour_network
-
-        return tour_network(host, processes, host_mounts, families, netns, health, later)
-
-    many = has_network and len({process.netns for process in processes}) >= MANY_NAMESPACES
-    with Beside(look, Tour, MountPoint, forked=many and tape.running is None and has_processor_to_spare()) as tour:
+            of_network = NetworkTour(host, processes, host_mounts, families, netns, health=health)
+            tour = stack.enter_context(of_network)
+            many = len({process.netns for process in processes}) >= MANY_NAMESPACES
+            if many and tape.running is None and has_processor_to_spare():
+                tour.begin()
         engines, records, depth = known or read(first)
         records = read_rest(engines, records, depth)
         pids = [record.pid for record in records.containers if record.pid]
         mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns)
-        tour.tell(filter(leads_to_namespaces, mounts[len(host_mounts) :]))
         frozen_cgroups = collect_frozen_cgroups(depth.processes, mounts, gaps) if "cgroups" in families else ()
         within = tuple(p for p in processes if p.netns in depth.netns) if "sockets" in families else ()
         holders = within if HOLDERS_ON_HOST in families else _likely_holders(within, host, engines)
         sockets = OpenSockets(holders, gaps)
         if meanwhile:
             meanwhile()
-        found = tour.result()
+        found = Tour()
+        if tour:
+            found = tour.result(lambda: filter(leads_to_namespaces, mounts[len(host_mounts) :]))
     network = found.network
     gaps.extend(found.gaps)
     if network.ended:  # what was theirs when they were listed may be another's in all that was read since

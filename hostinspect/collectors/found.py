@@ -31,6 +31,24 @@ class NetworkFacts(Struct, frozen=True, kw_only=True):
     ended: tuple[int, ...] = ()  # pids that were in a namespace, and are in none that was read
 
 
+class Visited(Struct, frozen=True, kw_only=True):
+    """What one of two who share a tour found in the namespaces that it visited (`NetworkFacts`), and came to know."""
+
+    visited: tuple[int, ...]
+    entered: tuple[int, ...]
+    vanished: tuple[int, ...]
+    ended: tuple[int, ...]
+    settled: tuple[tuple[int, tuple[int, ...], tuple[str, ...]], ...]  # with the pids and paths that are left of each
+    refused: tuple[tuple[int, str, str | None], ...]  # what the host answered, and what to do
+    unnamed: tuple[tuple[int, tuple[int, ...]], ...]
+    nsids: tuple[Nsid, ...]
+    links: tuple[Link, ...]
+    addresses: tuple[Address, ...]
+    routes: tuple[Route, ...]
+    listening_sockets: tuple[ListeningSocket, ...]
+    sysctls: tuple[Sysctl, ...]
+
+
 class Tour(Struct, frozen=True, kw_only=True):
     """What was found on it."""
 
@@ -39,3 +57,13 @@ class Tour(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()  # of the host's interfaces
     gaps: tuple[Gap, ...] = ()
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """What was found by who made a part of it."""
+
+    visited: Visited
+    chains: tuple[Chain, ...]
+    rules: tuple[Rule, ...]
+    sysctls: tuple[Sysctl, ...]
+    gaps: tuple[Gap, ...]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
-from hostinspect.collectors.found import NetworkFacts
+from hostinspect.collectors.found import NetworkFacts, Visited
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.mounts import collect_host_mounts
 from hostinspect.collectors.processes import collect_processes
@@ -30,6 +30,7 @@ from hostinspect.facts import (
     Sysctl,
 )
 from hostinspect.kernel import netns, rtnetlink
+from hostinspect.kernel.beside import Line
 from hostinspect.kernel.netlink import NETLINK_ROUTE, DumpInterruptedError, NetlinkError, NetlinkSocket
 from hostinspect.kernel.procfs import content
 from hostinspect.kernel.sock_diag import listening_sockets
@@ -40,7 +41,9 @@ COLLECTOR = "namespaces"
 
 Reader = Callable[[int], None]
 Later = Callable[[], Iterable[MountPoint]]
+Shared = tuple[Line, Callable[[], Visited | None]]
 T = TypeVar("T", Link, Address, Route)
+R = TypeVar("R", bound=Link | Address | Route | ListeningSocket)
 
 SYSCTLS = (
     "net.ipv4.ip_forward",
@@ -67,6 +70,7 @@ def collect_network(
     proc: str = "/proc",
     *,
     later: Later | None = None,
+    shared: Shared | None = None,
     routes: Container[object] = EVERYTHING,
     sockets: Container[object] = EVERYTHING,
 ) -> NetworkFacts:
@@ -76,28 +80,73 @@ def collect_network(
     namespaces known so far were visited, may tell of more. Each of `readers` is called once in each namespace that
     could be entered, with its inode, by a thread that is in that namespace; it keeps what it finds, and may make
     sockets, which it closes again. An OSError or ValueError that it raises becomes a gap. `routes` and `sockets` are
-    the inodes of the namespaces in which these are read.
+    the inodes of the namespaces in which these are read. `shared`: the line of which another process goes through the
+    first part (`collect_first`), and how to get what it found; where that is None, all is visited here.
 
     The calling thread is back in its own namespace at the end, else `hostinspect.kernel.netns.LostError` is raised.
     A namespace that vanished under way is left out; `ended` has the pids of those that were in it, or in one whose
     inode was given to another since. What is read of a namespace was read while one of its pids was in it. Where only
     our own may be entered (an ordinary user), the others are in the result without anything in them, and are one gap.
     """
+    with _on_tour(processes, mounts, gaps, readers, proc, routes, sockets) as tour:
+        if tour is None:
+            return NetworkFacts()
+        if shared is not None:
+            line, result_of_first = shared
+            tour.visit_last(line)
+            first = result_of_first()
+            if first is not None:
+                tour.join(first)
+        tour.visit_all()
+        more = [*later()] if later else []
+        if more:
+            tour.add(netns.find(processes, [*mounts, *more], tour.host_mntns, proc))
+            tour.visit_all()
+        return tour.result()
+
+
+def collect_first(
+    line: Line,
+    processes: Iterable[Process],
+    mounts: Sequence[MountPoint],
+    gaps: GapLog,
+    readers: Sequence[Reader] = (),
+    proc: str = "/proc",
+    *,
+    routes: Container[object] = EVERYTHING,
+    sockets: Container[object] = EVERYTHING,
+) -> Visited | None:
+    """Visit the host's and those that come first on the `line`, until who began at its end is met. Raises as
+    `collect_network`; None where that would find nothing.
+    """
+    with _on_tour(processes, mounts, gaps, readers, proc, routes, sockets) as tour:
+        if tour is None:
+            return None
+        tour.visit_first(line)
+        return tour.part()
+
+
+@contextmanager
+def _on_tour(
+    processes: Iterable[Process],
+    mounts: Sequence[MountPoint],
+    gaps: GapLog,
+    readers: Sequence[Reader],
+    proc: str,
+    routes: Container[object],
+    sockets: Container[object],
+) -> Iterator[_Tour | None]:
+    """A tour that has yet to begin; None, and a gap, where our own namespace cannot be opened."""
     try:
         visitor = netns.Visitor(proc)
     except OSError as error:
         gaps.add(COLLECTOR, f"{proc}/thread-self/ns/net", error)
-        return NetworkFacts()
+        yield None
+        return
     with visitor, ExitStack() as stack:
         host_mntns = next((mount.mntns for mount in mounts), None)
         found = netns.find(processes, mounts, host_mntns, proc)
-        tour = _Tour(visitor, stack, found, gaps, readers, routes, sockets)
-        tour.visit_all()
-        more = [*later()] if later else []
-        if more:
-            tour.add(netns.find(processes, [*mounts, *more], host_mntns, proc))
-            tour.visit_all()
-        return tour.result()
+        yield _Tour(visitor, stack, found, host_mntns, gaps, readers, routes, sockets)
 
 
 class _Tour:
@@ -108,6 +157,7 @@ class _Tour:
         visitor: netns.Visitor,
         stack: ExitStack,
         found: dict[int, netns.Found],
+        host_mntns: int | None,
         gaps: GapLog,
         readers: Sequence[Reader],
         routes: Container[object],
@@ -118,7 +168,7 @@ class _Tour:
         self.gaps = gaps
         self.readers = readers
         self.with_routes, self.with_sockets = routes, sockets
-        self.host = _host(visitor)
+        self.host, self.host_mntns = _host(visitor), host_mntns
         self.found: dict[int, netns.Found] = {}
         self.settled: set[int] = set()  # of which pids or paths turned out to be another namespace's
         self.add(found)
@@ -153,6 +203,81 @@ class _Tour:
             if inode not in self.visited:
                 self.visited.add(inode)
                 self._visit(namespace)
+
+    def visit_first(self, line: Line) -> None:
+        """Visit the host's, and those with the lowest inodes, until the other is met."""
+        self._visit_while((self.host,), lambda _: True)
+        self._visit_while(sorted(self.found), line.from_start)
+
+    def visit_last(self, line: Line) -> None:
+        """Visit those with the highest inodes, until the other is met."""
+        self._meet_host()
+        self._visit_while(sorted(self.found.keys() - {self.host}, reverse=True), line.from_end)
+
+    def _visit_while(self, inodes: Iterable[int], is_ours: Callable[[int], bool]) -> None:
+        for inode in inodes:
+            if not is_ours(inode):
+                break
+            if inode not in self.visited:
+                self.visited.add(inode)
+                self._visit(self.found[inode])
+
+    def _meet_host(self) -> None:
+        """Have a socket of the host's namespace, which is asked for the names of all others."""
+        with suppress(OSError):  # of which a visit tells
+            self.host_fd = self.visitor.open(self.found[self.host])
+            self.stack.callback(os.close, self.host_fd)
+            self.visitor.enter(self.host_fd, self.host)
+            self.host_route = self.stack.enter_context(NetlinkSocket(NETLINK_ROUTE))
+
+    def part(self) -> Visited:
+        """What was found so far, for the other to `join`."""
+        return Visited(
+            visited=tuple(self.visited),
+            entered=tuple(self.entered),
+            vanished=tuple(self.vanished),
+            ended=tuple(self.ended),
+            settled=tuple((i, tuple(self.found[i].pids), tuple(self.found[i].paths)) for i in self.settled),
+            refused=tuple((inode, *why) for why, inodes in self.refused.items() for inode in inodes),
+            unnamed=tuple((inode, tuple(nsids)) for inode, nsids in self.unnamed.items()),
+            nsids=tuple(self.nsids),
+            links=tuple(self.links),
+            addresses=tuple(self.addresses),
+            routes=tuple(self.routes),
+            listening_sockets=tuple(self.sockets),
+            sysctls=tuple(self.sysctls),
+        )
+
+    def join(self, part: Visited) -> None:
+        """Let what the other found be found here, in the order of a tour that was not shared."""
+        ours = frozenset(self.visited)  # what both visited is as we saw it
+        order = {inode: number for number, inode in enumerate(self.found)}
+        self.visited.update(part.visited)
+        self.entered.update(inode for inode in part.entered if inode not in ours)
+        self.vanished.update(inode for inode in part.vanished if inode not in ours)
+        self.ended += part.ended
+        for inode, pids, paths in part.settled:
+            if inode in self.found and inode not in ours:
+                self.found[inode].pids, self.found[inode].paths = [*pids], [*paths]
+                self.settled.add(inode)
+        for inode, why, remedy in part.refused:
+            if inode not in ours:
+                self.refused.setdefault((why, remedy), []).append(inode)
+        self.unnamed.update((inode, set(nsids)) for inode, nsids in part.unnamed if inode not in ours)
+        for nsid in part.nsids:
+            if self._visited_for(nsid) not in ours:
+                self._add_name(nsid.netns, nsid.nsid, nsid.target)
+        self.unnamed = dict(sorted(self.unnamed.items(), key=lambda item: order.get(item[0], 0)))
+        self.nsids.sort(key=lambda nsid: order.get(self._visited_for(nsid), 0))
+        self.links = _joined(part.links, self.links, ours, order)
+        self.addresses = _joined(part.addresses, self.addresses, ours, order)
+        self.routes = _joined(part.routes, self.routes, ours, order)
+        self.sockets = _joined(part.listening_sockets, self.sockets, ours, order)
+        self.sysctls += part.sysctls
+
+    def _visited_for(self, nsid: Nsid) -> int:
+        """The namespace in which it was asked for."""
+        return nsid.target if nsid.netns == self.host else nsid.netns
 
     def result(self) -> NetworkFacts:
         """What was found, with the names that namespaces have for each other."""
@@ -218,7 +343,7 @@ class _Tour:
         except NetlinkError as error:
             self._gap("links", inode, error)
         else:
-            if inode == self.host:  # its socket is asked for the names of all others
+            if inode == self.host and self.host_route is None:  # it is asked for the names of all others
                 self.host_route = self.stack.enter_context(route)
                 self.host_fd = os.dup(fd)
                 self.stack.callback(os.close, self.host_fd)
@@ -428,6 +553,14 @@ class _Tour:
                 "into namespaces that no process is in and no path names, or that came or went meanwhile",
                 "run it again; if it stays, look for processes that hold one open (lsns -t net)",
             )
+
+
+def _joined(theirs: Iterable[R], ours: Iterable[R], visited: Container[int], order: Mapping[int, int]) -> list[R]:
+    """Both, but what they have of those that we visited, too; in this order of their namespaces."""
+    both: list[R] = [record for record in theirs if record.netns not in visited]
+    both += ours
+    both.sort(key=lambda record: order.get(record.netns, 0))
+    return both
 
 
 def _host(visitor: netns.Visitor) -> int:

@@ -32,8 +32,8 @@ class PacketFilter:
 
     def __init__(self, gaps: GapLog) -> None:
         self._gaps = gaps
-        self._chains: list[Chain] = []
-        self._rules: list[Rule] = []
+        self.chains: list[Chain] = []
+        self.rules: list[Rule] = []
         self._legacy = [protocol for protocol in (ip_tables.IPV4, ip_tables.IPV6) if ip_tables.is_registered(protocol)]
         self._has_nftables = is_present("nfnetlink") and is_present("nf_tables")
         if not self._has_nftables and not _modules_are_known():
@@ -43,14 +43,6 @@ class PacketFilter:
                 "whether the kernel has nf_tables cannot be told, and asking it could load the module",
                 "run it where /lib/modules of the running kernel can be read",
             )
-
-    @property
-    def chains(self) -> tuple[Chain, ...]:
-        return tuple(self._chains)
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        return tuple(self._rules)
 
     def __call__(self, netns: int) -> None:
         """Read the rules of the network namespace that this thread is in; `netns` is its inode."""
@@ -76,8 +68,8 @@ class PacketFilter:
             self._gap(f"legacy rules of {program}", netns, e)
 
     def _keep(self, found: list[Chain | Rule]) -> None:
-        self._chains += [record for record in found if isinstance(record, Chain)]
-        self._rules += [record for record in found if isinstance(record, Rule)]
+        self.chains += [record for record in found if isinstance(record, Chain)]
+        self.rules += [record for record in found if isinstance(record, Rule)]
 
     def _gap(self, subject: str, netns: int, error: OSError | ValueError) -> None:
         if isinstance(error, OSError) and error.errno in _REFUSED:

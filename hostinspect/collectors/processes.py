@@ -138,7 +138,7 @@ def _records(table: Table, proc: str, gaps: GapLog) -> tuple[Process, ...]:
     for pid, failure in table["failed"]:
         gaps.add(COLLECTOR, f"{proc}/{pid}", _error(failure))
     if table["hidden"]:
-        gaps.add(COLLECTOR, f"{table['hidden']} processes", "Permission denied (hidepid)", PERMISSION)
+        gaps.add(COLLECTOR, f"{len(table['hidden'])} processes", "Permission denied (hidepid)", PERMISSION)
     if refused:
         # Some pid 1 is out of reach of root too, when that may do more than we; then the answer stands without it.
         of_container = any(container_cgroup(path) for cgroups in refused for path in cgroups)

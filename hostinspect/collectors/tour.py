@@ -1,55 +1,147 @@
-"""The tour of the network namespaces with all that is read on it, as one task (`hostinspect.collectors.beside`)."""
+"""The tour of the network namespaces with all that is read on it: by this process, or by two that share it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
+from types import TracebackType
 
-from hostinspect.collectors.found import Tour
+import msgspec
+
+from hostinspect.collectors.found import Part, Tour, Visited
 from hostinspect.collectors.gaps import GapLog
-from hostinspect.collectors.network import Reader, collect_network
+from hostinspect.collectors.network import Reader, collect_first, collect_network
 from hostinspect.collectors.packet_filter import PacketFilter
-from hostinspect.facts import RULES_OF_CONTAINERS, Host, MountPoint, Process, Sysctl
+from hostinspect.facts import RULES_OF_CONTAINERS, Chain, Host, MountPoint, Process, Rule, Sysctl
+from hostinspect.kernel.beside import Beside, Line
 
 
-def tour_network(
-    host: Host,
-    processes: Sequence[Process],
-    host_mounts: Sequence[MountPoint],
-    families: Container[object],
-    netns: Container[object],
-    health: bool,
-    later: Callable[[], Iterable[MountPoint]],
-) -> Tour:
+class NetworkTour:
     """Links and addresses of every network namespace; routes, sockets and rules, so far as they are in `families`, of
-    those in `netns`; with `health`, the sysctls of the host's interfaces. `later` is `collect_network`'s.
-    """
-    gaps = GapLog()
-    readers: list[Reader] = []
-    packet_filter = PacketFilter(gaps) if "rules" in families else None
-    if packet_filter is not None:
-        readers.append(_within(netns if RULES_OF_CONTAINERS in families else {host.netns}, packet_filter))
-    sysctls: list[Sysctl] = []
-    if health:
-        from hostinspect.collectors.health import InterfaceSysctls
+    those in `netns`; with `health`, the sysctls of the host's interfaces.
 
-        readers.append(of_interfaces := InterfaceSysctls(host.netns, gaps))
-        sysctls = of_interfaces.sysctls
-    network = collect_network(
-        processes,
-        host_mounts,
-        gaps,
-        readers,
-        later=later,
-        routes=netns if "routes" in families else (),
-        sockets=netns if "sockets" in families else (),
-    )
-    return Tour(
-        network=network,
-        chains=packet_filter.chains if packet_filter else (),
-        rules=packet_filter.rules if packet_filter else (),
-        sysctls=tuple(sysctls),
-        gaps=gaps.as_tuple(),
-    )
+    A context manager: at its end there is no other process.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        processes: Sequence[Process],
+        host_mounts: Sequence[MountPoint],
+        families: Container[object],
+        netns: Container[object],
+        *,
+        health: bool,
+    ) -> None:
+        self._host, self._processes, self._mounts = host, processes, host_mounts
+        self._families, self._netns, self._health = families, netns, health
+        self._routes = netns if "routes" in families else ()
+        self._sockets = netns if "sockets" in families else ()
+        self._line: Line | None = None
+        self._beside: Beside | None = None
+        self._part: Part | None = None
+
+    def begin(self) -> None:
+        """Have a fork of this process begin with it, where one is to be had."""
+        try:
+            self._line = Line()
+            self._beside = Beside(self._first, msgspec.msgpack.encode, msgspec.msgpack.Decoder(Part).decode)
+        except OSError:
+            pass  # no more processes, descriptors or memory: not needed
+
+    def result(self, later: Callable[[], Iterable[MountPoint]]) -> Tour:
+        """What was found, when all is visited. `later` is `collect_network`'s."""
+        reading = self._reading()
+        network = collect_network(
+            self._processes,
+            self._mounts,
+            reading.gaps,
+            reading.readers,
+            later=later,
+            shared=(self._line, self._visited_first) if self._line and self._beside else None,
+            routes=self._routes,
+            sockets=self._sockets,
+        )
+        if self._part:
+            order = {namespace.inode: number for number, namespace in enumerate(network.network_namespaces)}
+            reading.join(self._part, order)
+        return Tour(
+            network=network,
+            chains=tuple(reading.chains),
+            rules=tuple(reading.rules),
+            sysctls=tuple(reading.sysctls),
+            gaps=reading.gaps.as_tuple(),
+        )
+
+    def _first(self) -> Part:
+        """The part of the fork. Raises RuntimeError where it finds nothing, and the other goes on alone."""
+        assert self._line is not None
+        reading = self._reading()
+        visited = collect_first(
+            self._line,
+            self._processes,
+            self._mounts,
+            reading.gaps,
+            reading.readers,
+            routes=self._routes,
+            sockets=self._sockets,
+        )
+        if visited is None:
+            raise RuntimeError("our own namespace cannot be opened")
+        return Part(
+            visited=visited,
+            chains=tuple(reading.chains),
+            rules=tuple(reading.rules),
+            sysctls=tuple(reading.sysctls),
+            gaps=reading.gaps.as_tuple(),
+        )
+
+    def _visited_first(self) -> Visited | None:
+        self._part = self._beside.result() if self._beside else None
+        return self._part.visited if self._part else None
+
+    def _reading(self) -> _Reading:
+        return _Reading(self._host.netns, self._families, self._netns, health=self._health)
+
+    def __enter__(self) -> NetworkTour:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._beside:
+            self._beside.end()
+
+
+class _Reading:
+    """What `readers` read in each namespace, beside what `hostinspect.collectors.network` does."""
+
+    def __init__(
+        self, host: int | None, families: Container[object], netns: Container[object], *, health: bool
+    ) -> None:
+        self.gaps = GapLog()
+        self.readers: list[Reader] = []
+        self.chains: list[Chain] = []
+        self.rules: list[Rule] = []
+        self.sysctls: list[Sysctl] = []
+        if "rules" in families:
+            packet_filter = PacketFilter(self.gaps)
+            self.chains, self.rules = packet_filter.chains, packet_filter.rules
+            self.readers.append(_within(netns if RULES_OF_CONTAINERS in families else {host}, packet_filter))
+        if health:
+            from hostinspect.collectors.health import InterfaceSysctls
+
+            self.readers.append(of_interfaces := InterfaceSysctls(host, self.gaps))
+            self.sysctls = of_interfaces.sysctls
+
+    def join(self, part: Part, order: dict[int, int]) -> None:
+        """Let what the other read be read here, in this order of the namespaces; of what both read, ours stays."""
+        ours = {chain.netns for chain in self.chains}
+        self.chains += [chain for chain in part.chains if chain.netns not in ours]
+        self.rules += [rule for rule in part.rules if rule.netns not in ours]
+        self.chains.sort(key=lambda chain: order.get(chain.netns, 0))
+        self.rules.sort(key=lambda rule: order.get(rule.netns, 0))
+        self.sysctls += part.sysctls
+        self.gaps.extend(part.gaps)
 
 
 def _within(namespaces: Container[object], reader: Reader) -> Reader:

@@ -108,7 +108,7 @@ def _mount(rest: str, is_plain: bool) -> MountPoint:
         workdir=workdir,
     )
     if len(_alike) < _MOST_ALIKE:
-        _alike[rest] = mount.__copy__
+        _alike[rest] = mount.__copy__  # type: ignore[attr-defined]
     return mount
 
 

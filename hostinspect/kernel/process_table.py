@@ -11,7 +11,7 @@ from hostinspect.kernel.waiting import NoAnswerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
     from typing import TypeAlias, TypedDict
 
     # pid, parent, comm, state, start time (`procfs.Stat`); inodes of the network and mount namespace, None where there
@@ -27,21 +27,24 @@ if TYPE_CHECKING:
         unlisted: Why | None  # why there are none
         is_ours: bool  # whether the procfs is of a pid namespace that we are in
         has_init: bool  # whether pid 1 is listed
-        hidden: int  # processes of which not even stat may be read (hidepid=noaccess)
+        hidden: list[int]  # pids of those of which not even stat may be read (hidepid=noaccess)
         failed: list[tuple[int, Why]]  # pids, and why they are left out
 
 
-def read(proc: int, comms: Container[bytes]) -> Table:
+def read(
+    proc: int, comms: Container[bytes], until: Callable[[int], bool] | None = None, *, backwards: bool = False
+) -> Table:
     """All that `proc`, the descriptor of a procfs, has; the arguments of those alone whose name is in `comms`.
 
-    One that ends meanwhile is left out. Raises nothing of the host's.
+    By pid, or `backwards`, and as long as `until` says True of the next one. One that ends meanwhile is left out.
+    Raises nothing of the host's.
     """
     table: Table = {
         "rows": [],
         "unlisted": None,
         "is_ours": procfs.own_pid(proc) is not None,
         "has_init": True,
-        "hidden": 0,
+        "hidden": [],
         "failed": [],
     }
     try:
@@ -50,7 +53,11 @@ def read(proc: int, comms: Container[bytes]) -> Table:
         table["unlisted"] = _why(error)
         return table
     table["has_init"] = 1 in pids or not pids
+    if backwards:
+        pids.reverse()
     for pid in pids:
+        if until and not until(pid):
+            break
         try:
             process = procfs.open_process(proc, pid)
         except procfs.GONE:
@@ -60,7 +67,7 @@ def read(proc: int, comms: Container[bytes]) -> Table:
         except procfs.GONE:
             continue
         except PermissionError:
-            table["hidden"] += 1
+            table["hidden"].append(pid)
         except (OSError, ValueError) as error:
             table["failed"].append((pid, _why(error)))
         finally:
@@ -68,16 +75,27 @@ def read(proc: int, comms: Container[bytes]) -> Table:
     return table
 
 
-def read_all(comms: Container[bytes]) -> Table | None:
+def read_all(comms: Container[bytes], until: Callable[[int], bool], *, backwards: bool = False) -> Table | None:
     """The same of /proc; None where it cannot be opened."""
     try:
         proc = procfs.open_proc()
     except OSError:
         return None
     try:
-        return read(proc, comms)
+        return read(proc, comms, until, backwards=backwards)
     finally:
         os.close(proc)
+
+
+def joined(first: Table, rest: Table) -> Table:
+    """Two tables of the same procfs as one; of what is in both, that of the first."""
+    rows = {row[0]: row for row in (*rest["rows"], *first["rows"])}
+    return {
+        **first,
+        "rows": [rows[pid] for pid in sorted(rows)],
+        "hidden": sorted({*first["hidden"], *rest["hidden"]}),
+        "failed": sorted({**dict(rest["failed"]), **dict(first["failed"])}.items()),
+    }
 
 
 def _row(process: int, comms: Container[bytes]) -> Row:

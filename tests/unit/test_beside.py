@@ -1,29 +1,27 @@
-"""A task in a process beside ours: its result is that of the task done here, whatever becomes of the process."""
+"""A task in a process beside ours, and a line that two do from its two ends."""
 
 from __future__ import annotations
 
 import os
+import random
 import signal
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import Struct
 
-from hostinspect.collectors.beside import Beside
+from hostinspect.kernel.beside import Beside, Line
 
 
 class Said(Struct):
     pid: int
-    heard: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
-Hear = Callable[[], Iterable[str]]
 HERE = os.getpid()
-
-
-def listen(hear: Hear) -> Said:
-    return Said(os.getpid(), tuple(hear()))
 
 
 @pytest.fixture(autouse=True)
@@ -38,59 +36,76 @@ def descriptors_and_children() -> tuple[list[str], str]:
     return descriptors, Path(f"/proc/self/task/{os.getpid()}/children").read_text()
 
 
-@pytest.mark.parametrize("forked", [False, True])
 @pytest.mark.parametrize("words", [(), ("one", "two"), ("much " * 100_000,)])
-def test_what_is_told_and_returned(forked: bool, words: tuple[str, ...]) -> None:
-    with Beside(listen, Said, str, forked=forked) as beside:
-        beside.tell(words)
+def test_what_is_returned(words: tuple[str, ...]) -> None:
+    with Beside(lambda: (os.getpid(), words)) as beside:
+        pid, said = beside.result()  # type: ignore[misc]
+    assert said == words
+    assert pid != HERE
+
+
+def test_records_are_said_by_msgspec() -> None:
+    decode = msgspec.msgpack.Decoder(Said).decode
+    with Beside(lambda: Said(os.getpid(), ("a",)), msgspec.msgpack.encode, decode) as beside:
         said = beside.result()
-    assert said.heard == words
-    assert (said.pid != HERE) == forked
+    assert isinstance(said, Said)
+    assert said.words == ("a",)
+    assert said.pid != HERE
 
 
-def test_without_a_fork_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_fork_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", refused)
-    with Beside(listen, Said, str, forked=True) as beside:
-        beside.tell(["a"])
-        assert beside.result() == Said(HERE, ("a",))
+    with pytest.raises(BlockingIOError):
+        Beside(os.getpid)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, None])
-def test_where_the_other_dies_it_is_done_here(end: int | None, capfd: pytest.CaptureFixture[str]) -> None:
-    def task(hear: Hear) -> Said:
-        heard = tuple(hear())
-        if os.getpid() != HERE:
-            if end is None:
-                raise MemoryError
-            os.kill(os.getpid(), end)
-        return Said(os.getpid(), heard)
+def test_where_the_other_dies_there_is_nothing(end: int | None, capfd: pytest.CaptureFixture[str]) -> None:
+    def task() -> int:
+        if end is None:
+            raise MemoryError
+        os.kill(os.getpid(), end)
+        return 0
 
-    with Beside(task, Said, str, forked=True) as beside:
-        beside.tell(["a"])
-        assert beside.result() == Said(HERE, ("a",))
+    with Beside(task) as beside:
+        assert beside.result() is None
+        assert beside.result() is None
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_the_task_raises_is_raised() -> None:
-    def task(hear: Hear) -> Said:
-        raise LookupError(*hear())
-
-    with pytest.raises(LookupError, match="word"), Beside(task, Said, str, forked=True) as beside:
-        beside.tell(["word"])
-        beside.result()
-
-
-@pytest.mark.parametrize("forked", [False, True])
-def test_an_error_here_ends_the_other(forked: bool) -> None:
-    with pytest.raises(KeyboardInterrupt), Beside(listen, Said, str, forked=forked):
+def test_an_error_here_ends_the_other() -> None:
+    with pytest.raises(KeyboardInterrupt), Beside(lambda: time.sleep(1000)):
         raise KeyboardInterrupt
 
 
-def test_one_that_ends_before_it_is_told() -> None:
-    with Beside(lambda hear: Said(os.getpid()), Said, str, forked=True) as beside:
-        os.waitid(os.P_PID, beside._pid, os.WEXITED | os.WNOWAIT)
-        beside.tell(["a"])
-        assert beside.result().pid != HERE
+def test_a_line_is_done_by_two_and_nothing_is_left_out() -> None:
+    chance = random.Random(6)
+
+    def pause() -> None:
+        time.sleep(chance.choice((0, 0, 0.0001)))
+
+    for length in (0, 1, 2, 3, 50, 50, 50, 50):
+        line = Line()
+
+        def from_start(line: Line = line, length: int = length) -> list[int]:
+            done = []
+            for position in range(length):
+                if not line.from_start(position):
+                    break
+                done.append(position)
+                pause()
+            return done
+
+        with Beside(from_start) as beside:
+            ours = []
+            for position in reversed(range(length)):
+                if not line.from_end(position):
+                    break
+                ours.append(position)
+                pause()
+            theirs = beside.result()
+        assert {*theirs, *ours} == {*range(length)}  # type: ignore[misc]
+        assert len({*theirs} & {*ours}) <= 1  # type: ignore[misc]

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from hostinspect.collectors.beside import Beside
 from hostinspect.kernel import waiting
+from hostinspect.kernel.beside import Beside
 from hostinspect.kernel.limit import Limit, NothingAnswersError
 from hostinspect.kernel.waiting import NoAnswerError
 
@@ -169,15 +169,14 @@ def test_where_leaving_it_out_does_not_help_it_is_said() -> None:
 def test_a_fork_of_the_task_that_is_stuck_is_seen_and_goes_too() -> None:
     pids = Path(f"/dev/shm/hostinspect-test-{HERE}")
 
-    def beside(hear: object) -> Said:
+    def beside() -> tuple[str, ...]:
         with pids.open("a") as file:
             print(os.getpid(), file=file)
-        return ask(("a", "a1"), silent=("a1",))
+        return ask(("a", "a1"), silent=("a1",)).words
 
     def task() -> Said:
-        with Beside(beside, Said, str, forked=True) as other:
-            other.tell(())
-            return other.result()
+        with Beside(beside) as other:
+            return Said(os.getpid(), other.result() or ())
 
     try:
         said = Limit(SECONDS).run(task, Said)

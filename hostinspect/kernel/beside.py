@@ -1,0 +1,142 @@
+"""A task that a fork of this process does meanwhile: what two processors can do at once need not wait in line.
+
+Nothing is executed, and the fork ends with its task. Threads gain nothing here, since most of the time goes into taking
+apart what the kernel said, which one thread of Python does at a time (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import os
+from marshal import dumps, loads
+from mmap import mmap
+from struct import Struct
+
+from hostinspect.kernel import waiting
+from hostinspect.kernel.fork import close, read_all, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a fork that reads while its parent loads is made before anything is loaded
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, NoReturn
+
+_SIGKILL = 9
+_PLACE = Struct("=q")
+_NOWHERE, _END = -1, (1 << 63) - 1
+
+
+def has_processor_to_spare() -> bool:
+    """Whether this process may run on two processors at least."""
+    return len(os.sched_getaffinity(0)) > 1
+
+
+class Beside:
+    """`task` under way in a fork of this process, until it is done or `end`. A context manager, which ends it.
+
+    `encode` and `decode` are how its result is said; marshal needs nothing loaded. Raises OSError where no fork is to
+    be had.
+    """
+
+    def __init__(
+        self,
+        task: Callable[[], Any],
+        encode: Callable[[Any], bytes] = dumps,
+        decode: Callable[[bytes], Any] = loads,
+    ) -> None:
+        self._decode = decode
+        self._from, said = os.pipe()
+        try:
+            self._pid = os.fork()
+        except BaseException:
+            close((self._from, said))
+            raise
+        if not self._pid:
+            self._do(lambda: encode(task()), said)
+        os.close(said)
+
+    def _do(self, task: Callable[[], bytes], said: int) -> NoReturn:
+        """The task, in the fork."""
+        code = 1
+        try:
+            os.close(self._from)
+            waiting.on_a_page_of_its_own()
+            result = task()
+            waiting.rest()
+            write_all(said, result)
+            code = 0
+        finally:
+            os._exit(code)  # neither our parent's buffers are flushed here, nor is anything said
+
+    def result(self) -> Any | None:
+        """What the task returned, once; None where it came to no end."""
+        if not self._pid:
+            return None
+        waiting.rest()
+        said = read_all(self._from)
+        return None if self._reap() else self._decode(said)
+
+    def end(self) -> None:
+        """End it, if it is not over yet."""
+        if self._pid:
+            os.kill(self._pid, _SIGKILL)
+            self._reap()
+
+    def _reap(self) -> int:
+        pid, self._pid = self._pid, 0
+        os.close(self._from)
+        return os.waitpid(pid, 0)[1]
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+
+class Line:
+    """What a process and its fork do from the two ends of a line, until they meet: where each is, in shared memory.
+
+    Nothing is left out between them. What both come to at the same time both do.
+
+        >>> line = Line()
+        >>> [line.from_start(0), line.from_end(3), line.from_start(1), line.from_end(2), line.from_end(1)]
+        [True, True, True, True, False]
+        >>> line.from_start(2)  # at which the other is
+        True
+        >>> line.from_start(3)
+        False
+    """
+
+    __slots__ = ("_memory",)
+
+    def __init__(self) -> None:
+        self._memory = mmap(-1, 2 * _PLACE.size)
+        self._put(0, _NOWHERE)
+        self._put(1, _END)
+
+    def from_start(self, position: int) -> bool:
+        """Whether what is at `position`, each further than the last, is still to be done by who began at the start."""
+        self._put(0, position)
+        return position <= self._at(1)
+
+    def from_end(self, position: int) -> bool:
+        """The same by who began at the end."""
+        self._put(1, position)
+        return position > self._at(0)
+
+    def is_done(self) -> bool:
+        """Whether who began at the start came to the end."""
+        return self._at(0) == _END
+
+    def done(self) -> None:
+        """Say so."""
+        self._put(0, _END)
+
+    def _put(self, side: int, position: int) -> None:
+        _PLACE.pack_into(self._memory, side * _PLACE.size, position)
+
+    def _at(self, side: int) -> int:
+        position: int = _PLACE.unpack_from(self._memory, side * _PLACE.size)[0]
+        return position

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
@@ -43,7 +43,6 @@ Reader = Callable[[int], None]
 Later = Callable[[], Iterable[MountPoint]]
 Shared = tuple[Line, Callable[[], Visited | None]]
 T = TypeVar("T", Link, Address, Route)
-R = TypeVar("R", bound=Link | Address | Route | ListeningSocket)
 
 SYSCTLS = (
     "net.ipv4.ip_forward",
@@ -97,7 +96,10 @@ def collect_network(
             first = result_of_first()
             if first is not None:
                 tour.join(first)
-        tour.visit_all()
+            tour.visit_all()
+            tour.put_in_order()
+        else:
+            tour.visit_all()
         more = [*later()] if later else []
         if more:
             tour.add(netns.find(processes, [*mounts, *more], tour.host_mntns, proc))
@@ -249,9 +251,8 @@ class _Tour:
         )
 
     def join(self, part: Visited) -> None:
-        """Let what the other found be found here, in the order of a tour that was not shared."""
-        ours = frozenset(self.visited)  # what both visited is as we saw it
-        order = {inode: number for number, inode in enumerate(self.found)}
+        """Let what the other found be found here. What both visited is as we saw it."""
+        ours = frozenset(self.visited)
         self.visited.update(part.visited)
         self.entered.update(inode for inode in part.entered if inode not in ours)
         self.vanished.update(inode for inode in part.vanished if inode not in ours)
@@ -267,13 +268,25 @@ class _Tour:
         for nsid in part.nsids:
             if self._visited_for(nsid) not in ours:
                 self._add_name(nsid.netns, nsid.nsid, nsid.target)
-        self.unnamed = dict(sorted(self.unnamed.items(), key=lambda item: order.get(item[0], 0)))
-        self.nsids.sort(key=lambda nsid: order.get(self._visited_for(nsid), 0))
-        self.links = _joined(part.links, self.links, ours, order)
-        self.addresses = _joined(part.addresses, self.addresses, ours, order)
-        self.routes = _joined(part.routes, self.routes, ours, order)
-        self.sockets = _joined(part.listening_sockets, self.sockets, ours, order)
+        self.links += [link for link in part.links if link.netns not in ours]
+        self.addresses += [address for address in part.addresses if address.netns not in ours]
+        self.routes += [route for route in part.routes if route.netns not in ours]
+        self.sockets += [socket for socket in part.listening_sockets if socket.netns not in ours]
         self.sysctls += part.sysctls
+
+    def put_in_order(self) -> None:
+        """Let all be in the order of a tour that was not shared."""
+        order = {inode: number for number, inode in enumerate(self.found)}
+
+        def place(record: Link | Address | Route | ListeningSocket) -> int:
+            return order.get(record.netns, 0)
+
+        self.links.sort(key=place)
+        self.addresses.sort(key=place)
+        self.routes.sort(key=place)
+        self.sockets.sort(key=place)
+        self.nsids.sort(key=lambda nsid: order.get(self._visited_for(nsid), 0))
+        self.unnamed = dict(sorted(self.unnamed.items(), key=lambda item: order.get(item[0], 0)))
 
     def _visited_for(self, nsid: Nsid) -> int:
         """The namespace in which it was asked for."""
@@ -553,14 +566,6 @@ class _Tour:
                 "into namespaces that no process is in and no path names, or that came or went meanwhile",
                 "run it again; if it stays, look for processes that hold one open (lsns -t net)",
             )
-
-
-def _joined(theirs: Iterable[R], ours: Iterable[R], visited: Container[int], order: Mapping[int, int]) -> list[R]:
-    """Both, but what they have of those that we visited, too; in this order of their namespaces."""
-    both: list[R] = [record for record in theirs if record.netns not in visited]
-    both += ours
-    both.sort(key=lambda record: order.get(record.netns, 0))
-    return both
 
 
 def _host(visitor: netns.Visitor) -> int:

@@ -62,8 +62,9 @@ class NetworkTour:
             sockets=self._sockets,
         )
         if self._part:
-            order = {namespace.inode: number for number, namespace in enumerate(network.network_namespaces)}
-            reading.join(self._part, order)
+            reading.join(self._part)
+        if self._beside:
+            reading.put_in_order({namespace.inode: at for at, namespace in enumerate(network.network_namespaces)})
         return Tour(
             network=network,
             chains=tuple(reading.chains),
@@ -133,15 +134,18 @@ class _Reading:
             self.readers.append(of_interfaces := InterfaceSysctls(host, self.gaps))
             self.sysctls = of_interfaces.sysctls
 
-    def join(self, part: Part, order: dict[int, int]) -> None:
-        """Let what the other read be read here, in this order of the namespaces; of what both read, ours stays."""
+    def join(self, part: Part) -> None:
+        """Let what the other read be read here; of what both read, ours stays."""
         ours = {chain.netns for chain in self.chains}
         self.chains += [chain for chain in part.chains if chain.netns not in ours]
         self.rules += [rule for rule in part.rules if rule.netns not in ours]
-        self.chains.sort(key=lambda chain: order.get(chain.netns, 0))
-        self.rules.sort(key=lambda rule: order.get(rule.netns, 0))
         self.sysctls += part.sysctls
         self.gaps.extend(part.gaps)
+
+    def put_in_order(self, order: dict[int, int]) -> None:
+        """Let all be in this order of the namespaces."""
+        self.chains.sort(key=lambda chain: order.get(chain.netns, 0))
+        self.rules.sort(key=lambda rule: order.get(rule.netns, 0))
 
 
 def _within(namespaces: Container[object], reader: Reader) -> Reader:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from tests.lab.host import LabHost
 from tests.live.hosts import on_random_hosts
 from tests.live.observed import observe
@@ -103,19 +105,36 @@ def test_what_is_read_is_enough(made_up: LabHost) -> None:
 
 
 _BOTH = """
-import json
+import json, os, sys
 from hostinspect import collectors
+from hostinspect.collectors.network import _Tour
+from hostinspect.kernel.beside import Line
 from msgspec import to_builtins
 
-def facts(spare):
-    collectors.has_processor_to_spare = lambda: spare
+ALONE, LATE, LAST = "alone", "late", "last"
+here, visit, from_end = os.getpid(), _Tour._visit, Line.from_end
+
+def visited(tour, namespace):
+    if way == LATE and os.getpid() != here and len(tour.visited) > 3:
+        os._exit(1)
+    visit(tour, namespace)
+
+def is_ours(line, position):
+    return way != LAST and from_end(line, position)
+
+_Tour._visit, Line.from_end = visited, is_ours
+
+def facts(of):
+    global way
+    way = of
+    collectors.has_processor_to_spare = lambda: way != ALONE
     found = to_builtins(collectors.collect(image_layers=True, health=True))
     for of in found["health"]["file_systems"]:
         del of["free"], of["available"], of["inodes_free"]  # this machine's, who else may write to it
     return found
 
 def differing():
-    forked, alone = facts(True), facts(False)
+    forked, alone = facts(sys.argv[1]), facts(ALONE)
     moving = {"host", "gaps"}  # the time; gaps of the network come in another place
     same = sorted(map(str, forked["gaps"])) == sorted(map(str, alone["gaps"]))
     return [key for key in forked if forked[key] != alone[key] and key not in moving] + ["gaps"] * (not same)
@@ -124,7 +143,9 @@ print(json.dumps([differing() for _ in range(5)]))
 """
 
 
-def test_a_fork_finds_what_is_found_without(demo_host: LabHost) -> None:
-    rounds = json.loads(demo_host.run([COMMAND[0], "-c", _BOTH]).stdout)
+@pytest.mark.parametrize("way", ["both", "late", "last"])
+def test_two_find_what_is_found_by_one(demo_host: LabHost, way: str) -> None:
+    """Also where the fork dies under way, and where it has to visit all."""
+    rounds = json.loads(demo_host.run([COMMAND[0], "-c", _BOTH, way]).stdout)
     # Counters move with packets of the host's own, and processes of the engine come and go: not every time.
     assert not set.intersection(*map(set, rounds))

@@ -2,13 +2,14 @@
 
 Real containers on a throwaway host, each on docker0 or a network of its own, half of them with a published port, a
 quarter with a volume. All sides take turns; the last column is each one's ratio to `docker inspect` of all containers.
+At the end, what a straight line through the two largest hosts says of 1,000.
 """
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench.sides import HOSTINSPECT, show, take_turns
+from tests.bench.sides import HOSTINSPECT, Side, show, take_turns
 from tests.lab.host import LabHost, LabSpec
 
 RUNS = 10
@@ -55,13 +56,29 @@ COMMANDS = {
 }
 
 
+_BASE = "docker inspect"
+_FAR = 1000
+
+
 def main() -> None:
+    measured: list[tuple[int, dict[str, Side]]] = []
     for count in [int(word) for word in sys.argv[1:]] or [10, 160, 300]:
         with LabHost(LabSpec()) as host:
             host.run(["sh", "-ec", MAKE, "sh", str(count)], timeout=1200)
             running = len(host.docker("ps", "-q").split())
             print(f"\n{running} running containers, {RUNS} runs each", flush=True)
-            show(take_turns(host, COMMANDS, RUNS), "docker inspect")
+            sides = take_turns(host, COMMANDS, RUNS)
+            show(sides, _BASE)
+            measured.append((running, sides))
+    if len(measured) > 1:
+        (few, before), (many, after) = measured[-2:]
+        far = {
+            name: side.seconds + (side.seconds - before[name].seconds) / (many - few) * (_FAR - many)
+            for name, side in after.items()
+        }
+        print(f"\n{_FAR} containers, extrapolated from {few} and {many}")
+        for name, seconds in far.items():
+            print(f"{name:24} {seconds * 1e3:6.0f} ms {seconds / far[_BASE]:7.2f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What one more container costs: `python -m tests.bench scale [CONTAINERS…]`, of 100, 300, 1,000 and 3,000.
+"""What one more container costs: `python -m tests.bench scale [CONTAINERS…]`, of 100 to 5,000.
 
 Synthetic hosts (`tests.lab.synthetic`), `report -o json` as a whole process. Prints what each container more than on
 the host before takes, memory beyond 60 MB for each, and the least-squares fit of the time as a + b·n + c·n².
@@ -17,7 +17,7 @@ _BASE = 60 * 1024  # KiB
 
 
 def main() -> None:
-    counts = [int(word) for word in sys.argv[1:]] or [100, 300, 1000, 3000]
+    counts = [int(word) for word in sys.argv[1:]] or [100, 300, 1000, 3000, 5000]
     measured: list[tuple[int, float]] = []
     for count in counts:
         with LabHost(LabSpec()) as host:

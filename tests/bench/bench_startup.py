@@ -1,7 +1,7 @@
 """What is spent before the first byte is read, whole processes: `python -m tests.bench startup`.
 
 All sides take turns on a throwaway host with the demo's containers; the last column is each one's ratio to Python that
-does nothing. msgspec loads typing_extensions where it is there, as it is beside mypy: "alone" is without.
+does nothing.
 """
 
 from __future__ import annotations
@@ -20,10 +20,6 @@ _REPORT = (
     " hostinspect.cli.reading, hostinspect.collectors, hostinspect.collectors.tour,"
     " hostinspect.collectors.engines, hostinspect.questions.inspection, hostinspect.correlate, hostinspect.render.json"
 )
-
-
-_MAIN = "from hostinspect.cli import main; main()"
-_ALONE = 'import sys; sys.modules["typing_extensions"] = None; '
 
 
 def _python(script: str) -> str:
@@ -48,12 +44,9 @@ COMMANDS = {
     "schema report": f"{HOSTINSPECT} schema report",
     "import click": _python("import click"),
     "import msgspec": _python("import msgspec"),
-    "import msgspec, alone": _python(_ALONE + "import msgspec"),
     "imports of a report": _python(_REPORT),
-    "imports, alone": _python(_ALONE + _REPORT),
     "container web1": f"{HOSTINSPECT} container web1",
     "report -o json": f"{HOSTINSPECT} report -o json",
-    "report -o json, alone": f"{sys.executable} -c {shlex.quote(_ALONE + _MAIN)} report -o json",
 }
 
 

@@ -252,26 +252,26 @@ class _Tour:
 
     def join(self, part: Visited) -> None:
         """Let what the other found be found here. What both visited is as we saw it."""
-        ours = frozenset(self.visited)
-        self.visited.update(part.visited)
-        self.entered.update(inode for inode in part.entered if inode not in ours)
-        self.vanished.update(inode for inode in part.vanished if inode not in ours)
+        theirs = {inode for inode in part.visited if inode in self.found and inode not in self.visited}
+        self.visited |= theirs
+        self.entered.update(theirs.intersection(part.entered))
+        self.vanished.update(theirs.intersection(part.vanished))
         self.ended += part.ended
         for inode, pids, paths in part.settled:
-            if inode in self.found and inode not in ours:
+            if inode in theirs:
                 self.found[inode].pids, self.found[inode].paths = [*pids], [*paths]
                 self.settled.add(inode)
         for inode, why, remedy in part.refused:
-            if inode not in ours:
+            if inode in theirs:
                 self.refused.setdefault((why, remedy), []).append(inode)
-        self.unnamed.update((inode, set(nsids)) for inode, nsids in part.unnamed if inode not in ours)
+        self.unnamed.update((inode, set(nsids)) for inode, nsids in part.unnamed if inode in theirs)
         for nsid in part.nsids:
-            if self._visited_for(nsid) not in ours:
+            if self._visited_for(nsid) in theirs:
                 self._add_name(nsid.netns, nsid.nsid, nsid.target)
-        self.links += [link for link in part.links if link.netns not in ours]
-        self.addresses += [address for address in part.addresses if address.netns not in ours]
-        self.routes += [route for route in part.routes if route.netns not in ours]
-        self.sockets += [socket for socket in part.listening_sockets if socket.netns not in ours]
+        self.links += [link for link in part.links if link.netns in theirs]
+        self.addresses += [address for address in part.addresses if address.netns in theirs]
+        self.routes += [route for route in part.routes if route.netns in theirs]
+        self.sockets += [socket for socket in part.listening_sockets if socket.netns in theirs]
         self.sysctls += part.sysctls
 
     def put_in_order(self) -> None:

@@ -61,10 +61,11 @@ class NetworkTour:
             routes=self._routes,
             sockets=self._sockets,
         )
+        order = {namespace.inode: at for at, namespace in enumerate(network.network_namespaces)}
         if self._part:
-            reading.join(self._part)
+            reading.join(self._part, order)
         if self._beside:
-            reading.put_in_order({namespace.inode: at for at, namespace in enumerate(network.network_namespaces)})
+            reading.put_in_order(order)
         return Tour(
             network=network,
             chains=tuple(reading.chains),
@@ -134,11 +135,12 @@ class _Reading:
             self.readers.append(of_interfaces := InterfaceSysctls(host, self.gaps))
             self.sysctls = of_interfaces.sysctls
 
-    def join(self, part: Part) -> None:
-        """Let what the other read be read here; of what both read, ours stays."""
+    def join(self, part: Part, known: Container[int]) -> None:
+        """Let what the other read in `known` namespaces be read here; of what both read, ours stays."""
         ours = {chain.netns for chain in self.chains}
-        self.chains += [chain for chain in part.chains if chain.netns not in ours]
-        self.rules += [rule for rule in part.rules if rule.netns not in ours]
+        theirs = {chain.netns for chain in part.chains if chain.netns in known and chain.netns not in ours}
+        self.chains += [chain for chain in part.chains if chain.netns in theirs]
+        self.rules += [rule for rule in part.rules if rule.netns in theirs]
         self.sysctls += part.sysctls
         self.gaps.extend(part.gaps)
 

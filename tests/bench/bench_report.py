@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench.sides import HOSTINSPECT, Side, show, take_turns
+from tests.bench.sides import HOSTINSPECT, Side, show, take_turns, wait_until_idle
 from tests.lab.host import LabHost, LabSpec
 
 RUNS = 10
@@ -67,6 +67,7 @@ def main() -> None:
             host.run(["sh", "-ec", MAKE, "sh", str(count)], timeout=1200)
             running = len(host.docker("ps", "-q").split())
             print(f"\n{running} running containers, {RUNS} runs each", flush=True)
+            wait_until_idle()
             sides = take_turns(host, COMMANDS, RUNS)
             show(sides, _BASE)
             measured.append((running, sides))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench.sides import HOSTINSPECT, show, take_turns
+from tests.bench.sides import HOSTINSPECT, show, take_turns, wait_until_idle
 from tests.lab.host import LabHost, LabSpec
 from tests.lab.synthetic import make, networks_for
 
@@ -23,7 +23,8 @@ def main() -> None:
         with LabHost(LabSpec()) as host:
             make(host, count)
             containers = count + networks_for(count)
-            print(f"\n{containers} containers, {RUNS} runs")
+            wait_until_idle()
+            print(f"\n{containers} containers, {RUNS} runs", flush=True)
             sides = take_turns(
                 host, {"report -o json": f"{HOSTINSPECT} -o json", "python -c pass": f"{sys.executable} -c pass"}, RUNS
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from tests.lab.host import LabHost
 
 # Byte code is kept, as for an installed program, whatever the environment says.
 HOSTINSPECT = str(Path(sys.executable).parent / "hostinspect")
+
+_IDLE = 4  # percent of all processors
 
 # Runs shell commands on the host, so that the way into it is not measured; what each takes of time, CPU and memory.
 _TAKE_TURNS = r"""
@@ -56,6 +59,17 @@ def take_turns(host: LabHost, commands: Mapping[str, str], runs: int) -> dict[st
             name, middle, min(seconds), max(seconds), statistics.median(cpu), max(memory), max(codes, key=abs)
         )
     return sides
+
+
+def wait_until_idle(seconds: float = 120) -> None:
+    """Until the machine has nothing to do, or so long: what was made or removed before keeps the kernel busy, which
+    takes a second for some hundred network namespaces.
+    """
+    import psutil
+
+    end = time.monotonic() + seconds
+    while psutil.cpu_percent(interval=1) > _IDLE and time.monotonic() < end:
+        pass
 
 
 def show(sides: Mapping[str, Side], base: str) -> None:

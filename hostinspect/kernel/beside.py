@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # a fork that reads while its parent loads is made before any
     from typing import Any, NoReturn
 
 _SIGKILL = 9
-_PLACE = Struct("=q")
+_PLACE = Struct("@q")  # native, so that it is written and read at once, and not byte by byte
 _NOWHERE, _END = -1, (1 << 63) - 1
 
 
@@ -33,8 +33,8 @@ def has_processor_to_spare() -> bool:
 class Beside:
     """`task` under way in a fork of this process, until it is done or `end`. A context manager, which ends it.
 
-    `encode` and `decode` are how its result is said; marshal needs nothing loaded. Raises OSError where no fork is to
-    be had.
+    `encode` and `decode` are how its result is said; marshal needs nothing loaded, and is no way into this process that
+    its fork, which may do as much, would gain by. Raises OSError where no fork is to be had.
     """
 
     def __init__(

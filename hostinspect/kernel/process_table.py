@@ -1,5 +1,5 @@
-"""All processes of a proc file system at once, as plain values: they can be read by a fork that has loaded nothing, and
-said by marshal (`hostinspect.kernel.ahead`).
+"""All processes of a proc file system at once, as plain values: a fork that has loaded nothing can read them, and say
+them by marshal (`hostinspect.kernel.beside`).
 """
 
 from __future__ import annotations

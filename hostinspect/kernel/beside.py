@@ -101,11 +101,11 @@ class Line:
     Nothing is left out between them. What both come to at the same time both do.
 
         >>> line = Line()
-        >>> [line.from_start(0), line.from_end(3), line.from_start(1), line.from_end(2), line.from_end(1)]
-        [True, True, True, True, False]
-        >>> line.from_start(2)  # at which the other is
-        True
-        >>> line.from_start(3)
+        >>> line.from_start(0), line.from_end(3), line.from_start(1), line.from_end(2)
+        (True, True, True, True)
+        >>> line.from_end(1)  # at which the other is
+        False
+        >>> line.from_start(2)  # which was passed by
         False
     """
 

@@ -10,8 +10,8 @@ the whole host instead: milliseconds.
     >>> parse_proc_net(
     ...     b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
     ...     b"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 0\n",
-    ...     "tcp", "ipv4", 1)
-    [ListeningSocket(netns=1, proto='tcp', family='ipv4', address='127.0.0.1', port=8080, inode=4711, v6only=False)]
+    ...     "tcp", "ipv4", 1)[0].address
+    '127.0.0.1'
 """
 
 from __future__ import annotations

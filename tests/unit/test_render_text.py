@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 
-import hostinspect.render.text
-import hostinspect.render.times
 from hostinspect.render.text import safe
 from hostinspect.render.times import ago, uptime
-
-
-@pytest.mark.parametrize("module", [hostinspect.render.text, hostinspect.render.times])
-def test_examples(module: object) -> None:
-    result = doctest.testmod(module)  # type: ignore[arg-type]
-    assert result.attempted and not result.failed
 
 
 @pytest.mark.parametrize(

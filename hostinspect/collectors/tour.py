@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
+from types import TracebackType
 
 import msgspec
 
-from hostinspect.collectors.found import NetworkFacts, Part, Tour, Visited
+from hostinspect.collectors.found import Part, Tour, Visited
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.network import Reader, collect_first, collect_network
 from hostinspect.collectors.packet_filter import PacketFilter
@@ -18,7 +19,7 @@ class NetworkTour:
     """Links and addresses of every network namespace; routes, sockets and rules, so far as they are in `families`, of
     those in `netns`; with `health`, the sysctls of the host's interfaces.
 
-    `begin` leaves another process under way, until `result` or `close`.
+    A context manager: at its end there is no other process.
     """
 
     def __init__(
@@ -62,10 +63,16 @@ class NetworkTour:
         )
         order = {namespace.inode: at for at, namespace in enumerate(network.network_namespaces)}
         if self._part:
-            reading.join(self._part.read, order)
+            reading.join(self._part, order)
         if self._beside:
             reading.put_in_order(order)
-        return reading.tour(network)
+        return Tour(
+            network=network,
+            chains=tuple(reading.chains),
+            rules=tuple(reading.rules),
+            sysctls=tuple(reading.sysctls),
+            gaps=reading.gaps.as_tuple(),
+        )
 
     def _first(self) -> Part:
         """The part of the fork. Raises RuntimeError where it finds nothing, and the other goes on alone."""
@@ -82,7 +89,13 @@ class NetworkTour:
         )
         if visited is None:
             raise RuntimeError("our own namespace cannot be opened")
-        return Part(visited=visited, read=reading.tour(NetworkFacts()))
+        return Part(
+            visited=visited,
+            chains=tuple(reading.chains),
+            rules=tuple(reading.rules),
+            sysctls=tuple(reading.sysctls),
+            gaps=reading.gaps.as_tuple(),
+        )
 
     def _visited_first(self) -> Visited | None:
         self._part = self._beside.result() if self._beside else None
@@ -91,10 +104,14 @@ class NetworkTour:
     def _reading(self) -> _Reading:
         return _Reading(self._host.netns, self._families, self._netns, health=self._health)
 
-    def close(self) -> None:
-        """Leave nothing under way."""
+    def __enter__(self) -> NetworkTour:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._beside:
-            self._beside.close()
+            self._beside.end()
 
 
 class _Reading:
@@ -118,17 +135,7 @@ class _Reading:
             self.readers.append(of_interfaces := InterfaceSysctls(host, self.gaps))
             self.sysctls = of_interfaces.sysctls
 
-    def tour(self, network: NetworkFacts) -> Tour:
-        """All of it, beside what was found of the network."""
-        return Tour(
-            network=network,
-            chains=tuple(self.chains),
-            rules=tuple(self.rules),
-            sysctls=tuple(self.sysctls),
-            gaps=self.gaps.as_tuple(),
-        )
-
-    def join(self, part: Tour, known: Container[int]) -> None:
+    def join(self, part: Part, known: Container[int]) -> None:
         """Let what the other read in `known` namespaces be read here; of what both read, ours stays."""
         ours = {chain.netns for chain in self.chains}
         theirs = {chain.netns for chain in part.chains if chain.netns in known and chain.netns not in ours}

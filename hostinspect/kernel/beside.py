@@ -12,16 +12,17 @@ from mmap import mmap
 from struct import Struct
 
 from hostinspect.kernel import waiting
-from hostinspect.kernel.fork import answer, close, read_all
+from hostinspect.kernel.fork import close, read_all, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # a fork that reads while its parent loads is made before anything is loaded
     from collections.abc import Callable
-    from typing import Any
+    from types import TracebackType
+    from typing import Any, NoReturn
 
 _SIGKILL = 9
 _PLACE = Struct("@q")  # native, so that it is written and read at once, and not byte by byte
-_BEFORE_ALL, _BEHIND_ALL = -1, (1 << 63) - 1
+_NOWHERE, _END = -1, (1 << 63) - 1
 
 
 def has_processor_to_spare() -> bool:
@@ -30,7 +31,7 @@ def has_processor_to_spare() -> bool:
 
 
 class Beside:
-    """`task` under way in a fork of this process, until it is done or `close`.
+    """`task` under way in a fork of this process, until it is done or `end`. A context manager, which ends it.
 
     `encode` and `decode` are how its result is said; marshal needs nothing loaded, and is no way into this process that
     its fork, which may do as much, would gain by. Raises OSError where no fork is to be had.
@@ -50,14 +51,21 @@ class Beside:
             close((self._from, said))
             raise
         if not self._pid:
-            answer(lambda: encode(self._theirs(task)), said)
+            self._do(lambda: encode(task()), said)
         os.close(said)
 
-    def _theirs(self, task: Callable[[], Any]) -> Any:
+    def _do(self, task: Callable[[], bytes], said: int) -> NoReturn:
         """The task, in the fork."""
-        os.close(self._from)
-        waiting.on_a_page_of_its_own()
-        return task()
+        code = 1
+        try:
+            os.close(self._from)
+            waiting.on_a_page_of_its_own()
+            result = task()
+            waiting.rest()
+            write_all(said, result)
+            code = 0
+        finally:
+            os._exit(code)  # neither our parent's buffers are flushed here, nor is anything said
 
     def result(self) -> Any | None:
         """What the task returned, once; None where it came to no end."""
@@ -67,8 +75,8 @@ class Beside:
         said = read_all(self._from)
         return None if self._reap() else self._decode(said)
 
-    def close(self) -> None:
-        """End it, if it is not over yet: at its end there is no other process."""
+    def end(self) -> None:
+        """End it, if it is not over yet."""
         if self._pid:
             os.kill(self._pid, _SIGKILL)
             self._reap()
@@ -77,6 +85,14 @@ class Beside:
         pid, self._pid = self._pid, 0
         os.close(self._from)
         return os.waitpid(pid, 0)[1]
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
 
 
 class Line:
@@ -97,8 +113,8 @@ class Line:
 
     def __init__(self) -> None:
         self._memory = mmap(-1, 2 * _PLACE.size)
-        self._put(0, _BEFORE_ALL)
-        self._put(1, _BEHIND_ALL)
+        self._put(0, _NOWHERE)
+        self._put(1, _END)
 
     def from_start(self, position: int) -> bool:
         """Whether what is at `position`, each further than the last, is still to be done by who began at the start."""
@@ -109,6 +125,14 @@ class Line:
         """The same by who began at the end."""
         self._put(1, position)
         return position > self._at(0)
+
+    def is_done(self) -> bool:
+        """Whether who began at the start came to the end."""
+        return self._at(0) == _END
+
+    def done(self) -> None:
+        """Say so."""
+        self._put(0, _END)
 
     def _put(self, side: int, position: int) -> None:
         _PLACE.pack_into(self._memory, side * _PLACE.size, position)

@@ -159,25 +159,26 @@ def test_what_is_no_question_changes_nothing_either(
 
 
 def traced(arguments: list[str], host: LabHost, where: Path, through: Sequence[str] = ()) -> list[list[str]]:
-    """The system calls of a run on the host, from the interpreter's execve(2) on; then those of each fork of it.
+    """The system calls of a run on the host, from the interpreter's execve(2) on; then those of its forks in turn.
 
     strace is this machine's: the host's userland may have none. What leads into the host is left out.
     """
-    command = ["strace", "-ff", "-qq", "-o", str(where / "of"), *host.command([*through, *COMMAND, *arguments])]
+    output = where / "of"
+    command = ["strace", "-ff", "-qq", "-ttt", "-o", str(output), *host.command([*through, *COMMAND, *arguments])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode in (0, 1), done.stderr
-    runs: list[list[str]] = []
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in where.iterdir()]
+    run: list[list[str]] = []
     forks: list[list[str]] = []
-    for path in sorted(where.iterdir()):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        calls = [line for line in text.splitlines() if re.match(r"\w+\(", line)]
+    for text in sorted(texts):  # each begins with its time; pids begin anew when they are used up
+        calls = [call.group(1) for line in text.splitlines() if (call := re.match(r"[\d.]+ (\w+\(.*)", line))]
         executed = [n for n, call in enumerate(calls) if call.startswith("execve(")]
         if executed and f'execve("{COMMAND[0]}"' in calls[executed[-1]]:
-            runs.append(calls[executed[-1] :])
+            run.append(calls[executed[-1] :])
         elif not executed:
             forks.append(calls)
-    assert len(runs) == 1
-    return runs + forks
+    assert len(run) == 1
+    return run + forks
 
 
 # What Python does of its own before our first line, and what we give up; all of it is about this process alone.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
@@ -57,6 +58,10 @@ SYSCTLS = (
 # and through overlay networks, needs none of these; one with thousands of namespaces linked to each other and never to
 # the host could need millions.
 NSID_QUESTIONS = 10_000
+
+# A namespace that nobody is in any more is taken apart by a worker of the kernel, which takes its time where many are.
+# How many seconds to wait, time after time, for links into such to go.
+DYING = (0.0, 0.01, 0.02, 0.04, 0.08)
 
 _MISSING_CAPABILITY = "give it CAP_SYS_ADMIN on the host: run it outside of containers"
 
@@ -439,8 +444,13 @@ class _Tour:
             self._forget_vanished(self.host_route)
             if self._is_unnamed_by_host():
                 self._look_again()
-                if self._is_unnamed_by_host():
+                for seconds in DYING:
+                    if not self._is_unnamed_by_host():
+                        break
+                    time.sleep(seconds)
                     self._forget_vanished(self.host_route)
+                    if self.refused:
+                        break  # it is into one of these that they lead
         called_by_host = {target: nsid for nsid, target in self.host_names.items()}
         for inode, unnamed in self.unnamed.items():
             if self.host_route and unnamed and inode in called_by_host:
@@ -464,7 +474,8 @@ class _Tour:
         unnamed = self.unnamed[self.host]
         with suppress(OSError, ValueError):
             now = rtnetlink.links(host_route, self.host)
-            same = {(link.ifindex, link.ifname, link.mac) for link in now}
+            # A link to a namespace of which nothing is left but its links has no name for that any more (-1).
+            same = {(link.ifindex, link.ifname, link.mac) for link in now if link.link_netnsid != -1}
             self.links = [
                 link
                 for link in self.links

@@ -398,6 +398,41 @@ def test_without_the_capability_the_others_are_one_gap(host: NetnsHost, inodes: 
     assert (gap.subject, gap.why, gap.minor) == ("4 network namespaces", "Operation not permitted", False)
 
 
+def test_links_into_a_namespace_that_is_being_taken_apart_are_no_gap() -> None:
+    """It is as long as one can wait for it: whoever holds one open that nobody is in would hold it for good."""
+    program = """
+import os, subprocess
+from hostinspect.collectors import network
+from tests.netns_host import facts
+
+ended = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE)
+ended.stdout.readline()
+subprocess.run(["ip", *f"link add lost type veth peer name eth0 netns {ended.pid}".split()], check=True)
+held = os.open(f"/proc/{ended.pid}/ns/net", os.O_RDONLY)
+ended.kill()
+ended.wait()
+
+def show():
+    seen = facts()
+    print([link.ifname for link in seen.facts["links"]], [gap.collector for gap in seen.gaps])
+
+show()
+wait = network.time.sleep
+waited = []
+def let_go(seconds):
+    if not waited:
+        os.close(held)
+    waited.append(seconds)
+    wait(seconds)
+
+network.time.sleep = let_go
+show()
+"""
+    with NetnsHost() as host:
+        shown = host.run(sys.executable, "-c", program)
+    assert shown.splitlines() == ["['lo', 'lost'] ['nsids']", "['lo'] []"]
+
+
 def test_without_root_there_is_no_host() -> None:
     """The fixture fails; it does not let the tests be skipped."""
     program = "import os; os.setuid(65534)\nimport subprocess\nsubprocess.run(['unshare', '--net', 'true'], check=True)"

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from hostinspect.facts import Facts
-    from hostinspect.kernel.beside import Beside, Line
-    from hostinspect.kernel.process_table import Table
+    from hostinspect.kernel.process_table import Shared
 
     T = TypeVar("T")
 
@@ -26,25 +25,19 @@ if TYPE_CHECKING:
         meanwhile: Callable[[], object]
 
 
-_processes: tuple[Beside, Line] | None = None  # who reads them, and who of us is at which
+_processes: Shared | None = None
 
 
 def begin() -> None:
     """Have a fork read the processes of this host while its parent loads what it needs, where that saves time."""
     global _processes
     from hostinspect.engines.programs import ENGINE_COMMS
-    from hostinspect.kernel import process_table
-    from hostinspect.kernel.beside import Beside, Line, has_processor_to_spare
-
-    def read() -> Table | None:
-        table = process_table.read_all(ENGINE_COMMS, line.from_start)
-        line.done()
-        return table
+    from hostinspect.kernel.beside import has_processor_to_spare
+    from hostinspect.kernel.process_table import Shared
 
     if has_processor_to_spare():
         try:
-            line = Line()
-            _processes = Beside(read), line
+            _processes = Shared(ENGINE_COMMS)
         except OSError:
             return  # no more processes, descriptors or memory: not needed
 
@@ -52,22 +45,7 @@ def begin() -> None:
 def end() -> None:
     """Leave nothing under way."""
     if _processes:
-        _processes[0].end()
-
-
-def _table() -> Table | None:
-    """The processes, of which we read those at the end, if all else is loaded before the fork has read them."""
-    if not _processes:
-        return None
-    from hostinspect.engines.programs import ENGINE_COMMS
-    from hostinspect.kernel import process_table
-
-    beside, line = _processes
-    ours = None if line.is_done() else process_table.read_all(ENGINE_COMMS, line.from_end, backwards=True)
-    theirs: Table | None = beside.result()
-    if theirs is None or theirs["unlisted"]:
-        return None  # then they are read once more
-    return process_table.joined(theirs, ours) if ours else theirs
+        _processes.close()
 
 
 def asked(task: Callable[[], T]) -> T:
@@ -91,8 +69,10 @@ def collected(
             return collect_disk(root, data_roots, families, image_layers=image_layers, health=health)
         from hostinspect.collectors import EVERYTHING, collect, load
 
+        table = None
         if _processes:
             load(families or EVERYTHING)
-        return collect(data_roots, families=families or EVERYTHING, table=_table(), **more)
+            table = _processes.result()
+        return collect(data_roots, families=families or EVERYTHING, table=table, **more)
 
     return asked(read)

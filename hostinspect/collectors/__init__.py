@@ -86,8 +86,8 @@ def collect(
         if any(family in families for family in NETWORK):
             from hostinspect.collectors.tour import NetworkTour
 
-            of_network = NetworkTour(host, processes, host_mounts, families, netns, health=health)
-            tour = stack.enter_context(of_network)
+            tour = NetworkTour(host, processes, host_mounts, families, netns, health=health)
+            stack.callback(tour.close)
             many = len({process.netns for process in processes}) >= MANY_NAMESPACES
             if many and tape.running is None and has_processor_to_spare():
                 tour.begin()

@@ -32,21 +32,15 @@ class NetworkFacts(Struct, frozen=True, kw_only=True):
 
 
 class Visited(Struct, frozen=True, kw_only=True):
-    """What one of two who share a tour found in the namespaces that it visited (`NetworkFacts`), and came to know."""
+    """What one of two who share a tour found in the namespaces that it visited, and came to know about them."""
 
+    facts: NetworkFacts  # but for the namespaces themselves
     visited: tuple[int, ...]
     entered: tuple[int, ...]
     vanished: tuple[int, ...]
-    ended: tuple[int, ...]
     settled: tuple[tuple[int, tuple[int, ...], tuple[str, ...]], ...]  # with the pids and paths that are left of each
     refused: tuple[tuple[int, str, str | None], ...]  # what the host answered, and what to do
     unnamed: tuple[tuple[int, tuple[int, ...]], ...]
-    nsids: tuple[Nsid, ...]
-    links: tuple[Link, ...]
-    addresses: tuple[Address, ...]
-    routes: tuple[Route, ...]
-    listening_sockets: tuple[ListeningSocket, ...]
-    sysctls: tuple[Sysctl, ...]
 
 
 class Tour(Struct, frozen=True, kw_only=True):
@@ -63,7 +57,4 @@ class Part(Struct, frozen=True, kw_only=True):
     """What was found by who made a part of it."""
 
     visited: Visited
-    chains: tuple[Chain, ...]
-    rules: tuple[Rule, ...]
-    sysctls: tuple[Sysctl, ...]
-    gaps: tuple[Gap, ...]
+    read: Tour  # but for the network

@@ -206,28 +206,29 @@ class _Tour:
 
     def visit_all(self) -> None:
         """Visit those that were not yet."""
-        for inode, namespace in self.found.items():
-            if inode not in self.visited:
-                self.visited.add(inode)
-                self._visit(namespace)
+        for inode in self.found:
+            self._visit_once(inode)
 
     def visit_first(self, line: Line) -> None:
         """Visit the host's, and those with the lowest inodes, until the other is met."""
-        self._visit_while((self.host,), lambda _: True)
-        self._visit_while(sorted(self.found), line.from_start)
+        self._visit_once(self.host)
+        for inode in sorted(self.found):
+            if not line.from_start(inode):
+                break
+            self._visit_once(inode)
 
     def visit_last(self, line: Line) -> None:
         """Visit those with the highest inodes, until the other is met."""
         self._meet_host()
-        self._visit_while(sorted(self.found.keys() - {self.host}, reverse=True), line.from_end)
-
-    def _visit_while(self, inodes: Iterable[int], is_ours: Callable[[int], bool]) -> None:
-        for inode in inodes:
-            if not is_ours(inode):
+        for inode in sorted(self.found.keys() - {self.host}, reverse=True):
+            if not line.from_end(inode):
                 break
-            if inode not in self.visited:
-                self.visited.add(inode)
-                self._visit(self.found[inode])
+            self._visit_once(inode)
+
+    def _visit_once(self, inode: int) -> None:
+        if inode not in self.visited:
+            self.visited.add(inode)
+            self._visit(self.found[inode])
 
     def _meet_host(self) -> None:
         """Have a socket of the host's namespace, which is asked for the names of all others."""
@@ -240,19 +241,13 @@ class _Tour:
     def part(self) -> Visited:
         """What was found so far, for the other to `join`."""
         return Visited(
+            facts=self._facts(),
             visited=tuple(self.visited),
             entered=tuple(self.entered),
             vanished=tuple(self.vanished),
-            ended=tuple(self.ended),
             settled=tuple((i, tuple(self.found[i].pids), tuple(self.found[i].paths)) for i in self.settled),
             refused=tuple((inode, *why) for why, inodes in self.refused.items() for inode in inodes),
             unnamed=tuple((inode, tuple(nsids)) for inode, nsids in self.unnamed.items()),
-            nsids=tuple(self.nsids),
-            links=tuple(self.links),
-            addresses=tuple(self.addresses),
-            routes=tuple(self.routes),
-            listening_sockets=tuple(self.sockets),
-            sysctls=tuple(self.sysctls),
         )
 
     def join(self, part: Visited) -> None:
@@ -261,7 +256,7 @@ class _Tour:
         self.visited |= theirs
         self.entered.update(theirs.intersection(part.entered))
         self.vanished.update(theirs.intersection(part.vanished))
-        self.ended += part.ended
+        self.ended += part.facts.ended
         for inode, pids, paths in part.settled:
             if inode in theirs:
                 self.found[inode].pids, self.found[inode].paths = [*pids], [*paths]
@@ -270,14 +265,14 @@ class _Tour:
             if inode in theirs:
                 self.refused.setdefault((why, remedy), []).append(inode)
         self.unnamed.update((inode, set(nsids)) for inode, nsids in part.unnamed if inode in theirs)
-        for nsid in part.nsids:
+        for nsid in part.facts.nsids:
             if self._visited_for(nsid) in theirs:
                 self._add_name(nsid.netns, nsid.nsid, nsid.target)
-        self.links += [link for link in part.links if link.netns in theirs]
-        self.addresses += [address for address in part.addresses if address.netns in theirs]
-        self.routes += [route for route in part.routes if route.netns in theirs]
-        self.sockets += [socket for socket in part.listening_sockets if socket.netns in theirs]
-        self.sysctls += part.sysctls
+        self.links += [link for link in part.facts.links if link.netns in theirs]
+        self.addresses += [address for address in part.facts.addresses if address.netns in theirs]
+        self.routes += [route for route in part.facts.routes if route.netns in theirs]
+        self.sockets += [socket for socket in part.facts.listening_sockets if socket.netns in theirs]
+        self.sysctls += part.facts.sysctls
 
     def put_in_order(self) -> None:
         """Let all be in the order of a tour that was not shared."""
@@ -301,8 +296,8 @@ class _Tour:
         """What was found, with the names that namespaces have for each other."""
         self._find_names()
         self._add_gaps()
-        return NetworkFacts(
-            network_namespaces=tuple(
+        return self._facts(
+            tuple(
                 NetworkNamespace(
                     inode=inode,
                     paths=tuple(namespace.paths),
@@ -311,7 +306,12 @@ class _Tour:
                 )
                 for inode, namespace in self.found.items()
                 if inode not in self.vanished
-            ),
+            )
+        )
+
+    def _facts(self, namespaces: tuple[NetworkNamespace, ...] = ()) -> NetworkFacts:
+        return NetworkFacts(
+            network_namespaces=namespaces,
             nsids=tuple(self.nsids),
             links=tuple(self.links),
             addresses=tuple(self.addresses),

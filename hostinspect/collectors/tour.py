@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from types import TracebackType
 
 import msgspec
 
-from hostinspect.collectors.found import Part, Tour, Visited
+from hostinspect.collectors.found import NetworkFacts, Part, Tour, Visited
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.network import Reader, collect_first, collect_network
 from hostinspect.collectors.packet_filter import PacketFilter
@@ -19,7 +18,7 @@ class NetworkTour:
     """Links and addresses of every network namespace; routes, sockets and rules, so far as they are in `families`, of
     those in `netns`; with `health`, the sysctls of the host's interfaces.
 
-    A context manager: at its end there is no other process.
+    `begin` leaves another process under way, until `result` or `close`.
     """
 
     def __init__(
@@ -63,16 +62,10 @@ class NetworkTour:
         )
         order = {namespace.inode: at for at, namespace in enumerate(network.network_namespaces)}
         if self._part:
-            reading.join(self._part, order)
+            reading.join(self._part.read, order)
         if self._beside:
             reading.put_in_order(order)
-        return Tour(
-            network=network,
-            chains=tuple(reading.chains),
-            rules=tuple(reading.rules),
-            sysctls=tuple(reading.sysctls),
-            gaps=reading.gaps.as_tuple(),
-        )
+        return reading.tour(network)
 
     def _first(self) -> Part:
         """The part of the fork. Raises RuntimeError where it finds nothing, and the other goes on alone."""
@@ -89,13 +82,7 @@ class NetworkTour:
         )
         if visited is None:
             raise RuntimeError("our own namespace cannot be opened")
-        return Part(
-            visited=visited,
-            chains=tuple(reading.chains),
-            rules=tuple(reading.rules),
-            sysctls=tuple(reading.sysctls),
-            gaps=reading.gaps.as_tuple(),
-        )
+        return Part(visited=visited, read=reading.tour(NetworkFacts()))
 
     def _visited_first(self) -> Visited | None:
         self._part = self._beside.result() if self._beside else None
@@ -104,14 +91,10 @@ class NetworkTour:
     def _reading(self) -> _Reading:
         return _Reading(self._host.netns, self._families, self._netns, health=self._health)
 
-    def __enter__(self) -> NetworkTour:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Leave nothing under way."""
         if self._beside:
-            self._beside.end()
+            self._beside.close()
 
 
 class _Reading:
@@ -135,7 +118,17 @@ class _Reading:
             self.readers.append(of_interfaces := InterfaceSysctls(host, self.gaps))
             self.sysctls = of_interfaces.sysctls
 
-    def join(self, part: Part, known: Container[int]) -> None:
+    def tour(self, network: NetworkFacts) -> Tour:
+        """All of it, beside what was found of the network."""
+        return Tour(
+            network=network,
+            chains=tuple(self.chains),
+            rules=tuple(self.rules),
+            sysctls=tuple(self.sysctls),
+            gaps=self.gaps.as_tuple(),
+        )
+
+    def join(self, part: Tour, known: Container[int]) -> None:
         """Let what the other read in `known` namespaces be read here; of what both read, ours stays."""
         ours = {chain.netns for chain in self.chains}
         theirs = {chain.netns for chain in part.chains if chain.netns in known and chain.netns not in ours}

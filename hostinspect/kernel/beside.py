@@ -12,17 +12,16 @@ from mmap import mmap
 from struct import Struct
 
 from hostinspect.kernel import waiting
-from hostinspect.kernel.fork import close, read_all, write_all
+from hostinspect.kernel.fork import answer, close, read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # a fork that reads while its parent loads is made before anything is loaded
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Any, NoReturn
+    from typing import Any
 
 _SIGKILL = 9
 _PLACE = Struct("@q")  # native, so that it is written and read at once, and not byte by byte
-_NOWHERE, _END = -1, (1 << 63) - 1
+_BEFORE_ALL, _BEHIND_ALL = -1, (1 << 63) - 1
 
 
 def has_processor_to_spare() -> bool:
@@ -31,7 +30,7 @@ def has_processor_to_spare() -> bool:
 
 
 class Beside:
-    """`task` under way in a fork of this process, until it is done or `end`. A context manager, which ends it.
+    """`task` under way in a fork of this process, until it is done or `close`.
 
     `encode` and `decode` are how its result is said; marshal needs nothing loaded, and is no way into this process that
     its fork, which may do as much, would gain by. Raises OSError where no fork is to be had.
@@ -51,21 +50,14 @@ class Beside:
             close((self._from, said))
             raise
         if not self._pid:
-            self._do(lambda: encode(task()), said)
+            answer(lambda: encode(self._theirs(task)), said)
         os.close(said)
 
-    def _do(self, task: Callable[[], bytes], said: int) -> NoReturn:
+    def _theirs(self, task: Callable[[], Any]) -> Any:
         """The task, in the fork."""
-        code = 1
-        try:
-            os.close(self._from)
-            waiting.on_a_page_of_its_own()
-            result = task()
-            waiting.rest()
-            write_all(said, result)
-            code = 0
-        finally:
-            os._exit(code)  # neither our parent's buffers are flushed here, nor is anything said
+        os.close(self._from)
+        waiting.on_a_page_of_its_own()
+        return task()
 
     def result(self) -> Any | None:
         """What the task returned, once; None where it came to no end."""
@@ -75,8 +67,8 @@ class Beside:
         said = read_all(self._from)
         return None if self._reap() else self._decode(said)
 
-    def end(self) -> None:
-        """End it, if it is not over yet."""
+    def close(self) -> None:
+        """End it, if it is not over yet: at its end there is no other process."""
         if self._pid:
             os.kill(self._pid, _SIGKILL)
             self._reap()
@@ -85,14 +77,6 @@ class Beside:
         pid, self._pid = self._pid, 0
         os.close(self._from)
         return os.waitpid(pid, 0)[1]
-
-    def __enter__(self) -> Beside:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()
 
 
 class Line:
@@ -113,8 +97,8 @@ class Line:
 
     def __init__(self) -> None:
         self._memory = mmap(-1, 2 * _PLACE.size)
-        self._put(0, _NOWHERE)
-        self._put(1, _END)
+        self._put(0, _BEFORE_ALL)
+        self._put(1, _BEHIND_ALL)
 
     def from_start(self, position: int) -> bool:
         """Whether what is at `position`, each further than the last, is still to be done by who began at the start."""
@@ -125,14 +109,6 @@ class Line:
         """The same by who began at the end."""
         self._put(1, position)
         return position > self._at(0)
-
-    def is_done(self) -> bool:
-        """Whether who began at the start came to the end."""
-        return self._at(0) == _END
-
-    def done(self) -> None:
-        """Say so."""
-        self._put(0, _END)
 
     def _put(self, side: int, position: int) -> None:
         _PLACE.pack_into(self._memory, side * _PLACE.size, position)

@@ -1,6 +1,6 @@
 """A fork of this process that does one task and says what came of it: fork(2), pipe(2).
 
-Nothing is executed. What the task returns is said as msgpack, when all of it is there.
+Nothing is executed. What the task returns is said when all of it is there.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ if TYPE_CHECKING:  # as `hostinspect.kernel.limit` has it
     from typing import NoReturn
 
 
-def answer(task: Callable[[], object], said: int) -> NoReturn:
+def answer(task: Callable[[], bytes], said: int) -> NoReturn:
     """In the fork: do the task, write its result to `said`, and end; with exit status 1 where it raised something."""
-    import msgspec
-
     code = 1
     try:
-        result = msgspec.msgpack.encode(task())
+        result = task()
         waiting.rest()
         write_all(said, result)
         code = 0

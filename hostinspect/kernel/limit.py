@@ -19,7 +19,7 @@ import time
 from mmap import mmap
 
 from hostinspect.kernel import waiting
-from hostinspect.kernel.fork import close
+from hostinspect.kernel.fork import answer, close
 from hostinspect.kernel.waiting import MEMORY, PAGES, Note, Page, Question
 
 TYPE_CHECKING = False
@@ -238,14 +238,14 @@ class _Worker:
 
     def _do(self, pipes: dict[int, int]) -> NoReturn:
         """The task, in the fork."""
-        from hostinspect.kernel.fork import answer
+        import msgspec
 
         _let_go_of_the_standard_files()
         close(_ends)
         _ends.clear()
         waiting.page = self._limit.page(self._memory)
         waiting.page.write("start", "what hostinspect itself is made of")
-        answer(self._task, pipes[_ANSWER])
+        answer(lambda: msgspec.msgpack.encode(self._task()), pipes[_ANSWER])
 
     def _take(self, place: int, part: bytes) -> None:
         """What the fork said."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 
 from hostinspect.kernel import procfs
+from hostinspect.kernel.beside import Beside, Line
 from hostinspect.kernel.waiting import NoAnswerError
 
 TYPE_CHECKING = False
@@ -75,16 +76,38 @@ def read(
     return table
 
 
-def read_all(comms: Container[bytes], until: Callable[[int], bool], *, backwards: bool = False) -> Table | None:
-    """The same of /proc; None where it cannot be opened."""
-    try:
-        proc = procfs.open_proc()
-    except OSError:
-        return None
-    try:
-        return read(proc, comms, until, backwards=backwards)
-    finally:
-        os.close(proc)
+class Shared:
+    """The processes of /proc, read by a fork of this process, and the last of them by us when we want the result.
+
+    Raises OSError where no fork is to be had.
+    """
+
+    def __init__(self, comms: Container[bytes]) -> None:
+        self._comms = comms
+        self._line = Line()
+        self._beside = Beside(lambda: self._read(self._line.from_start))
+
+    def result(self) -> Table | None:
+        """All of them, once; None where they are to be read anew."""
+        ours = self._read(self._line.from_end, backwards=True)
+        theirs: Table | None = self._beside.result()
+        if ours is None or theirs is None or theirs["unlisted"]:
+            return None
+        return joined(theirs, ours)
+
+    def close(self) -> None:
+        """Leave nothing under way."""
+        self._beside.close()
+
+    def _read(self, until: Callable[[int], bool], *, backwards: bool = False) -> Table | None:
+        try:
+            proc = procfs.open_proc()
+        except OSError:
+            return None
+        try:
+            return read(proc, self._comms, until, backwards=backwards)
+        finally:
+            os.close(proc)
 
 
 def joined(first: Table, rest: Table) -> Table:

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -38,7 +39,7 @@ def descriptors_and_children() -> tuple[list[str], str]:
 
 @pytest.mark.parametrize("words", [(), ("one", "two"), ("much " * 100_000,)])
 def test_what_is_returned(words: tuple[str, ...]) -> None:
-    with Beside(lambda: (os.getpid(), words)) as beside:
+    with closing(Beside(lambda: (os.getpid(), words))) as beside:
         pid, said = beside.result()  # type: ignore[misc]
     assert said == words
     assert pid != HERE
@@ -46,7 +47,7 @@ def test_what_is_returned(words: tuple[str, ...]) -> None:
 
 def test_records_are_said_by_msgspec() -> None:
     decode = msgspec.msgpack.Decoder(Said).decode
-    with Beside(lambda: Said(os.getpid(), ("a",)), msgspec.msgpack.encode, decode) as beside:
+    with closing(Beside(lambda: Said(os.getpid(), ("a",)), msgspec.msgpack.encode, decode)) as beside:
         said = beside.result()
     assert isinstance(said, Said)
     assert said.words == ("a",)
@@ -70,14 +71,14 @@ def test_where_the_other_dies_there_is_nothing(end: int | None, capfd: pytest.Ca
         os.kill(os.getpid(), end)
         return 0
 
-    with Beside(task) as beside:
+    with closing(Beside(task)) as beside:
         assert beside.result() is None
         assert beside.result() is None
     assert capfd.readouterr() == ("", "")
 
 
 def test_an_error_here_ends_the_other() -> None:
-    with pytest.raises(KeyboardInterrupt), Beside(lambda: time.sleep(1000)):
+    with pytest.raises(KeyboardInterrupt), closing(Beside(lambda: time.sleep(1000))):
         raise KeyboardInterrupt
 
 
@@ -99,7 +100,7 @@ def test_a_line_is_done_by_two_and_nothing_is_left_out() -> None:
                 pause()
             return done
 
-        with Beside(from_start) as beside:
+        with closing(Beside(from_start)) as beside:
             ours = []
             for position in reversed(range(length)):
                 if not line.from_end(position):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from mmap import mmap
 from pathlib import Path
 
@@ -175,7 +175,7 @@ def test_a_fork_of_the_task_that_is_stuck_is_seen_and_goes_too() -> None:
         return ask(("a", "a1"), silent=("a1",)).words
 
     def task() -> Said:
-        with Beside(beside) as other:
+        with closing(Beside(beside)) as other:
             return Said(os.getpid(), other.result() or ())
 
     try:

@@ -87,7 +87,8 @@ def test_a_fork_reads_while_its_parent_loads(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("hostinspect.kernel.beside.has_processor_to_spare", lambda: True)
     reading.begin()
     try:
-        table = reading._table()
+        assert reading._processes is not None
+        table = reading._processes.result()
     finally:
         reading.end()
         monkeypatch.setattr(reading, "_processes", None)

@@ -153,7 +153,9 @@ def _on_tour(
     with visitor, ExitStack() as stack:
         host_mntns = next((mount.mntns for mount in mounts), None)
         found = netns.find(processes, mounts, host_mntns, proc)
-        yield _Tour(visitor, stack, found, host_mntns, gaps, readers, routes, sockets)
+        tour = _Tour(visitor, stack, found, host_mntns, gaps, readers, routes, sockets)
+        tour.meet_host()
+        yield tour
 
 
 class _Tour:
@@ -219,7 +221,6 @@ class _Tour:
 
     def visit_last(self, line: Line) -> None:
         """Visit those with the highest inodes, until the other is met."""
-        self._meet_host()
         for inode in sorted(self.found.keys() - {self.host}, reverse=True):
             if not line.from_end(inode):
                 break
@@ -230,7 +231,7 @@ class _Tour:
             self.visited.add(inode)
             self._visit(self.found[inode])
 
-    def _meet_host(self) -> None:
+    def meet_host(self) -> None:
         """Have a socket of the host's namespace, which is asked for the names of all others."""
         with suppress(OSError):  # of which a visit tells
             self.host_fd = self.visitor.open(self.found[self.host])
@@ -361,14 +362,8 @@ class _Tour:
         except NetlinkError as error:
             self._gap("links", inode, error)
         else:
-            if inode == self.host and self.host_route is None:  # it is asked for the names of all others
-                self.host_route = self.stack.enter_context(route)
-                self.host_fd = os.dup(fd)
-                self.stack.callback(os.close, self.host_fd)
+            with route:
                 self._read_route(route, inode, fd)
-            else:
-                with route:
-                    self._read_route(route, inode, fd)
         if inode in self.with_sockets:
             try:
                 self.sockets += listening_sockets(inode, self.visitor.proc)

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hostinspect.collectors.found import NetworkFacts, Visited
 from hostinspect.collectors.gaps import PERMISSION, GapLog
@@ -42,8 +42,16 @@ COLLECTOR = "namespaces"
 
 Reader = Callable[[int], None]
 Later = Callable[[], Iterable[MountPoint]]
-Shared = tuple[Line, Callable[[], Visited | None]]
 T = TypeVar("T", Link, Address, Route)
+
+
+class Shared(NamedTuple):
+    """A tour of which another process makes the first part, with `collect_first` on this `line`."""
+
+    line: Line
+    wait: Callable[[], object]  # until that process has begun, or is no more
+    result: Callable[[], Visited | None]  # what it found; None: nothing, and all is visited here
+
 
 SYSCTLS = (
     "net.ipv4.ip_forward",
@@ -84,8 +92,7 @@ def collect_network(
     namespaces known so far were visited, may tell of more. Each of `readers` is called once in each namespace that
     could be entered, with its inode, by a thread that is in that namespace; it keeps what it finds, and may make
     sockets, which it closes again. An OSError or ValueError that it raises becomes a gap. `routes` and `sockets` are
-    the inodes of the namespaces in which these are read. `shared`: the line of which another process goes through the
-    first part (`collect_first`), and how to get what it found; where that is None, all is visited here.
+    the inodes of the namespaces in which these are read.
 
     The calling thread is back in its own namespace at the end, else `hostinspect.kernel.netns.LostError` is raised.
     A namespace that vanished under way is left out; `ended` has the pids of those that were in it, or in one whose
@@ -96,9 +103,9 @@ def collect_network(
         if tour is None:
             return NetworkFacts()
         if shared is not None:
-            line, result_of_first = shared
-            tour.visit_last(line)
-            first = result_of_first()
+            shared.wait()  # the kernel gives namespaces their names, and anew, when the host's links are read
+            tour.visit_last(shared.line)
+            first = shared.result()
             if first is not None:
                 tour.join(first)
             tour.visit_all()
@@ -195,6 +202,7 @@ class _Tour:
         self.nsids: list[Nsid] = []
         self.host_fd = -1
         self.host_route: NetlinkSocket | None = None
+        self.when_host_is_read: Callable[[], object] | None = None  # so far as its links are
         self.host_names: dict[int, int] = {}  # what the host calls a namespace (nsid): that namespace
         self.unnamed: dict[int, set[int]] = {}  # nsids that links of a namespace carry, and whose target is not found
 
@@ -213,6 +221,7 @@ class _Tour:
 
     def visit_first(self, line: Line) -> None:
         """Visit the host's, and those with the lowest inodes, until the other is met."""
+        self.when_host_is_read = line.begin
         self._visit_once(self.host)
         for inode in sorted(self.found):
             if not line.from_start(inode):
@@ -380,6 +389,8 @@ class _Tour:
     def _read_route(self, route: NetlinkSocket, inode: int, fd: int) -> None:
         links = self._dump(route, rtnetlink.LINKS, "links", inode)
         self.links += links
+        if inode == self.host and self.when_host_is_read:
+            self.when_host_is_read()
         self.addresses += self._dump(route, rtnetlink.ADDRESSES, "addresses", inode)
         if inode in self.with_routes:
             self.routes += self._dump(route, rtnetlink.ROUTES, "routes", inode)

@@ -8,10 +8,12 @@ import msgspec
 
 from hostinspect.collectors.found import NetworkFacts, Part, Tour, Visited
 from hostinspect.collectors.gaps import GapLog
-from hostinspect.collectors.network import Reader, collect_first, collect_network
+from hostinspect.collectors.network import Reader, Shared, collect_first, collect_network
 from hostinspect.collectors.packet_filter import PacketFilter
 from hostinspect.facts import RULES_OF_CONTAINERS, Chain, Host, MountPoint, Process, Rule, Sysctl
 from hostinspect.kernel.beside import Beside, Line
+
+_MOMENT = 0.001  # seconds
 
 
 class NetworkTour:
@@ -56,7 +58,7 @@ class NetworkTour:
             reading.gaps,
             reading.readers,
             later=later,
-            shared=(self._line, self._visited_first) if self._line and self._beside else None,
+            shared=self._shared(),
             routes=self._routes,
             sockets=self._sockets,
         )
@@ -83,6 +85,17 @@ class NetworkTour:
         if visited is None:
             raise RuntimeError("our own namespace cannot be opened")
         return Part(visited=visited, read=reading.tour(NetworkFacts()))
+
+    def _shared(self) -> Shared | None:
+        line, beside = self._line, self._beside
+        if line is None or beside is None:
+            return None
+
+        def wait() -> None:
+            while not (line.has_begun() or beside.has_said(_MOMENT)):
+                pass
+
+        return Shared(line, wait, self._visited_first)
 
     def _visited_first(self) -> Visited | None:
         self._part = self._beside.result() if self._beside else None

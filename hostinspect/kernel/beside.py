@@ -7,6 +7,7 @@ apart what the kernel said, which one thread of Python does at a time (docs/perf
 from __future__ import annotations
 
 import os
+import select
 from marshal import dumps, loads
 from mmap import mmap
 from struct import Struct
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # a fork that reads while its parent loads is made before any
 
 _SIGKILL = 9
 _PLACE = Struct("@q")  # native, so that it is written and read at once, and not byte by byte
-_BEFORE_ALL, _BEHIND_ALL = -1, (1 << 63) - 1
+_BEFORE_ALL, _AT_START, _BEHIND_ALL = -2, -1, (1 << 63) - 1
 
 
 def has_processor_to_spare() -> bool:
@@ -59,6 +60,13 @@ class Beside:
         waiting.on_a_page_of_its_own()
         return task()
 
+    def has_said(self, seconds: float) -> bool:
+        """Whether it says something, or ended, within so many."""
+        waiting.rest()
+        poll = select.poll()
+        poll.register(self._from, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
     def result(self) -> Any | None:
         """What the task returned, once; None where it came to no end."""
         if not self._pid:
@@ -82,9 +90,11 @@ class Beside:
 class Line:
     """What a process and its fork do from the two ends of a line, until they meet: where each is, in shared memory.
 
-    Nothing is left out between them. What both come to at the same time both do.
+    Places are numbers from 0. Nothing is left out between them. What both come to at the same time both do.
 
         >>> line = Line()
+        >>> line.has_begun(), line.begin(), line.has_begun()
+        (False, None, True)
         >>> line.from_start(0), line.from_end(3), line.from_start(1), line.from_end(2)
         (True, True, True, True)
         >>> line.from_end(1)  # at which the other is
@@ -99,6 +109,14 @@ class Line:
         self._memory = mmap(-1, 2 * _PLACE.size)
         self._put(0, _BEFORE_ALL)
         self._put(1, _BEHIND_ALL)
+
+    def begin(self) -> None:
+        """Say that who begins at the start is ready to, where the other has to `has_begun`."""
+        self._put(0, _AT_START)
+
+    def has_begun(self) -> bool:
+        """Whether who begins at the start is ready to, or has."""
+        return self._at(0) != _BEFORE_ALL
 
     def from_start(self, position: int) -> bool:
         """Whether what is at `position`, each further than the last, is still to be done by who began at the start."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
+from hostinspect.collectors import MANY_NAMESPACES
 from hostinspect.facts import Address, Link, ListeningSocket, Nsid, Route
 from tests.netns_host import NetnsHost, Seen
 
@@ -431,6 +432,36 @@ show()
     with NetnsHost() as host:
         shown = host.run(sys.executable, "-c", program)
     assert shown.splitlines() == ["['lo', 'lost'] ['nsids']", "['lo'] []"]
+
+
+def test_names_are_asked_for_when_the_links_of_the_host_are_read() -> None:
+    """Whoever shares the tour from its end is not to be first: the kernel may give the names in between."""
+    program = """
+import subprocess, time
+from hostinspect.collectors import MANY_NAMESPACES, collect, network
+
+visit_first = network._Tour.visit_first
+
+def late(self, line):
+    time.sleep(0.3)
+    for number, process in enumerate(others):
+        subprocess.run(["ip", *f"link add v{number} type veth peer name eth0 netns {process.pid}".split()], check=True)
+    visit_first(self, line)
+
+network._Tour.visit_first = late
+others = []
+for _ in range(MANY_NAMESPACES):
+    command = ["unshare", "--net", "--fork", "sh", "-c", "echo; exec sleep infinity"]  # not our own child
+    others.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+    others[-1].stdout.readline()
+facts = collect(families=("links",))
+wires = {link.link_netnsid for link in facts.links if link.ifname.startswith("v")}
+names = {nsid.nsid for nsid in facts.nsids if nsid.netns == facts.host.netns}
+print(len(wires), wires == names, [gap for gap in facts.gaps if not gap.minor])
+"""
+    with NetnsHost() as host:
+        shown = host.run(sys.executable, "-c", program)
+    assert shown == f"{MANY_NAMESPACES} True []\n"
 
 
 def test_without_root_there_is_no_host() -> None:

@@ -1,14 +1,15 @@
 """What one more container costs: `python -m tests.bench scale [CONTAINERS…]`, of 100 to 5,000.
 
 Synthetic hosts (`tests.lab.synthetic`), `report -o json` as a whole process. Prints what each container more than on
-the host before takes, memory beyond 60 MB for each, and the least-squares fit of the time as a + b·n + c·n².
+the host before takes, memory beyond 60 MB for each, and the least-squares fits of the time, and of the processors'
+time, as a + b·n + c·n². With twenty thousand processes a machine may be busy with itself: it says how much.
 """
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench.sides import HOSTINSPECT, show, take_turns, wait_until_idle
+from tests.bench.sides import HOSTINSPECT, Side, show, take_turns, wait_until_idle
 from tests.lab.host import LabHost, LabSpec
 from tests.lab.synthetic import make, networks_for
 
@@ -18,13 +19,13 @@ _BASE = 60 * 1024  # KiB
 
 def main() -> None:
     counts = [int(word) for word in sys.argv[1:]] or [100, 300, 1000, 3000, 5000]
-    measured: list[tuple[int, float]] = []
+    measured: list[tuple[int, Side]] = []
     for count in counts:
         with LabHost(LabSpec()) as host:
             make(host, count)
             containers = count + networks_for(count)
-            wait_until_idle()
-            print(f"\n{containers} containers, {RUNS} runs", flush=True)
+            busy = wait_until_idle()
+            print(f"\n{containers} containers, {RUNS} runs; all else takes {busy:.0%} of the processors", flush=True)
             sides = take_turns(
                 host, {"report -o json": f"{HOSTINSPECT} -o json", "python -c pass": f"{sys.executable} -c pass"}, RUNS
             )
@@ -33,14 +34,22 @@ def main() -> None:
             of_each = (side.memory - _BASE) / containers
             print(f"a container: {side.seconds / containers * 1e6:.0f} µs, {of_each:.0f} KiB beyond 60 MB")
             if measured:
-                more, longer = containers - measured[-1][0], side.seconds - measured[-1][1]
-                print(f"one more than {measured[-1][0]}: {longer / more * 1e6:.0f} µs", flush=True)
-            measured.append((containers, side.seconds))
+                more, before = containers - measured[-1][0], measured[-1][1]
+                longer, used = side.seconds - before.seconds, side.cpu - before.cpu
+                print(f"one more than {measured[-1][0]}: {longer / more * 1e6:.0f} µs, ", end="")
+                print(f"{used / more * 1e6:.0f} µs of processors", flush=True)
+            measured.append((containers, side))
     if len(measured) >= 3:
-        a, b, c = fit(measured)
-        last = measured[-1][0]
-        print(f"\n{a * 1e3:.0f} ms + {b * 1e6:.0f} µs·n + {c * 1e9:.2f} ns·n²: of the time at {last}, ", end="")
-        print(f"{c * last**2 / measured[-1][1] * 100:.0f} % grow with the square")
+        print()
+        _show_fit("time", [(containers, side.seconds) for containers, side in measured])
+        _show_fit("processors' time", [(containers, side.cpu) for containers, side in measured])
+
+
+def _show_fit(name: str, points: list[tuple[int, float]]) -> None:
+    a, b, c = fit(points)
+    last, whole = points[-1]
+    print(f"{name}: {a * 1e3:.0f} ms + {b * 1e6:.0f} µs·n + {c * 1e9:.2f} ns·n²; ", end="")
+    print(f"{c * last**2 / whole:.0%} of that at {last} grow with the square")
 
 
 def fit(points: list[tuple[int, float]]) -> tuple[float, float, float]:

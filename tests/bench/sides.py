@@ -61,15 +61,16 @@ def take_turns(host: LabHost, commands: Mapping[str, str], runs: int) -> dict[st
     return sides
 
 
-def wait_until_idle(seconds: float = 120) -> None:
+def wait_until_idle(seconds: float = 120) -> float:
     """Until the machine has nothing to do, or so long: what was made or removed before keeps the kernel busy, which
-    takes a second for some hundred network namespaces.
+    takes a second for some hundred network namespaces. Returns what part of all processors is in use at the end.
     """
     import psutil
 
     end = time.monotonic() + seconds
-    while psutil.cpu_percent(interval=1) > _IDLE and time.monotonic() < end:
+    while (busy := psutil.cpu_percent(interval=1)) > _IDLE and time.monotonic() < end:
         pass
+    return busy / 100
 
 
 def show(sides: Mapping[str, Side], base: str) -> None:

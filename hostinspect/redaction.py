@@ -97,6 +97,7 @@ _TOKEN = re.compile(
     r"|(?P<mac>(?<![\w:])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![\w:]))"
     r"|(?P<ip6>(?<![\w:])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]+(?:\d+\.\d+\.\d+\.\d+)?(?:/\d{1,3})?(?![\w:]))"
     r"|(?P<ip4>(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?:/\d{1,2})?(?![\w.]))"
+    r"|(?P<overlay>(?<=/docker/netns/)\d{1,3}-[0-9a-z]{10}(?![\w.-]))"  # where no name is, though it may be all letters
     r"|(?P<word>[\w.-]+)"
 )
 _PATH = re.compile(r"/[^\s:]+")
@@ -170,7 +171,9 @@ class Pseudonyms:
     def _text(self, text: str, word: Callable[[str], str]) -> str:
         def replaced(token: re.Match[str]) -> str:
             found = token[0]
-            if token.lastgroup == "word":
+            if token.lastgroup == "overlay" and word != self._secretive_word:
+                return found
+            if token.lastgroup in ("overlay", "word"):
                 return word(found)
             if token.lastgroup == "mac":
                 return self._mac(found)

@@ -66,6 +66,17 @@ def test_any_text_is_taken(text: str) -> None:
     assert pseudonyms.text(text) == pseudonyms.text(text)
 
 
+def test_the_namespace_of_an_overlay_network_keeps_its_name() -> None:
+    """It has the beginning of the network's id, which may be all letters; elsewhere it may be anybody's word."""
+    pseudonyms = Pseudonyms(b"k" * 32)
+    for path in ("/run/docker/netns/1-qkgcvchdbw", "/var/run/docker/netns/12-s1ep7prc6t"):
+        assert pseudonyms.text(path) == path
+        assert pseudonyms.sentence(f"namespace {path} is gone") == f"namespace {path} is gone"
+    for path in ("/srv/1-qkgcvchdbw", "/run/docker/netns/1-qkgcvchdbw.acme", "/run/docker/netns/qkgcvchdbw"):
+        assert "qkgcvchdbw" not in pseudonyms.text(path)
+    assert "qkgcvchdbw" not in pseudonyms.secretive("/run/docker/netns/1-qkgcvchdbw")
+
+
 def test_words_are_called_the_same_everywhere() -> None:
     read = Facts(
         host=Host(hostname="prod7", kernel="6.1", collected_at="2026-01-01T00:00:00Z"),

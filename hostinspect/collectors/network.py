@@ -68,7 +68,7 @@ SYSCTLS = (
 NSID_QUESTIONS = 10_000
 
 # A namespace that nobody is in any more is taken apart by a worker of the kernel, which takes its time where many are.
-# How many seconds to wait, time after time, for links into such to go.
+# How many seconds to wait, one time after the other, for links into such to go.
 DYING = (0.0, 0.01, 0.02, 0.04, 0.08)
 
 _MISSING_CAPABILITY = "give it CAP_SYS_ADMIN on the host: run it outside of containers"
@@ -448,15 +448,9 @@ class _Tour:
         """Find whom the nsids mean that are neither the host's nor given by it."""
         if self.host_route and self._is_unnamed_by_host():
             self._forget_vanished(self.host_route)
-            if self._is_unnamed_by_host():
-                self._look_again()
-                for seconds in DYING:
-                    if not self._is_unnamed_by_host():
-                        break
-                    time.sleep(seconds)
-                    self._forget_vanished(self.host_route)
-                    if self.refused:
-                        break  # it is into one of these that they lead
+        if self.host_route and self._is_unnamed_by_host():
+            self._look_again()
+            self._wait_for_dying(self.host_route)
         called_by_host = {target: nsid for nsid, target in self.host_names.items()}
         for inode, unnamed in self.unnamed.items():
             if self.host_route and unnamed and inode in called_by_host:
@@ -491,6 +485,16 @@ class _Tour:
             ]
             # Not of those that there are now: a name is given to the next namespace as soon as one is gone.
             unnamed.intersection_update(link.link_netnsid for link in self.links if link.netns == self.host)
+
+    def _wait_for_dying(self, host_route: NetlinkSocket) -> None:
+        """Leave out links into namespaces that the kernel is taking apart."""
+        for seconds in DYING:
+            if not self._is_unnamed_by_host():
+                return
+            time.sleep(seconds)
+            self._forget_vanished(host_route)
+            if self.refused:
+                return  # it is into one of these that they lead
 
     def _look_again(self) -> None:
         """Visit the namespaces that came since processes and mounts were listed: a container was started."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -11,9 +12,7 @@ from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.network import Reader, Shared, collect_first, collect_network
 from hostinspect.collectors.packet_filter import PacketFilter
 from hostinspect.facts import RULES_OF_CONTAINERS, Chain, Host, MountPoint, Process, Rule, Sysctl
-from hostinspect.kernel.beside import Beside, Line
-
-_MOMENT = 0.001  # seconds
+from hostinspect.kernel.beside import BesideFromStart, Line
 
 
 class NetworkTour:
@@ -37,17 +36,13 @@ class NetworkTour:
         self._families, self._netns, self._health = families, netns, health
         self._routes = netns if "routes" in families else ()
         self._sockets = netns if "sockets" in families else ()
-        self._line: Line | None = None
-        self._beside: Beside | None = None
+        self._beside: BesideFromStart | None = None
         self._part: Part | None = None
 
     def begin(self) -> None:
         """Have a fork of this process begin with it, where one is to be had."""
-        try:
-            self._line = Line()
-            self._beside = Beside(self._first, msgspec.msgpack.encode, msgspec.msgpack.Decoder(Part).decode)
-        except OSError:
-            pass  # no more processes, descriptors or memory: not needed
+        with suppress(OSError):  # no more processes, descriptors or memory: not needed
+            self._beside = BesideFromStart(self._first, msgspec.msgpack.encode, msgspec.msgpack.Decoder(Part).decode)
 
     def result(self, later: Callable[[], Iterable[MountPoint]]) -> Tour:
         """What was found, when all is visited. `later` is `collect_network`'s."""
@@ -69,12 +64,11 @@ class NetworkTour:
             reading.put_in_order(order)
         return reading.tour(network)
 
-    def _first(self) -> Part:
+    def _first(self, line: Line) -> Part:
         """The part of the fork. Raises RuntimeError where it finds nothing, and the other goes on alone."""
-        assert self._line is not None
         reading = self._reading()
         visited = collect_first(
-            self._line,
+            line,
             self._processes,
             self._mounts,
             reading.gaps,
@@ -87,19 +81,15 @@ class NetworkTour:
         return Part(visited=visited, read=reading.tour(NetworkFacts()))
 
     def _shared(self) -> Shared | None:
-        line, beside = self._line, self._beside
-        if line is None or beside is None:
+        beside = self._beside
+        if beside is None:
             return None
 
-        def wait() -> None:
-            while not (line.has_begun() or beside.has_said(_MOMENT)):
-                pass
+        def visited() -> Visited | None:
+            self._part = beside.result()
+            return self._part.visited if self._part else None
 
-        return Shared(line, wait, self._visited_first)
-
-    def _visited_first(self) -> Visited | None:
-        self._part = self._beside.result() if self._beside else None
-        return self._part.visited if self._part else None
+        return Shared(beside.line, beside.wait_until_begun, visited)
 
     def _reading(self) -> _Reading:
         return _Reading(self._host.netns, self._families, self._netns, health=self._health)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a fork that reads while its parent loads is made before any
     from typing import Any
 
 _SIGKILL = 9
+_MOMENT = 1  # millisecond
 _PLACE = Struct("@q")  # native, so that it is written and read at once, and not byte by byte
 _BEFORE_ALL, _AT_START, _BEHIND_ALL = -2, -1, (1 << 63) - 1
 
@@ -59,13 +60,6 @@ class Beside:
         os.close(self._from)
         waiting.on_a_page_of_its_own()
         return task()
-
-    def has_said(self, seconds: float) -> bool:
-        """Whether it says something, or ended, within so many."""
-        waiting.rest()
-        poll = select.poll()
-        poll.register(self._from, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
 
     def result(self) -> Any | None:
         """What the task returned, once; None where it came to no end."""
@@ -134,3 +128,24 @@ class Line:
     def _at(self, side: int) -> int:
         position: int = _PLACE.unpack_from(self._memory, side * _PLACE.size)[0]
         return position
+
+
+class BesideFromStart(Beside):
+    """A `task` beside us that begins at the start of a `line`, at whose end we do."""
+
+    def __init__(
+        self,
+        task: Callable[[Line], Any],
+        encode: Callable[[Any], bytes] = dumps,
+        decode: Callable[[bytes], Any] = loads,
+    ) -> None:
+        self.line = Line()
+        super().__init__(lambda: task(self.line), encode, decode)
+
+    def wait_until_begun(self) -> None:
+        """Until it says on the line that it has, or is over."""
+        waiting.rest()
+        poll = select.poll()
+        poll.register(self._from, select.POLLIN)
+        while not (self.line.has_begun() or poll.poll(_MOMENT)):
+            pass

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from hostinspect.kernel import procfs
-from hostinspect.kernel.beside import Beside, Line
+from hostinspect.kernel.beside import BesideFromStart
 from hostinspect.kernel.waiting import NoAnswerError
 
 TYPE_CHECKING = False
@@ -84,12 +84,11 @@ class Shared:
 
     def __init__(self, comms: Container[bytes]) -> None:
         self._comms = comms
-        self._line = Line()
-        self._beside = Beside(lambda: self._read(self._line.from_start))
+        self._beside = BesideFromStart(lambda line: self._read(line.from_start))
 
     def result(self) -> Table | None:
         """All of them, once; None where they are to be read anew."""
-        ours = self._read(self._line.from_end, backwards=True)
+        ours = self._read(self._beside.line.from_end, backwards=True)
         theirs: Table | None = self._beside.result()
         if ours is None or theirs is None or theirs["unlisted"]:
             return None

@@ -400,7 +400,7 @@ def test_without_the_capability_the_others_are_one_gap(host: NetnsHost, inodes: 
 
 
 def test_links_into_a_namespace_that_is_being_taken_apart_are_no_gap() -> None:
-    """It is as long as one can wait for it: whoever holds one open that nobody is in would hold it for good."""
+    """One that nobody is in is a gap while somebody holds it open, and none where it goes while we wait for that."""
     program = """
 import os, subprocess
 from hostinspect.collectors import network

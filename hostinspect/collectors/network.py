@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple, TypeVar
@@ -295,7 +296,6 @@ class _Tour:
         self.addresses.sort(key=place)
         self.routes.sort(key=place)
         self.sockets.sort(key=place)
-        self.nsids.sort(key=lambda nsid: order.get(self._visited_for(nsid), 0))
         self.unnamed = dict(sorted(self.unnamed.items(), key=lambda item: order.get(item[0], 0)))
 
     def _visited_for(self, nsid: Nsid) -> int:
@@ -396,9 +396,10 @@ class _Tour:
             self.routes += self._dump(route, rtnetlink.ROUTES, "routes", inode)
         unnamed = {link.link_netnsid for link in links if link.link_netnsid is not None and link.link_netnsid >= 0}
         if inode != self.host and self.host_route:
-            self._name(self.host_route, self.host, fd, inode)
-            if unnamed:
-                unnamed.discard(self._name(route, inode, self.host_fd, self.host))
+            host = self._name(route, inode, self.host_fd, self.host) if unnamed else None
+            unnamed.discard(host)
+            if host is None or not any(link.kind == "veth" and link.link_netnsid == host for link in links):
+                self._name(self.host_route, self.host, fd, inode)
         if unnamed:
             self.unnamed[inode] = unnamed
 
@@ -444,12 +445,51 @@ class _Tour:
         if inode == self.host:
             self.host_names[nsid] = target
 
+    def _name_by_veths(self) -> None:
+        """Find what the host calls the namespaces that veths lead to it from: its end of each says where the other is.
+
+        Asked (RTM_GETNSID), the kernel goes through all names that the host has, so that is left for where ends say
+        nothing, or not the same: a veth was made, or moved, since the host's links were read.
+        """
+        ends = {
+            (link.link or 0, link.ifindex): link.link_netnsid
+            for link in self.links
+            if link.netns == self.host and link.kind == "veth" and link.link_netnsid is not None
+        }
+        called = {nsid.netns: nsid.nsid for nsid in self.nsids if nsid.target == self.host}
+        for inode in self.host_names.values():
+            called.pop(inode, None)
+        said = {
+            (ends.get((link.ifindex, link.link or 0), -1), link.netns)
+            for link in self.links
+            if link.kind == "veth" and link.netns in called and link.link_netnsid == called[link.netns]
+        }
+        of_name, of_inode = Counter(name for name, _ in said), Counter(inode for _, inode in said)
+        for name, inode in said:
+            if name >= 0 and name not in self.host_names and of_name[name] == of_inode[inode] == 1:
+                self._add_name(self.host, name, inode)
+        for inode in of_inode.keys() - set(self.host_names.values()):
+            self._ask_host(inode)
+        order = {inode: number for number, inode in enumerate(self.found)}
+        self.nsids.sort(key=lambda nsid: (order.get(self._visited_for(nsid), 0), nsid.netns != self.host))
+
+    def _ask_host(self, inode: int) -> None:
+        with suppress(OSError):  # it is gone
+            fd = self.visitor.open(self.found[inode])
+            try:
+                if self.host_route:
+                    self._name(self.host_route, self.host, fd, inode)
+            finally:
+                os.close(fd)
+
     def _find_names(self) -> None:
-        """Find whom the nsids mean that are neither the host's nor given by it."""
+        """Find whom the nsids mean that no visit has found."""
+        self._name_by_veths()
         if self.host_route and self._is_unnamed_by_host():
             self._forget_vanished(self.host_route)
         if self.host_route and self._is_unnamed_by_host():
             self._look_again()
+            self._name_by_veths()
             self._wait_for_dying(self.host_route)
         called_by_host = {target: nsid for nsid, target in self.host_names.items()}
         for inode, unnamed in self.unnamed.items():

@@ -308,6 +308,60 @@ def test_names_are_asked_for_one_by_one_where_the_kernel_does_not_translate(seen
     assert sorted(records(without, "nsids", Nsid), key=repr) == sorted(records(seen, "nsids", Nsid), key=repr)
 
 
+STALE = {
+    "made since": "[link for link in links if link.ifname != 'va']",
+    "moved since": "[replace(link, link_netnsid=nsid['vb']) if link.ifname == 'va' else link for link in links]",
+    "unnamed then": "[replace(link, link_netnsid=-1) if link.ifname == 'va' else link for link in links]",
+}
+
+
+@pytest.mark.parametrize("stale", STALE)
+def test_a_name_is_asked_for_where_the_hosts_end_of_a_veth_does_not_say_it(
+    seen: Seen, host: NetnsHost, inodes: dict[str | None, int], stale: str
+) -> None:
+    program = f"""
+import msgspec, sys
+from msgspec.structs import replace
+from hostinspect.collectors import network
+from tests import netns_host
+dump, ask, asked = network._Tour._dump, network._Tour._ask_host, []
+def stale(tour, route, of, family, inode):
+    links = dump(tour, route, of, family, inode)
+    if family != "links" or inode != tour.host:
+        return links
+    nsid = {{link.ifname: link.link_netnsid for link in links}}
+    return {STALE[stale]}
+def noted(tour, inode):
+    asked.append(inode)
+    ask(tour, inode)
+network._Tour._dump, network._Tour._ask_host = stale, noted
+sys.stdout.buffer.write(msgspec.json.encode((netns_host.facts(), asked)))
+"""
+    found, asked = msgspec.json.decode(host.run(sys.executable, "-c", program), type=tuple[Seen, list[int]])
+    assert inodes["a"] in asked
+    assert records(found, "nsids", Nsid) == records(seen, "nsids", Nsid)
+
+
+def test_the_host_is_asked_for_the_names_of_those_alone_that_no_veth_leads_to(
+    host: NetnsHost, inodes: dict[str | None, int]
+) -> None:
+    program = """
+from hostinspect.collectors import network
+from tests import netns_host
+name, asked = network._Tour._name, []
+def noted(tour, route, inode, fd, target):
+    if inode == tour.host:
+        asked.append(target)
+    return name(tour, route, inode, fd, target)
+network._Tour._name = noted
+netns_host.facts()
+print(*asked)
+"""
+    asked = {int(word) for word in host.run(sys.executable, "-c", program).split()}
+    assert inodes["overlay"] in asked
+    assert asked.isdisjoint({inodes["a"], inodes["b"]})
+
+
 def test_no_nsid_is_made(host: NetnsHost) -> None:
     for name in (None, *NAMED):
         ip_json(host, name, "link")  # this makes those that it shows

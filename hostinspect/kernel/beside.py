@@ -13,7 +13,7 @@ from mmap import mmap
 from struct import Struct
 
 from hostinspect.kernel import waiting
-from hostinspect.kernel.fork import answer, close, read_all
+from hostinspect.kernel.fork import answer, close, pipe, read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # a fork that reads while its parent loads is made before anything is loaded
@@ -45,7 +45,7 @@ class Beside:
         decode: Callable[[bytes], Any] = loads,
     ) -> None:
         self._decode = decode
-        self._from, said = os.pipe()
+        self._from, said = pipe()
         try:
             self._pid = os.fork()
         except BaseException:

@@ -6,6 +6,7 @@ Nothing is executed. What the task returns is said when all of it is there.
 from __future__ import annotations
 
 import os
+from fcntl import F_SETPIPE_SZ, fcntl
 
 from hostinspect.kernel import waiting
 
@@ -13,6 +14,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # as `hostinspect.kernel.limit` has it
     from collections.abc import Callable, Iterable
     from typing import NoReturn
+
+
+_AT_ONCE = 1 << 20  # bytes; /proc/sys/fs/pipe-max-size lets everybody have so much
+
+
+def pipe() -> tuple[int, int]:
+    """Both ends of a pipe that holds much, so that who writes seldom waits for who reads. Raises OSError."""
+    ends = os.pipe()
+    try:
+        fcntl(ends[1], F_SETPIPE_SZ, _AT_ONCE)
+    except OSError:
+        return ends  # there are many such already: it holds 64 KiB
+    return ends
 
 
 def answer(task: Callable[[], bytes], said: int) -> NoReturn:

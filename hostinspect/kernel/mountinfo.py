@@ -81,16 +81,10 @@ def _mount(rest: str, is_plain: bool) -> MountPoint:
     # Blanks within a field are escaped, so the first dash is the separator, after no, one or several tags.
     head, _, tail = rest.partition(" - ")
     root, mount_point, options, *tags = head.split(" ")
-    fstype, source, super_options = tail.split(" ")[:3]
-    lowerdir: tuple[str, ...] = ()
-    upperdir = workdir = None
-    if fstype == "overlay":
-        others, lowerdir, upperdir, workdir = _overlay(super_options.split(","))
-        super_options = ",".join(others)
     if not is_plain:
         root, mount_point, options = map(_resolve, (root, mount_point, options))
-        fstype, source = _resolve(fstype), _resolve(source)
         tags = [*map(_resolve, tags)]
+    fstype, source, super_options, lowerdir, upperdir, workdir = _file_system(tail)
     mount = MountPoint(
         mntns=None,
         mount_id=0,
@@ -100,9 +94,9 @@ def _mount(rest: str, is_plain: bool) -> MountPoint:
         mount_point=kept(mount_point),
         options=_flags(options),
         propagation=tuple(tags),
-        fstype=kept(fstype),
-        source=kept(source),
-        super_options=_options(super_options),
+        fstype=fstype,
+        source=source,
+        super_options=super_options,
         lowerdir=lowerdir,
         upperdir=upperdir,
         workdir=workdir,
@@ -117,10 +111,16 @@ def _flags(field: str) -> tuple[str, ...]:
     return tuple(field.split(","))
 
 
-@lru_cache(maxsize=1024)
-def _options(field: str) -> tuple[str, ...]:
-    r"""Options without their escapes. A comma within one is escaped too, so they are parted first."""
-    return tuple(map(_resolve, field.split(",")))
+@lru_cache(maxsize=8192)  # a container's overlay is mounted on the host, and in the container
+def _file_system(tail: str) -> tuple[str, str, tuple[str, ...], tuple[str, ...], str | None, str | None]:
+    """Type, source and options of a file system, and directories of an overlay, from the last three fields."""
+    fstype, source, options = tail.split(" ")[:3]
+    rest = options.split(",")  # a comma within an option is escaped too
+    lowerdir: tuple[str, ...] = ()
+    upperdir = workdir = None
+    if fstype == "overlay":
+        rest, lowerdir, upperdir, workdir = _overlay(rest)
+    return kept(_resolve(fstype)), kept(_resolve(source)), tuple(map(_resolve, rest)), lowerdir, upperdir, workdir
 
 
 def _overlay(options: list[str]) -> tuple[list[str], tuple[str, ...], str | None, str | None]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 PROGRAM = "hostinspect"
 VARIABLE = "_HOSTINSPECT_COMPLETE"  # click's name for it: set by the script, to ask for completions
 
-_WITHOUT_SIGNS = {ord(sign): None for sign in "_.-"}
-
 _MADE_UP = 64  # digits of an anonymous volume's name
 
 _PATIENCE = 1.0  # seconds for what does not answer: somebody is typing
@@ -115,11 +113,11 @@ def complete_names(given: Given, parameter: Parameter, incomplete: str, families
 def _names(given: Given, families: Sequence[Family]) -> list[str]:
     """The names, sorted; those that the engine made up, and what is no name, left out."""
     elsewhere = given.get("snapshot") or given.get("root") or given.get("data_roots")
-    if tuple(families) == ("containers",) and not elsewhere:
-        from hostinspect.cli.names import NotPlainError, names_of_containers
+    if not elsewhere:
+        from hostinspect.cli.names import NotPlainError, names_of
 
         try:
-            return sorted({*names_of_containers()})
+            return sorted(names_of(families))
         except (NotPlainError, OSError, ValueError):
             pass
     return _names_in_records(given, families)
@@ -127,19 +125,16 @@ def _names(given: Given, families: Sequence[Family]) -> list[str]:
 
 def _names_in_records(given: Given, families: Sequence[Family]) -> list[str]:
     """The same, whatever the host is like."""
+    from hostinspect.cli.names import is_name
+
     found: set[str] = set()
     snapshot, root = given.get("snapshot"), given.get("root")
     for records in _records(snapshot, root, tuple(given.get("data_roots") or ()), families):
         for family in families:
             for record in getattr(records, family):
-                if _is_plain(record.name) and not (family == "volumes" and len(record.name) == _MADE_UP):
+                if is_name(record.name) and not (family == "volumes" and len(record.name) == _MADE_UP):
                     found.add(record.name)
     return sorted(found)
-
-
-def _is_plain(name: str) -> bool:
-    """What docker takes for a name. Anything else is the work of somebody who hopes for a shell that runs it."""
-    return name[:1].isalnum() and name.isascii() and name.translate(_WITHOUT_SIGNS).isalnum()
 
 
 def _records(

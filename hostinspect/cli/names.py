@@ -1,8 +1,9 @@
-"""Names of containers for somebody who is typing, read with next to nothing loaded: msgspec alone takes twice as long.
+"""Names of containers, networks and volumes for somebody who is typing, read with next to nothing loaded: msgspec alone
+takes twice as long.
 
-Of a plain host alone: its engine is where it usually is, without a configuration of its own, and no file system may be
-on the way that does not answer. Else, and where a record is not as Docker writes it, all records are to be read as for
-any answer (`hostinspect.cli.completion`). Tests hold both equal.
+Of a plain host alone: its engine is where it usually is, without a configuration of its own and no part of a swarm, and
+no file system may be on the way that does not answer. Else, and where a record is not as Docker writes it, all records
+are to be read as for any answer (`hostinspect.cli.completion`). Tests hold both equal.
 """
 
 from __future__ import annotations
@@ -10,34 +11,57 @@ from __future__ import annotations
 import os
 import stat
 
-from hostinspect.kernel import waiting
+from hostinspect.engines.boltdb import Bolt, BoltError
+from hostinspect.engines.docker.table import open_table
+from hostinspect.engines.programs import ENGINE_COMMS
+from hostinspect.kernel import procfs, waiting
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.filesystems import is_remote
 
-_WAY = ("/var", "/var/lib", "/var/lib/docker", "/var/lib/docker/containers")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from hostinspect.cli.options import Family
+
+_WAY = ("/var", "/var/lib", "/var/lib/docker")
 _CONFIGURATION = "/etc/docker/daemon.json"
 _OPTIONS = ("--data-root", "--graph", "-g", "--config-file", "--userns-remap")  # dockerd's that say where things are
 _APART = ("/proc/", "/sys/", "/run/")  # what is mounted beneath these is on no way of ours
-_MOST = 4096  # containers
-_RECORD = 8 << 20  # bytes of a config.v2.json
+_MOST = 4096  # containers, and volumes
+_RECORD, _TABLE = 8 << 20, 16 << 20  # bytes of a config.v2.json, of a database
 _FILE = 4 << 20  # bytes of a file of /proc
+_ID = 64  # hexadecimal digits, also of the name that the engine makes up for a volume
+_WITHOUT_SIGNS = {ord(sign): None for sign in "_.-"}
 
 
 class NotPlainError(Exception):
     """It takes more to tell."""
 
 
-def names_of_containers() -> list[str]:
-    """The names of all containers, in no order. Raises NotPlainError, OSError."""
+def names_of(families: Collection[Family]) -> set[str]:
+    """The names of all that there are in these families, but for those that the engine made up, and for what is no
+    name. Raises NotPlainError, OSError.
+    """
     with Directory("/proc") as proc:
         _check_mounts(proc.read("1/mountinfo", _FILE).decode())
         _check_way()
-        _check_daemons(proc)
-    with Directory(_WAY[-1]) as containers:
-        ids = [name for name in containers.listdir() if len(name) == 64 and not name.strip("0123456789abcdef")]
-        if len(ids) > _MOST:
-            raise NotPlainError
-        return [name_in(containers.read(f"{id_}/config.v2.json", _RECORD), id_) for id_ in ids]
+        with Directory(_WAY[-1]) as files:
+            if "networks" in families and files.exists("swarm/worker/tasks.db"):
+                raise NotPlainError  # there are networks in it
+            _check_daemons(proc)
+            try:
+                return {name for family in families for name in _FAMILIES[family](files) if is_name(name)}
+            except BoltError:
+                raise NotPlainError from None
+
+
+def is_name(name: str) -> bool:
+    """Whether Docker takes it for one. Anything else is the work of somebody who hopes for a shell that runs it."""
+    return name[:1].isalnum() and name.isascii() and name.translate(_WITHOUT_SIGNS).isalnum()
+
+
+# --- whether the host is plain ----------------------------------------------------------------------------------------
 
 
 def _check_mounts(mountinfo: str) -> None:
@@ -62,21 +86,86 @@ def _check_way() -> None:
 
 def _check_daemons(proc: Directory) -> None:
     """Whether each is root's, of the host, and told nothing of where its things are."""
-    mine = os.getpid()
-    host = proc.readlink("1/ns/mnt")
-    for name in proc.listdir():
-        if not name.isdecimal() or int(name) == mine:
+    host = procfs.parse_namespace(proc.readlink("1/ns/mnt"))
+    for pid in procfs.pids(proc.fd):
+        try:
+            process = procfs.open_process(proc.fd, pid)
+        except procfs.GONE:
             continue
         try:
-            words = os.fsdecode(proc.read(f"{name}/cmdline", _FILE)).split("\0")
-            comm = proc.read(f"{name}/comm", _FILE)
-            if comm != b"dockerd\n" and words[0].rpartition("/")[2] != "dockerd":
+            comm = procfs.read("comm", process).removesuffix(b"\n")
+            if comm not in ENGINE_COMMS:
                 continue
-            is_other = proc.lstat(name).st_uid != 0 or proc.readlink(f"{name}/ns/mnt") != host
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended
+            words = procfs.parse_cmdline(procfs.raw_cmdline(process))
+            if comm != b"dockerd" and "".join(words[:1]).rpartition("/")[2] != "dockerd":
+                continue
+            is_other = os.fstat(process).st_uid != 0 or procfs.namespace(process, "mnt") != host
+        except procfs.GONE:
+            continue
+        finally:
+            os.close(process)
         if is_other or any(word.startswith(_OPTIONS) for word in words):
             raise NotPlainError
+
+
+# --- names in records, as Docker writes these -------------------------------------------------------------------------
+
+
+def _containers(files: Directory) -> Iterator[str]:
+    ids = [name for name in files.listdir("containers") if _is_id(name)]
+    _check_number(len(ids))
+    return (name_in(files.read(f"containers/{id_}/config.v2.json", _RECORD), id_) for id_ in ids)
+
+
+def _networks(files: Directory) -> Iterator[str]:
+    begin = b"docker/network/v1.0/network/"
+    for key, value in open_table(files, "network/files/local-kv.db", _TABLE).items(b"libnetwork"):
+        if key.startswith(begin):
+            yield network_in(value[8:], key[len(begin) :].rstrip(b"/").decode())
+
+
+def _volumes(files: Directory) -> Iterator[str]:
+    names = {name for name in files.listdir("volumes") if is_name(name)} - {"metadata.db"}
+    recorded = {*_recorded(open_table(files, "volumes/metadata.db", _TABLE))}
+    _check_number(len(names | recorded))
+    for name in names | recorded:
+        if len(name) != _ID and (name in recorded or files.is_dir(f"volumes/{name}")):
+            yield name
+
+
+def _recorded(table: Bolt) -> Iterator[str]:
+    for name, value in table.items(b"volumes"):
+        if not value.startswith(b'{"Name":"%b","Driver":"' % name) or not value.endswith(b"}"):
+            raise NotPlainError
+        yield name.decode()
+
+
+_FAMILIES = {"containers": _containers, "networks": _networks, "volumes": _volumes}
+
+
+def _check_number(things: int) -> None:
+    if things > _MOST:
+        raise NotPlainError
+
+
+def _is_id(name: str) -> bool:
+    return len(name) == _ID and not name.strip("0123456789abcdef")
+
+
+def network_in(record: bytes, id_: str) -> str:
+    """The network's name in its record in local-kv.db. Raises NotPlainError.
+
+    Its keys are sorted: what else users have named, options and labels, stands before the last of this key.
+
+    >>> network_in(b'{"id":"0f","inDelete":false,"labels":{"a":"","name":"x"},"name":"my_net","networkType":""}', "0f")
+    'my_net'
+    """
+    before, _, behind = record.rpartition(b',"name":"')
+    name, quote, rest = behind.partition(b'"')
+    is_whole = quote and rest.startswith(b',"networkType":"') and rest.endswith(b"}")
+    if not is_whole or b'"inDelete":false,' not in before or f'"id":"{id_}"'.encode() not in before:
+        raise NotPlainError
+    return name.decode()
 
 
 def name_in(record: bytes, id_: str) -> str:
@@ -94,7 +183,7 @@ def name_in(record: bytes, id_: str) -> str:
             break
     else:
         raise NotPlainError
-    is_name = name[:1].isalnum() and name.replace(b"_", b"").replace(b".", b"").replace(b"-", b"").isalnum()
-    if not is_name or f'"ID":"{id_}"'.encode() not in record:
+    told = name.decode()
+    if not is_name(told) or f'"ID":"{id_}"'.encode() not in record:
         raise NotPlainError
-    return name.decode()
+    return told

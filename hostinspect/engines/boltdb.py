@@ -28,9 +28,12 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 
 from hostinspect.kernel import tape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # names are completed with next to nothing loaded (`hostinspect.cli.names`)
+    from collections.abc import Iterator
 
 MAX_SIZE = 64 << 20  # bytes; a local-kv.db of 1,000 networks is about 2 MiB
 MAX_DEPTH = 64  # of branch pages; a tree of 2**64 keys is not that deep

@@ -18,6 +18,7 @@ import yaml
 
 from hostinspect.cli.by_click import hostinspect as group
 from hostinspect.cli.commands import COMMANDS
+from tests.lab.errors import LabCommandError
 from tests.lab.host import LabHost
 from tests.live.hosts import on_every_demo, on_random_hosts
 from tests.live.report import hostinspect
@@ -339,20 +340,49 @@ def test_names_ids_and_prefixes(demo_host: LabHost) -> None:
 
 
 _FOR_A_SHELL = """
-import json
+import json, sys
 from hostinspect.cli import completion, names
-print(json.dumps([sorted(names.names_of_containers()), completion._names_in_records({}, ("containers",))]))
+families = sys.argv[1:]
+print(json.dumps([sorted(names.names_of(families)), completion._names_in_records({}, families)]))
 """
+_LISTS = {"containers": ("ps", "--all"), "networks": ("network", "ls"), "volumes": ("volume", "ls")}
+_NAMED = ("--label", 'a=,"name":"x","networkType":"y"', "--label", "name=x", "--label", "Name=/x", "--label", "O=")
 
 
-def test_names_for_a_shell_are_those_of_all_records(demo_host: LabHost) -> None:
-    hostile = ("--label", 'a=,"Name":"/x","Driver":"y"', "--label", "Name=/x", "--label", "O=", "--env", 'B="Name":"/x')
-    demo_host.docker("create", "--name", "odd_one.-", *hostile, "lab/base")
+def for_a_shell(host: LabHost, *families: str) -> tuple[list[str], list[str]]:
+    """The names by the quick way, and by all records."""
+    quick, whole = json.loads(host.run([sys.executable, "-c", _FOR_A_SHELL, *families]).stdout)
+    return quick, whole
+
+
+@on_random_hosts
+def test_names_for_a_shell_are_those_of_all_records(made_up: LabHost) -> None:
+    hostile = (*_NAMED, "--label", 'a=,"Name":"/x","Driver":"y"', "--env", 'B="Name":"/x')
+    made_up.docker("create", "--name", "odd_one.-", *hostile, made_up.docker("images", "--quiet").split()[0], "true")
+    made_up.docker("network", "create", *_NAMED, "--opt", 'z=,"name":"x","networkType":"', "odd_net.-")
+    made_up.docker("volume", "create", *_NAMED, "odd_vol.-")
+    made_up.docker("volume", "create")  # a name that nobody types
     try:
-        quick, whole = json.loads(demo_host.run([sys.executable, "-c", _FOR_A_SHELL]).stdout)
-        assert quick == whole == sorted(names(demo_host))
+        every: set[str] = set()
+        for family, words in _LISTS.items():
+            told = {*made_up.docker(*words, "--format", "{{.Names}}" if words[0] == "ps" else "{{.Name}}").split()}
+            quick, whole = for_a_shell(made_up, family)
+            assert quick == whole == sorted(name for name in told if len(name) < 64)
+            every.update(quick)
+        assert {"odd_one.-", "odd_net.-", "odd_vol.-"} <= every
+        assert for_a_shell(made_up, *_LISTS) == (sorted(every), sorted(every))
     finally:
-        demo_host.docker("rm", "odd_one.-")
+        made_up.docker("rm", "odd_one.-")
+        made_up.docker("network", "rm", "odd_net.-")
+        made_up.docker("volume", "prune", "--force")
+
+
+def test_networks_of_a_swarm_are_completed_from_all_records(demo_host: LabHost) -> None:
+    with pytest.raises(LabCommandError, match="NotPlainError"):
+        for_a_shell(demo_host, "networks")
+    quick, whole = for_a_shell(demo_host, "containers", "volumes")
+    assert quick == whole
+    assert {*names(demo_host)} <= {*quick}
 
 
 def test_nobody_is_1_and_several_are_2(demo_host: LabHost) -> None:

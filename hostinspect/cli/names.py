@@ -1,9 +1,9 @@
 """Names of containers, networks and volumes for somebody who is typing, read with next to nothing loaded: msgspec alone
 takes twice as long.
 
-Of a plain host alone: its engine is where it usually is, without a configuration of its own and no part of a swarm, and
-no file system may be on the way that does not answer. Else, and where a record is not as Docker writes it, all records
-are to be read as for any answer (`hostinspect.cli.completion`). Tests hold both equal.
+Of a plain host alone: its engine is where it usually is, without a configuration of its own, and no file system may be
+on the way that does not answer. Else, and where a record is not as Docker writes it, all records are to be read as for
+any answer (`hostinspect.cli.completion`). Tests hold both equal.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import stat
 from hostinspect.engines.boltdb import Bolt, BoltError
 from hostinspect.engines.docker.table import open_table
 from hostinspect.engines.programs import ENGINE_COMMS
+from hostinspect.engines.protobuf import Message, ProtobufError, fields
 from hostinspect.kernel import procfs, waiting
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.filesystems import is_remote
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from hostinspect.cli.options import Family
 
 _WAY = ("/var", "/var/lib", "/var/lib/docker")
+_TASKS = "swarm/worker/tasks.db"
 _CONFIGURATION = "/etc/docker/daemon.json"
 _OPTIONS = ("--data-root", "--graph", "-g", "--config-file", "--userns-remap")  # dockerd's that say where things are
 _APART = ("/proc/", "/sys/", "/run/")  # what is mounted beneath these is on no way of ours
@@ -46,14 +48,12 @@ def names_of(families: Collection[Family]) -> set[str]:
     with Directory("/proc") as proc:
         _check_mounts(proc.read("1/mountinfo", _FILE).decode())
         _check_way()
-        with Directory(_WAY[-1]) as files:
-            if "networks" in families and files.exists("swarm/worker/tasks.db"):
-                raise NotPlainError  # there are networks in it
-            _check_daemons(proc)
-            try:
-                return {name for family in families for name in _FAMILIES[family](files) if is_name(name)}
-            except BoltError:
-                raise NotPlainError from None
+        _check_daemons(proc)
+    with Directory(_WAY[-1]) as files:
+        try:
+            return {name for family in families for name in _FAMILIES[family](files) if is_name(name)}
+        except (BoltError, ProtobufError):
+            raise NotPlainError from None
 
 
 def is_name(name: str) -> bool:
@@ -118,10 +118,16 @@ def _containers(files: Directory) -> Iterator[str]:
 
 
 def _networks(files: Directory) -> Iterator[str]:
+    """Those of local-kv.db and, where it is in a swarm, of the node's tasks: `hostinspect.engines.docker.swarm`."""
     begin = b"docker/network/v1.0/network/"
     for key, value in open_table(files, "network/files/local-kv.db", _TABLE).items(b"libnetwork"):
         if key.startswith(begin):
             yield network_in(value[8:], key[len(begin) :].rstrip(b"/").decode())
+    if files.exists(_TASKS):
+        for _, task in open_table(files, _TASKS, _TABLE).buckets(b"v1", b"tasks"):
+            for number, attachment in fields(dict(task).get(b"data", b"")):
+                if number == 11 and isinstance(attachment, bytes):
+                    yield Message(attachment).message(1).message(3).message(1).string(1)
 
 
 def _volumes(files: Directory) -> Iterator[str]:

@@ -22,6 +22,7 @@ from hostinspect.collectors.engines import parse_config
 from hostinspect.engines.boltdb import Bolt, BoltError
 from hostinspect.engines.docker import build_cache, containers, images, networks, swarm, volumes
 from hostinspect.engines.docker.record import RecordError
+from hostinspect.engines.protobuf import ProtobufError
 from hostinspect.facts import Facts
 from hostinspect.kernel import cgroups, host, ip_tables, mountinfo, netlink, nftables, procfs, rtnetlink, sock_diag
 from hostinspect.kernel.nftables.messages import GETCHAIN, GETRULE
@@ -236,7 +237,7 @@ def _of_engines() -> list[Target]:
         Target("boltdb", _everything, bolt, tables),
         Target("volumes-db", lambda raw: volumes.parse_metadata(Bolt(raw)), bolt, _seeds("metadata.db")),
         Target("tasks-db", lambda raw: swarm.parse_tasks(Bolt(raw), _ENGINE, _ROOT), bolt, tasks),
-        Target("task", lambda raw: list(swarm.parse_task(raw, _ENGINE, _ROOT)), refused, each_task),
+        Target("task", lambda raw: list(swarm.parse_task(raw, _ENGINE, _ROOT)), (ProtobufError,), each_task),
         Target("build-cache", lambda raw: list(build_cache.parse_snapshots(Bolt(raw), _ROOT)), bolt, snapshots),
         Target(
             "daemon-cmdline",

@@ -32,8 +32,9 @@ from hostinspect.engines.docker.networks import (
     parse_sandbox,
 )
 from hostinspect.engines.docker.record import RecordError, is_volume_name, split_port, split_prefix, timestamp
-from hostinspect.engines.docker.swarm import fields, parse_task
+from hostinspect.engines.docker.swarm import parse_task
 from hostinspect.engines.docker.volumes import parse_options
+from hostinspect.engines.protobuf import ProtobufError, fields
 from hostinspect.facts import (
     ContainerRecord,
     Engine,
@@ -349,7 +350,7 @@ def test_task_with_a_network() -> None:
     "content", [b"\x0a\x05ab", b"\x08", b"\xff" * 20, b"\x0b", b"\x09\x00", b"\x0a\xff\xff\xff\xff\x0f"]
 )
 def test_not_protobuf(content: bytes) -> None:
-    with pytest.raises(RecordError, match="not protobuf"):
+    with pytest.raises(ProtobufError, match="not protobuf"):
         list(fields(content))
 
 

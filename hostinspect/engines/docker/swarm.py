@@ -21,97 +21,28 @@ import time
 from collections.abc import Iterator
 
 from hostinspect.engines.boltdb import MAX_SIZE, Bolt, BoltError
-from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, RecordError, pairs
+from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, pairs
 from hostinspect.engines.docker.table import open_table
+from hostinspect.engines.protobuf import Message, ProtobufError, fields
 from hostinspect.facts import NetworkRecord, Subnet
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import text
 
 TABLE = "swarm/worker/tasks.db"
 
-Field = tuple[int, "int | bytes"]  # number, and varint or bytes
-
-
-# --- protobuf's wire format -------------------------------------------------------------------------------------
-
-
-def fields(message: bytes) -> Iterator[Field]:
-    """The fields of a protobuf message in order, nested messages and strings as bytes. Raises `RecordError`.
-
-    >>> list(fields(bytes.fromhex("0a026869 1801")))
-    [(1, b'hi'), (3, 1)]
-    """
-    position, end = 0, len(message)
-    while position < end:
-        tag, position = _varint(message, position)
-        number, wire_type = tag >> 3, tag & 7
-        if wire_type == 0:
-            value, position = _varint(message, position)
-            yield number, value
-            continue
-        if wire_type == 2:
-            length, position = _varint(message, position)
-        elif wire_type in (1, 5):
-            length = 8 if wire_type == 1 else 4
-        else:
-            raise RecordError(f"not protobuf: wire type {wire_type}")
-        if position + length > end:
-            raise RecordError("not protobuf: a field ends outside of its message")
-        yield number, message[position : position + length]
-        position += length
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    """A base-128 number, least significant group first, and the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(message):
-            break
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise RecordError("not protobuf: a number has no end")
-
-
-class _Message:
-    """A message whose fields are looked up by number; the last one wins, as protobuf says."""
-
-    def __init__(self, content: bytes) -> None:
-        self._fields = list(fields(content))
-
-    def every(self, number: int) -> Iterator[bytes]:
-        return (value for found, value in self._fields if found == number and isinstance(value, bytes))
-
-    def message(self, number: int) -> _Message:
-        return _Message(next(reversed(list(self.every(number))), b""))
-
-    def string(self, number: int) -> str:
-        return text(next(reversed(list(self.every(number))), b""))
-
-    def number(self, number: int) -> int:
-        return next((value for found, value in reversed(self._fields) if found == number and isinstance(value, int)), 0)
-
-    def strings(self, number: int) -> dict[str, str]:
-        """A map<string, string>."""
-        entries = (_Message(entry) for entry in self.every(number))
-        return {entry.string(1): entry.string(2) for entry in entries}
-
-
 # --- bytes to records -------------------------------------------------------------------------------------------
 
 
 def parse_task(content: bytes, engine: str, data_root: str) -> Iterator[tuple[int, NetworkRecord]]:
-    """The networks that a task is attached to, each with the version of its copy. Raises `RecordError`."""
+    """The networks that a task is attached to, each with the version of its copy. Raises `ProtobufError`."""
     for number, attachment in fields(content):
         if number == 11 and isinstance(attachment, bytes):
-            network = _Message(attachment).message(1)
+            network = Message(attachment).message(1)
             if network.string(1):
                 yield network.message(2).message(1).number(1), _network(network, engine, data_root)
 
 
-def _network(network: _Message, engine: str, data_root: str) -> NetworkRecord:
+def _network(network: Message, engine: str, data_root: str) -> NetworkRecord:
     spec, driver = network.message(3), network.message(4)
     annotations = spec.message(1)
     return NetworkRecord(
@@ -133,13 +64,13 @@ def _network(network: _Message, engine: str, data_root: str) -> NetworkRecord:
     )
 
 
-def _subnets(ipam: _Message) -> Iterator[Subnet]:
-    for config in map(_Message, ipam.every(3)):
+def _subnets(ipam: Message) -> Iterator[Subnet]:
+    for config in map(Message, ipam.every(3)):
         if config.string(2):
             yield Subnet(subnet=config.string(2), gateway=config.string(4) or None, ip_range=config.string(3) or None)
 
 
-def _timestamp(stamp: _Message) -> str | None:
+def _timestamp(stamp: Message) -> str | None:
     """google.protobuf.Timestamp as Go prints it: UTC, no zeros at the end."""
     seconds, nanos = stamp.number(1), stamp.number(2)
     if not 0 < seconds < 1 << 34 or not 0 <= nanos < 1_000_000_000:
@@ -161,7 +92,7 @@ def parse_tasks(table: Bolt, engine: str, data_root: str) -> tuple[dict[str, Net
             for version, network in parse_task(content, engine, data_root):
                 if network.id not in newest or newest[network.id][0] < version:
                     newest[network.id] = version, network
-        except RecordError as error:
+        except ProtobufError as error:
             errors.append(f"task {text(task_id)}: {error}")
     return {network_id: network for network_id, (_, network) in newest.items()}, errors
 

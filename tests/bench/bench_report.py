@@ -39,7 +39,7 @@ _NO_FORK = (
 COMMANDS = {
     "docker inspect": "docker inspect $(docker ps -qa)",
     "report -o json": f"{HOSTINSPECT} -o json",
-    "the same, no fork": f"{sys.executable} -c '{_NO_FORK}'",
+    "the same, no fork": f"{sys.executable} -I -c '{_NO_FORK}'",  # -I: what is installed, not what is here
     "report (tree)": HOSTINSPECT,
     "containers": f"{HOSTINSPECT} containers",
     "container c1": f"{HOSTINSPECT} container c1",

@@ -2,12 +2,15 @@
 
 Synthetic hosts (`tests.lab.synthetic`), `report -o json` as a whole process. Prints what each container more than on
 the host before takes, memory beyond 60 MB for each, and the least-squares fits of the time, and of the processors'
-time, as a + b·n + c·n². With twenty thousand processes a machine may be busy with itself: it says how much.
+time, as a + b·n + c·n². With twenty thousand processes a machine may be busy with itself: it says how much. And the
+same steps for each container, which nothing can make quadratic, take longer there: so the floor takes turns with the
+report, links and addresses of each container's namespace by a program that parses nothing (`floor.c`).
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from tests.bench.sides import HOSTINSPECT, Side, show, take_turns, wait_until_idle
 from tests.lab.host import LabHost, LabSpec
@@ -15,34 +18,49 @@ from tests.lab.synthetic import make, networks_for
 
 RUNS = 5
 _BASE = 60 * 1024  # KiB
+_SOURCE, _PROGRAM = Path(__file__).with_name("floor.c"), "/run/floor"  # the host's own /run
+COMMANDS = {
+    "report -o json": f"{HOSTINSPECT} -o json",
+    "floor": f"{_PROGRAM} /run/docker/netns/*",
+    "python -c pass": f"{sys.executable} -c pass",
+}
 
 
 def main() -> None:
     counts = [int(word) for word in sys.argv[1:]] or [100, 300, 1000, 3000, 5000]
     measured: list[tuple[int, Side]] = []
+    floors: list[tuple[int, Side]] = []
     for count in counts:
         with LabHost(LabSpec()) as host:
             make(host, count)
+            host.run(["cc", "-O2", "-o", _PROGRAM, str(_SOURCE)])
             containers = count + networks_for(count)
             busy = wait_until_idle()
             print(f"\n{containers} containers, {RUNS} runs; all else takes {busy:.0%} of the processors", flush=True)
-            sides = take_turns(
-                host, {"report -o json": f"{HOSTINSPECT} -o json", "python -c pass": f"{sys.executable} -c pass"}, RUNS
-            )
+            sides = take_turns(host, COMMANDS, RUNS)
             show(sides, "python -c pass")
-            side = sides["report -o json"]
+            side, floor = sides["report -o json"], sides["floor"]
             of_each = (side.memory - _BASE) / containers
             print(f"a container: {side.seconds / containers * 1e6:.0f} µs, {of_each:.0f} KiB beyond 60 MB")
             if measured:
                 more, before = containers - measured[-1][0], measured[-1][1]
-                longer, used = side.seconds - before.seconds, side.cpu - before.cpu
-                print(f"one more than {measured[-1][0]}: {longer / more * 1e6:.0f} µs, ", end="")
-                print(f"{used / more * 1e6:.0f} µs of processors", flush=True)
+                longer, used, least = (
+                    (now - then) / more * 1e6
+                    for now, then in (
+                        (side.seconds, before.seconds),
+                        (side.cpu, before.cpu),
+                        (floor.cpu, floors[-1][1].cpu),
+                    )
+                )
+                print(f"one more than {measured[-1][0]}: {longer:.0f} µs, {used:.0f} µs of processors", end="")
+                print(f", {least:.0f} µs of the floor", flush=True)
             measured.append((containers, side))
+            floors.append((containers, floor))
     if len(measured) >= 3:
         print()
         _show_fit("time", [(containers, side.seconds) for containers, side in measured])
         _show_fit("processors' time", [(containers, side.cpu) for containers, side in measured])
+        _show_fit("the floor's", [(containers, side.cpu) for containers, side in floors])
 
 
 def _show_fit(name: str, points: list[tuple[int, float]]) -> None:

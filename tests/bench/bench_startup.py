@@ -23,8 +23,8 @@ _REPORT = (
 
 
 def _python(script: str) -> str:
-    """Without what Python does at the end, as `hostinspect.cli` has it."""
-    return f"{sys.executable} -c {shlex.quote(f'{script}; import os; os._exit(0)')}"
+    """What is installed, not what is here; and without what Python does at the end, as `hostinspect.cli` has it."""
+    return f"{sys.executable} -I -c {shlex.quote(f'{script}; import os; os._exit(0)')}"
 
 
 def _complete(*words: str) -> str:

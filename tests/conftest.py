@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
     hostinspect writes no bytecode, and a lab host cannot: it sees the repository read-only. Half the processor time of
     a run from source is compiling.
+
+    What ends a program ends those that the tests start, though the tests themselves be run by nohup(1), or by a shell
+    in the background: both have signals ignored, which goes on to whatever is started.
     """
+    for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, action)
     if not hasattr(config, "workerinput"):  # once, not in each process of pytest-xdist
         for code in ("hostinspect", "tests/lab"):
             compileall.compile_dir(_REPOSITORY / code, quiet=1)

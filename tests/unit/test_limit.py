@@ -345,9 +345,7 @@ def test_what_cannot_be_passed_on_is_said() -> None:
 def watching(*through: str) -> Iterator[subprocess.Popen[str]]:
     """A command that goes on until it is ended, and has begun."""
     arguments = [*through, sys.executable, "-m", "hostinspect", "watch", "-v", "--for", "60"]
-    ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may be run by nohup themselves
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        signal.signal(signal.SIGHUP, ours)
         assert process.stderr is not None
         assert any("looked because of" in line for line in iter(process.stderr.readline, ""))
         try:

@@ -360,7 +360,7 @@ def test_names_for_a_shell_are_those_of_all_records(made_up: LabHost) -> None:
     made_up.docker("create", "--name", "odd_one.-", *hostile, made_up.docker("images", "--quiet").split()[0], "true")
     made_up.docker("network", "create", *_NAMED, "--opt", 'z=,"name":"x","networkType":"', "odd_net.-")
     made_up.docker("volume", "create", *_NAMED, "odd_vol.-")
-    made_up.docker("volume", "create")  # a name that nobody types
+    anonymous = made_up.docker("volume", "create").strip()  # a name that nobody types
     try:
         every: set[str] = set()
         for family, words in _LISTS.items():
@@ -373,7 +373,7 @@ def test_names_for_a_shell_are_those_of_all_records(made_up: LabHost) -> None:
     finally:
         made_up.docker("rm", "odd_one.-")
         made_up.docker("network", "rm", "odd_net.-")
-        made_up.docker("volume", "prune", "--force")
+        made_up.docker("volume", "rm", "odd_vol.-", anonymous)
 
 
 def test_names_for_a_shell_on_a_node_of_a_swarm(demo_host: LabHost) -> None:

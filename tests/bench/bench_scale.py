@@ -28,8 +28,7 @@ COMMANDS = {
 
 def main() -> None:
     counts = [int(word) for word in sys.argv[1:]] or [100, 300, 1000, 3000, 5000]
-    measured: list[tuple[int, Side]] = []
-    floors: list[tuple[int, Side]] = []
+    measured: list[tuple[int, Side, Side]] = []  # containers, report, floor
     for count in counts:
         with LabHost(LabSpec()) as host:
             make(host, count)
@@ -43,24 +42,17 @@ def main() -> None:
             of_each = (side.memory - _BASE) / containers
             print(f"a container: {side.seconds / containers * 1e6:.0f} µs, {of_each:.0f} KiB beyond 60 MB")
             if measured:
-                more, before = containers - measured[-1][0], measured[-1][1]
-                longer, used, least = (
-                    (now - then) / more * 1e6
-                    for now, then in (
-                        (side.seconds, before.seconds),
-                        (side.cpu, before.cpu),
-                        (floor.cpu, floors[-1][1].cpu),
-                    )
-                )
-                print(f"one more than {measured[-1][0]}: {longer:.0f} µs, {used:.0f} µs of processors", end="")
-                print(f", {least:.0f} µs of the floor", flush=True)
-            measured.append((containers, side))
-            floors.append((containers, floor))
+                fewer, before, lower = measured[-1]
+                more = (containers - fewer) / 1e6
+                print(f"one more than {fewer}: {(side.seconds - before.seconds) / more:.0f} µs, ", end="")
+                print(f"{(side.cpu - before.cpu) / more:.0f} µs of processors, ", end="")
+                print(f"{(floor.cpu - lower.cpu) / more:.0f} µs of the floor", flush=True)
+            measured.append((containers, side, floor))
     if len(measured) >= 3:
         print()
-        _show_fit("time", [(containers, side.seconds) for containers, side in measured])
-        _show_fit("processors' time", [(containers, side.cpu) for containers, side in measured])
-        _show_fit("the floor's", [(containers, side.cpu) for containers, side in floors])
+        _show_fit("time", [(containers, side.seconds) for containers, side, _ in measured])
+        _show_fit("processors' time", [(containers, side.cpu) for containers, side, _ in measured])
+        _show_fit("the floor's", [(containers, floor.cpu) for containers, _, floor in measured])
 
 
 def _show_fit(name: str, points: list[tuple[int, float]]) -> None:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 PROGRAM = "hostinspect"
 VARIABLE = "_HOSTINSPECT_COMPLETE"  # click's name for it: set by the script, to ask for completions
 
-_MADE_UP = 64  # digits of an anonymous volume's name
-
 _PATIENCE = 1.0  # seconds for what does not answer: somebody is typing
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -125,14 +123,15 @@ def _names(given: Given, families: Sequence[Family]) -> list[str]:
 
 def _names_in_records(given: Given, families: Sequence[Family]) -> list[str]:
     """The same, whatever the host is like."""
-    from hostinspect.cli.names import is_name
+    from hostinspect.cli.names import MADE_UP
+    from hostinspect.engines.docker.naming import is_name
 
     found: set[str] = set()
     snapshot, root = given.get("snapshot"), given.get("root")
     for records in _records(snapshot, root, tuple(given.get("data_roots") or ()), families):
         for family in families:
             for record in getattr(records, family):
-                if is_name(record.name) and not (family == "volumes" and len(record.name) == _MADE_UP):
+                if is_name(record.name) and not (family == "volumes" and len(record.name) == MADE_UP):
                     found.add(record.name)
     return sorted(found)
 

@@ -12,6 +12,7 @@ import os
 import stat
 
 from hostinspect.engines.boltdb import Bolt, BoltError
+from hostinspect.engines.docker.naming import is_id, is_name
 from hostinspect.engines.docker.table import open_table
 from hostinspect.engines.programs import ENGINE_COMMS
 from hostinspect.engines.protobuf import Message, ProtobufError, fields
@@ -33,8 +34,7 @@ _APART = ("/proc/", "/sys/", "/run/")  # what is mounted beneath these is on no 
 _MOST = 4096  # containers, and volumes
 _RECORD, _TABLE = 8 << 20, 16 << 20  # bytes of a config.v2.json, of a database
 _FILE = 4 << 20  # bytes of a file of /proc
-_ID = 64  # hexadecimal digits, also of the name that the engine makes up for a volume
-_WITHOUT_SIGNS = {ord(sign): None for sign in "_.-"}
+MADE_UP = 64  # digits of an anonymous volume's name
 
 
 class NotPlainError(Exception):
@@ -43,7 +43,7 @@ class NotPlainError(Exception):
 
 def names_of(families: Collection[Family]) -> set[str]:
     """The names of all that there are in these families, but for those that the engine made up, and for what is no
-    name. Raises NotPlainError, OSError.
+    name: that is the work of somebody who hopes for a shell that runs it. Raises NotPlainError, OSError, ValueError.
     """
     with Directory("/proc") as proc:
         _check_mounts(proc.read("1/mountinfo", _FILE).decode())
@@ -54,11 +54,6 @@ def names_of(families: Collection[Family]) -> set[str]:
             return {name for family in families for name in _FAMILIES[family](files) if is_name(name)}
         except (BoltError, ProtobufError):
             raise NotPlainError from None
-
-
-def is_name(name: str) -> bool:
-    """Whether Docker takes it for one. Anything else is the work of somebody who hopes for a shell that runs it."""
-    return name[:1].isalnum() and name.isascii() and name.translate(_WITHOUT_SIGNS).isalnum()
 
 
 # --- whether the host is plain ----------------------------------------------------------------------------------------
@@ -112,7 +107,7 @@ def _check_daemons(proc: Directory) -> None:
 
 
 def _containers(files: Directory) -> Iterator[str]:
-    ids = [name for name in files.listdir("containers") if _is_id(name)]
+    ids = [name for name in files.listdir("containers") if is_id(name)]
     _check_number(len(ids))
     return (name_in(files.read(f"containers/{id_}/config.v2.json", _RECORD), id_) for id_ in ids)
 
@@ -135,7 +130,7 @@ def _volumes(files: Directory) -> Iterator[str]:
     recorded = {*_recorded(open_table(files, "volumes/metadata.db", _TABLE))}
     _check_number(len(names | recorded))
     for name in names | recorded:
-        if len(name) != _ID and (name in recorded or files.is_dir(f"volumes/{name}")):
+        if len(name) != MADE_UP and (name in recorded or files.is_dir(f"volumes/{name}")):
             yield name
 
 
@@ -152,10 +147,6 @@ _FAMILIES = {"containers": _containers, "networks": _networks, "volumes": _volum
 def _check_number(things: int) -> None:
     if things > _MOST:
         raise NotPlainError
-
-
-def _is_id(name: str) -> bool:
-    return len(name) == _ID and not name.strip("0123456789abcdef")
 
 
 def network_in(record: bytes, id_: str) -> str:

@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from hostinspect.collectors.engines import DEFAULT_CONFIG_FILE
 from hostinspect.collectors.gaps import PERMISSION, GapLog
-from hostinspect.engines.docker.record import RecordError, decode, is_id
+from hostinspect.engines.docker.naming import is_id
+from hostinspect.engines.docker.record import RecordError, decode
 from hostinspect.facts import (
     BareDirectory,
     ContainerRecord,

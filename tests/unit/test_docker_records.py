@@ -23,6 +23,7 @@ from hostinspect.collectors.gaps import GapLog
 from hostinspect.engines.docker.containers import parse_container
 from hostinspect.engines.docker.images import parse_repositories
 from hostinspect.engines.docker.layers import read_layers
+from hostinspect.engines.docker.naming import is_name
 from hostinspect.engines.docker.networks import (
     parse_bridge_endpoint,
     parse_driver_network,
@@ -31,7 +32,7 @@ from hostinspect.engines.docker.networks import (
     parse_overlay_endpoint,
     parse_sandbox,
 )
-from hostinspect.engines.docker.record import RecordError, is_volume_name, split_port, split_prefix, timestamp
+from hostinspect.engines.docker.record import RecordError, split_port, split_prefix, timestamp
 from hostinspect.engines.docker.swarm import parse_task
 from hostinspect.engines.docker.volumes import parse_options
 from hostinspect.engines.protobuf import ProtobufError, fields
@@ -377,7 +378,7 @@ def test_options_of_a_volume() -> None:
     ],
 )
 def test_volume_names(name: str, is_one: bool) -> None:
-    assert is_volume_name(name) is is_one
+    assert is_name(name) is is_one
 
 
 def test_repositories() -> None:

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct, field
 
+from hostinspect.engines.docker.naming import is_id, is_name
 from hostinspect.engines.docker.record import (
     DAMAGED,
     MAX_ENTRIES,
@@ -35,8 +36,6 @@ from hostinspect.engines.docker.record import (
     Number,
     RecordError,
     decode,
-    is_id,
-    is_volume_name,
     pairs,
     port,
     port_number,
@@ -312,7 +311,7 @@ def _mounts(mounts: dict[str, _MountPoint], data_root: str) -> Iterator[Recorded
     for _, mount in sorted(mounts.items()):
         options = mount.spec.volume_options if mount.spec else None
         source = mount.source
-        if mount.driver == "local" and is_volume_name(mount.name):
+        if mount.driver == "local" and is_name(mount.name):
             source = f"{data_root}/volumes/{mount.name}/_data"
         yield RecordedMount(
             type=mount.type or ("volume" if mount.name else "bind"),  # not written before Docker 1.12

@@ -20,7 +20,8 @@ import os
 from collections.abc import Iterator
 
 from hostinspect.engines.docker.layers import DRIVERS, EXPECTED, is_layer_id, read_word, say
-from hostinspect.engines.docker.record import MAX_ENTRIES, Note, RecordError, is_id
+from hostinspect.engines.docker.naming import is_id
+from hostinspect.engines.docker.record import MAX_ENTRIES, Note, RecordError
 from hostinspect.facts import ImageLayerRecord, LayerDirectoryRecord, LayerHomeRecord
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import text

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import Struct
 
+from hostinspect.engines.docker.naming import is_id
 from hostinspect.engines.docker.record import (
     DAMAGED,
     MAX_ENTRIES,
@@ -24,7 +25,6 @@ from hostinspect.engines.docker.record import (
     Note,
     RecordError,
     decode,
-    is_id,
     timestamp,
 )
 from hostinspect.facts import ImageRecord, ImageStep

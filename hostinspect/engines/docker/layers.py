@@ -21,7 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, RecordError, is_id
+from hostinspect.engines.docker.naming import is_id
+from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, RecordError
 from hostinspect.facts import LayerRecord
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import kept

@@ -42,19 +42,6 @@ def decode(decoder: msgspec.json.Decoder[T], content: bytes | str) -> T:
         raise RecordError("JSON nested deeper than any that the engine writes") from None
 
 
-def is_id(name: str) -> bool:
-    """Whether `name` is a whole id of Docker: 64 hexadecimal digits. Swarm's (25 of base 36) are none."""
-    return len(name) == 64 and not name.strip("0123456789abcdef")
-
-
-def is_volume_name(name: str) -> bool:
-    """Whether Docker would take it: a letter or digit, then these, "_", "." and "-"."""
-    return name[:1].isalnum() and name.isascii() and name.translate(_ALLOWED).isalnum()
-
-
-_ALLOWED = str.maketrans("_.-", "xxx")
-
-
 def pairs(mapping: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     """A Go map, as a sorted tuple."""
     return tuple(sorted(mapping.items())) if mapping else ()

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from hostinspect.engines.boltdb import MAX_SIZE, Bolt, BoltError
+from hostinspect.engines.docker.naming import is_name
 from hostinspect.engines.docker.record import (
     DAMAGED,
     MAX_ENTRIES,
@@ -28,7 +29,6 @@ from hostinspect.engines.docker.record import (
     Note,
     RecordError,
     decode,
-    is_volume_name,
     pairs,
 )
 from hostinspect.engines.docker.table import open_table
@@ -118,7 +118,7 @@ def read_volumes(
     whoever copies a disk makes all change times new.
     """
     try:
-        directories = {name for name in files.listdir("volumes") if is_volume_name(name)} - {"metadata.db"}
+        directories = {name for name in files.listdir("volumes") if is_name(name)} - {"metadata.db"}
     except FileNotFoundError:
         return
     except OSError as error:
@@ -150,7 +150,7 @@ def _read_volume(
     driver = metadata.driver or "local" if metadata else "local"
     labels = pairs(metadata.labels) if metadata else ()
     options = without_secrets(metadata.options) if metadata else ()
-    if driver != "local" or not is_volume_name(name):
+    if driver != "local" or not is_name(name):
         return VolumeRecord(
             engine=engine, data_root=data_root, name=name, driver=driver, labels=labels, options=options
         )

@@ -24,9 +24,12 @@ from hostinspect.topology import Container, Drift, Engine, Host, Listener, Publi
 __all__ = ["correlate"]
 
 
-def correlate(collected: facts.Facts) -> Topology:
-    """Join everything that was read. Never reads the host, never guesses; equal facts give equal topologies."""
-    index = Index(collected)
+def correlate(collected: facts.Facts, index: Index | None = None) -> Topology:
+    """Join everything that was read. Never reads the host, never guesses; equal facts give equal topologies.
+
+    `index` is that of the facts, where there is one already.
+    """
+    index = index or Index(collected)
     ends = connect_links(index)
     forwarding = Forwarding(index)
     listeners = listeners_by_container(index)

@@ -35,13 +35,18 @@ class Index:
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self.host_netns = facts.host.netns
-        self.records: dict[str, ContainerRecord] = {record.id: record for record in facts.containers}
-        self.processes: dict[int, Process] = {process.pid: process for process in facts.processes}
         self._cgroup_ids: dict[tuple[str, ...], str | None] = {}
         self.unknown_ids: dict[str, int] = defaultdict(int)  # ids in cgroup paths that no engine knows: processes
 
+    @cached_property
+    def host_netns(self) -> int | None:
+        return self.facts.host.netns
+
     # --- processes ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def processes(self) -> dict[int, Process]:
+        return {process.pid: process for process in self.facts.processes}
 
     def container_of(self, process: Process) -> str | None:
         """The container that `process` runs in: the outermost id in its cgroup paths that an engine knows.
@@ -167,6 +172,10 @@ class Index:
         return dict(holders)
 
     # --- what the engine wrote ------------------------------------------------------------------------------------
+
+    @cached_property
+    def records(self) -> dict[str, ContainerRecord]:
+        return {record.id: record for record in self.facts.containers}
 
     @cached_property
     def network_records(self) -> dict[str, NetworkRecord]:

@@ -57,7 +57,7 @@ class Inspection:
     def topology(self) -> Topology:
         from hostinspect.correlate import correlate
 
-        return correlate(self.facts)
+        return correlate(self.facts, self.index)
 
     @cached_property
     def index(self) -> Index:

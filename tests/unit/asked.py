@@ -46,7 +46,7 @@ class Asker:
     def read(self, topology: Topology, facts: Facts = NO_FACTS) -> None:
         """What the host turns out to be."""
         self._monkeypatch.setattr("hostinspect.collectors.collect", lambda data_roots, **more: facts)
-        self._monkeypatch.setattr("hostinspect.correlate.correlate", lambda facts: topology)
+        self._monkeypatch.setattr("hostinspect.correlate.correlate", lambda facts, index: topology)
 
     def __call__(self, *arguments: str, columns: int | None = None) -> Reply:
         """The command as in a pipe, or as on a terminal of so many columns."""

@@ -37,7 +37,7 @@ import hostinspect.collectors, hostinspect.correlate
 from tests.unit.factory import host_with_web
 from tests.unit.sample import demo
 hostinspect.collectors.collect = lambda data_roots, **more: host_with_web()
-hostinspect.correlate.correlate = lambda facts, topology=demo(): topology
+hostinspect.correlate.correlate = lambda facts, index, topology=demo(): topology
 if "--list-modules" in sys.argv:
     sys.argv.remove("--list-modules")
     leave = os._exit
@@ -55,7 +55,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> Reported:
 
     def use(topology: Topology) -> None:
         monkeypatch.setattr("hostinspect.collectors.collect", lambda data_roots, **more: data_roots, raising=False)
-        monkeypatch.setattr("hostinspect.correlate.correlate", lambda facts: topology)
+        monkeypatch.setattr("hostinspect.correlate.correlate", lambda facts, index: topology)
 
     for name in ("COLUMNS", "NO_COLOR", "LC_ALL", "LC_CTYPE", "HOSTINSPECT_DEBUG"):
         monkeypatch.delenv(name, raising=False)

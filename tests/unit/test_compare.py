@@ -358,7 +358,7 @@ def snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, s
     }
     for name in looks:
         write_snapshot(Facts(host=Host(hostname=name, kernel="6.1", collected_at="x")), str(tmp_path / name))
-    monkeypatch.setattr("hostinspect.correlate.correlate", lambda facts: looks[facts.host.hostname])
+    monkeypatch.setattr("hostinspect.correlate.correlate", lambda facts, index: looks[facts.host.hostname])
     facts = Facts(host=Host(hostname="demo", kernel="6.1", collected_at="x"))
     monkeypatch.setattr("hostinspect.collectors.collect", lambda data_roots, **more: facts)
     return {name: str(tmp_path / name) for name in looks}

@@ -293,7 +293,7 @@ PAGED = """
 import hostinspect.collectors, hostinspect.correlate, sys
 from tests.unit.sample import demo
 hostinspect.collectors.collect = lambda data_roots, **more: None
-hostinspect.correlate.correlate = lambda facts, topology=demo(): topology
+hostinspect.correlate.correlate = lambda facts, index, topology=demo(): topology
 from hostinspect.cli.app import run
 sys.exit(run(sys.argv[1:]))
 """

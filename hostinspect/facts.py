@@ -23,6 +23,9 @@ Backend = Literal["legacy", "nft"]
 RULES_OF_CONTAINERS = "rules of containers"
 HOLDERS_ON_HOST = "holders of sockets of the host"
 
+# What dockerd's name server is bound to in the namespaces of containers: the holder is no process of theirs.
+RESOLVER = "127.0.0.11"
+
 # What a report is made of.
 OF_THE_REPORT = (
     *("host", "engines", "containers", "layers", "images", "networks", "volumes", "processes", "cgroups", "mounts"),

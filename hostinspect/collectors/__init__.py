@@ -18,7 +18,7 @@ from hostinspect.collectors.host import collect_host
 from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts, leads_to_namespaces
 from hostinspect.collectors.processes import collect_processes, container_cgroup, in_own_pid_namespace
 from hostinspect.collectors.sockets import OpenSockets
-from hostinspect.collectors.wanted import EVERYTHING, NETWORK, Depth, depth_of
+from hostinspect.collectors.wanted import EVERYTHING, NETWORK, depth_of, is_enough
 from hostinspect.facts import HOLDERS_ON_HOST, ContainerRecord, Engine, Facts, Host, MountPoint, Process
 from hostinspect.kernel import tape, waiting
 from hostinspect.kernel.beside import has_processor_to_spare
@@ -47,69 +47,63 @@ def collect(
     `families` are those of the facts that are asked for (`Gap.collector` has their names; "rules" are those of the
     host's network namespace, RULES_OF_CONTAINERS all others; who holds sockets of the host's, beside containers, is
     HOLDERS_ON_HOST); hosts, engines, processes and containers are always read.
-    With names or ids of containers in `only`, what takes long is read of these and the host alone: routes, sockets,
-    rules, mounts, whether they are paused. `image_layers`: whose each layer directory is; `health`: what `doctor` asks
-    for. The report tells neither, and need not wait for them. `table` are the processes, where they were just read.
-    `meanwhile` is called when there is nothing to do but to wait, if that comes at all.
+    With names or ids of containers in `only`, what takes long is read of these and the host alone, where that does:
+    mounts, whether they are paused, and what is in network namespaces, but for those without a process.
+    `image_layers`: whose each layer directory is; `health`: what `doctor` asks for. The report tells neither, and need
+    not wait for them. `table` are the processes, where they were just read. `meanwhile` is called when there is nothing
+    to do but to wait, if that comes at all.
 
     hostinspect's own processes are left out. Raises no error of the host's: what could not be read is in `gaps`.
     """
+    from hostinspect.collectors.engines import collect_engines
+
     gaps = GapLog()
     host = collect_host(gaps)
     processes = _others(collect_processes(gaps, table=table))
     host_mounts = collect_host_mounts(gaps)
 
-    asked = () if data_roots else host_mounts  # what a person names is asked, wherever it is
-
-    def read(of_records: Container[object]) -> tuple[tuple[Engine, ...], EngineRecords, Depth]:
-        from hostinspect.collectors.engines import collect_engines
-
-        engines = collect_engines(host, processes, gaps, data_roots, mounts=host_mounts)
-        records = records_of(engines, gaps, of_records, asked, image_layers=image_layers)
-        return engines, records, depth_of(processes, records.containers, families, only, host.netns)
-
-    def read_rest(engines: Sequence[Engine], records: EngineRecords, depth: Depth) -> EngineRecords:
-        containers = records.containers
-        if first != families:
-            records = records_of(engines, gaps, families, asked, containers=containers, layers_of=depth.containers)
-        if depth.strangers and "layers" not in families:
-            layers = records_of(engines, gaps, ("layers",), asked, containers=containers).layers
-            records = replace(records, layers=layers)
-        return records
-
-    # Containers say where to look. But whose a layer is is read after the layers, which may be made meanwhile.
-    first = () if only and not image_layers else families
-    known = read(first) if only else None
-    netns = known[2].netns if known else EVERYTHING
     with ExitStack() as stack:
         tour = None
         if any(family in families for family in NETWORK):
             from hostinspect.collectors.tour import NetworkTour
 
-            tour = NetworkTour(host, processes, host_mounts, families, netns, health=health)
+            tour = NetworkTour(host, processes, host_mounts, families, health=health)
             stack.callback(tour.close)
             many = len({process.netns for process in processes}) >= MANY_NAMESPACES
             if many and tape.running is None and has_processor_to_spare():
-                tour.begin()
-        engines, records, depth = known or read(first)
-        records = read_rest(engines, records, depth)
-        pids = [record.pid for record in records.containers if record.pid]
-        mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns)
+                tour.begin({host.netns} if only else EVERYTHING)
+        engines = collect_engines(host, processes, gaps, data_roots, mounts=host_mounts)
+        asked = () if data_roots else host_mounts  # what a person names is asked, wherever it is
+        # Containers say where to look. But whose a layer is is read after the layers, which may be made meanwhile.
+        first = () if only and not image_layers else families
+        records = records_of(engines, gaps, first, asked, image_layers=image_layers)
+        containers = records.containers
+        depth = depth_of(processes, containers, families, only, host.netns)
+        if first != families:
+            records = records_of(engines, gaps, families, asked, containers=containers, layers_of=depth.containers)
+        if depth.strangers and "layers" not in families:
+            layers = records_of(engines, gaps, ("layers",), asked, containers=containers).layers
+            records = replace(records, layers=layers)
+        pids = [record.pid for record in containers if record.pid]
+        others = tour is not None and depth.netns is EVERYTHING
+        mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns, others=others)
         frozen_cgroups = collect_frozen_cgroups(depth.processes, mounts, gaps) if "cgroups" in families else ()
         within = tuple(p for p in processes if p.netns in depth.netns) if "sockets" in families else ()
-        holders = within if HOLDERS_ON_HOST in families else _likely_holders(within, host, engines)
+        holders = within if HOLDERS_ON_HOST in families else _likely_holders(within, host)
         sockets = OpenSockets(holders, gaps)
         if meanwhile:
             meanwhile()
         found = Tour()
         if tour:
-            found = tour.result(lambda: filter(leads_to_namespaces, mounts[len(host_mounts) :]))
+            found = tour.result(depth.netns, lambda: filter(leads_to_namespaces, mounts[len(host_mounts) :]))
     network = found.network
+    if only and tour and not is_enough(network, depth, containers, host.netns):
+        return collect(data_roots, families=families, image_layers=image_layers, health=health)
     gaps.extend(found.gaps)
     if network.ended:  # what was theirs when they were listed may be another's in all that was read since
         ended = frozenset(network.ended)
         processes = tuple(process for process in processes if process.pid not in ended)
-    if in_own_pid_namespace(host, engines, processes, records.containers, gaps):
+    if in_own_pid_namespace(host, engines, processes, containers, gaps):
         host = replace(host, netns=None, mntns=None)  # those of our pid 1 are not the host's
     facts = Facts(
         host=host,
@@ -153,12 +147,11 @@ def _others(processes: Sequence[Process]) -> tuple[Process, ...]:
     return tuple(process for process in processes if process.pid not in own and process.ppid != own[0])
 
 
-def _likely_holders(processes: Sequence[Process], host: Host, engines: Iterable[Engine]) -> list[Process]:
-    """Those of containers, in whatever namespace, and the daemons, which are name servers in containers' own."""
-    daemons = {engine.pid for engine in engines}
+def _likely_holders(processes: Sequence[Process], host: Host) -> list[Process]:
+    """Those of containers, in whatever namespace."""
     outside = (host.netns, host.mntns)
     of_containers = {cgroups: any(map(container_cgroup, cgroups)) for cgroups in {p.cgroups for p in processes}}
-    return [p for p in processes if (p.netns, p.mntns) != outside or p.pid in daemons or of_containers[p.cgroups]]
+    return [p for p in processes if (p.netns, p.mntns) != outside or of_containers[p.cgroups]]
 
 
 def _own_pid() -> int:

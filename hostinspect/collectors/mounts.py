@@ -13,7 +13,7 @@ from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import MountPoint, Process
 from hostinspect.kernel import procfs
 from hostinspect.kernel.filesystems import is_remote
-from hostinspect.kernel.mountinfo import mountinfo
+from hostinspect.kernel.mountinfo import mounted_types, mountinfo
 
 COLLECTOR = "mounts"
 NSFS = "nsfs"
@@ -33,18 +33,23 @@ def collect_mounts(
     pids: Iterable[int] = (),
     *,
     whole: Container[object] = EVERYTHING,
+    others: bool = True,
 ) -> tuple[MountPoint, ...]:
     """`host`, then the mounts of each mount namespace that a container's process is in, by its lowest pid.
 
     A container's process is one with a 64-hex id in its cgroup path, or of `pids`: those that an engine recorded, for
     engines that make no cgroups (rootless). Services with mounts of their own are no containers, and left out. A
     namespace whose processes all ended meanwhile has none. Of one that is not in `whole`, only those are kept that
-    lead to namespaces.
+    lead to namespaces; none without `others`.
     """
     with opened(proc, COLLECTOR, gaps) as fd:
         if fd is None:
             return ()
-        return (*host, *_of_containers(fd, proc, processes, host, frozenset(pids), gaps, whole))
+        processes = [*processes]
+        members = candidates(processes, host[0].mntns if host else None, frozenset(pids))
+        if not others:
+            members = {mntns: pids for mntns, pids in members.items() if mntns in whole}
+        return (*host, *_of_containers(fd, proc, processes, members, gaps, whole))
 
 
 def leads_to_namespaces(mount: MountPoint) -> bool:
@@ -73,27 +78,23 @@ def _of_containers(
     fd: int,
     proc: str,
     processes: Iterable[Process],
-    host: tuple[MountPoint, ...],
-    recorded: frozenset[int],
+    members: dict[int, list[int]],
     gaps: GapLog,
     whole: Container[object],
 ) -> Iterator[MountPoint]:
     refused = 0
-    processes = [*processes]
     starttimes = {process.pid: process.starttime for process in processes}
-    for mntns, pids in candidates(processes, host[0].mntns if host else None, recorded).items():
+    for mntns, pids in members.items():
         for pid in pids:
             try:
-                mounts = _mounts(fd, pid, starttimes[pid], mntns, None if mntns in whole else NSFS)
-                if mntns not in whole:
-                    mounts = [mount for mount in mounts if leads_to_namespaces(mount)]
+                mounts = _mounts(fd, pid, starttimes[pid], mntns, whole=mntns in whole)
             except PermissionError:
                 refused += 1
                 break
             except (OSError, ValueError) as error:
                 gaps.add(COLLECTOR, f"{proc}/{pid}/mountinfo", error if isinstance(error, OSError) else str(error))
                 break
-            if mounts:
+            if mounts is not None:
                 yield from mounts
                 break
     if refused:
@@ -120,24 +121,29 @@ def _host(fd: int, proc: str, gaps: GapLog) -> tuple[MountPoint, ...]:
     return ()
 
 
-def _mounts(fd: int, pid: int, starttime: int, mntns: int, fstype: str | None) -> list[MountPoint]:
-    """The mounts that `pid` sees, or those of a type; none when it has ended or is not in that namespace any more.
+def _mounts(fd: int, pid: int, starttime: int, mntns: int, *, whole: bool) -> list[MountPoint] | None:
+    """The mounts that `pid` sees, or those that lead to namespaces. None when it sees none, has ended, or is elsewhere.
 
     Both its number and the namespace's may have been given to others since; its start time tells.
     """
     try:
         process = procfs.open_process(fd, pid)
     except procfs.GONE:
-        return []
+        return None
     try:
         if procfs.namespace(process, "mnt") != mntns or procfs.stat(process).starttime != starttime:
-            return []
-        return mountinfo(process, mntns, fstype)
+            return None
+        if whole:
+            return mountinfo(process, mntns) or None
+        types = mounted_types(process)
+        if NSFS not in types:
+            return [] if types else None
+        return [mount for mount in mountinfo(process, mntns) if leads_to_namespaces(mount)]
     except procfs.GONE:
-        return []
+        return None
     except OSError as error:
         if error.errno == errno.EINVAL:  # it ended between the two, and is a zombie
-            return []
+            return None
         raise
     finally:
         os.close(process)

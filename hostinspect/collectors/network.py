@@ -84,10 +84,14 @@ def collect_network(
     *,
     later: Later | None = None,
     shared: Shared | None = None,
+    visits: Container[object] = EVERYTHING,
     routes: Container[object] = EVERYTHING,
     sockets: Container[object] = EVERYTHING,
 ) -> NetworkFacts:
     """Go through all network namespaces that `processes` and `mounts` tell of, the host's first.
+
+    Of those that a process is in, only the ones with an inode in `visits` are gone to; all are in the result. Where
+    links of the others, or into them, lead is then left open.
 
     `mounts` begin with those of the host's mount namespace (`collect_mounts`). Those that `later` returns, when all
     namespaces known so far were visited, may tell of more. Each of `readers` is called once in each namespace that
@@ -100,7 +104,7 @@ def collect_network(
     inode was given to another since. What is read of a namespace was read while one of its pids was in it. Where only
     our own may be entered (an ordinary user), the others are in the result without anything in them, and are one gap.
     """
-    with _on_tour(processes, mounts, gaps, readers, proc, routes, sockets) as tour:
+    with _on_tour(processes, mounts, gaps, readers, proc, visits, routes, sockets) as tour:
         if tour is None:
             return NetworkFacts()
         if shared is not None:
@@ -128,13 +132,14 @@ def collect_first(
     readers: Sequence[Reader] = (),
     proc: str = "/proc",
     *,
+    visits: Container[object] = EVERYTHING,
     routes: Container[object] = EVERYTHING,
     sockets: Container[object] = EVERYTHING,
 ) -> Visited | None:
     """Visit the host's and those that come first on the `line`, until who began at its end is met. Raises as
     `collect_network`; None where that would find nothing.
     """
-    with _on_tour(processes, mounts, gaps, readers, proc, routes, sockets) as tour:
+    with _on_tour(processes, mounts, gaps, readers, proc, visits, routes, sockets) as tour:
         if tour is None:
             return None
         tour.visit_first(line)
@@ -148,6 +153,7 @@ def _on_tour(
     gaps: GapLog,
     readers: Sequence[Reader],
     proc: str,
+    visits: Container[object],
     routes: Container[object],
     sockets: Container[object],
 ) -> Iterator[_Tour | None]:
@@ -161,7 +167,7 @@ def _on_tour(
     with visitor, ExitStack() as stack:
         host_mntns = next((mount.mntns for mount in mounts), None)
         found = netns.find(processes, mounts, host_mntns, proc)
-        tour = _Tour(visitor, stack, found, host_mntns, gaps, readers, routes, sockets)
+        tour = _Tour(visitor, stack, found, host_mntns, gaps, readers, visits, routes, sockets)
         tour.meet_host()
         yield tour
 
@@ -177,6 +183,7 @@ class _Tour:
         host_mntns: int | None,
         gaps: GapLog,
         readers: Sequence[Reader],
+        visits: Container[object],
         routes: Container[object],
         sockets: Container[object],
     ) -> None:
@@ -184,7 +191,8 @@ class _Tour:
         self.stack = stack
         self.gaps = gaps
         self.readers = readers
-        self.with_routes, self.with_sockets = routes, sockets
+        self.visits, self.with_routes, self.with_sockets = visits, routes, sockets
+        self.is_whole = visits is EVERYTHING
         self.host, self.host_mntns = _host(visitor), host_mntns
         self.found: dict[int, netns.Found] = {}
         self.settled: set[int] = set()  # of which pids or paths turned out to be another namespace's
@@ -217,24 +225,32 @@ class _Tour:
 
     def visit_all(self) -> None:
         """Visit those that were not yet."""
-        for inode in self.found:
+        for inode in self._to_visit():
             self._visit_once(inode)
 
     def visit_first(self, line: Line) -> None:
         """Visit the host's, and those with the lowest inodes, until the other is met."""
         self.when_host_is_read = line.begin
         self._visit_once(self.host)
-        for inode in sorted(self.found):
+        for inode in sorted(self._to_visit()):
             if not line.from_start(inode):
                 break
             self._visit_once(inode)
 
     def visit_last(self, line: Line) -> None:
         """Visit those with the highest inodes, until the other is met."""
-        for inode in sorted(self.found.keys() - {self.host}, reverse=True):
+        for inode in sorted({*self._to_visit()} - {self.host}, reverse=True):
             if not line.from_end(inode):
                 break
             self._visit_once(inode)
+
+    def _to_visit(self) -> list[int]:
+        """The host's, those asked for, and those without a process: containers' links lead into overlay networks'."""
+        return [
+            inode
+            for inode, namespace in self.found.items()
+            if inode in self.visits or not namespace.pids or inode == self.host
+        ]
 
     def _visit_once(self, inode: int) -> None:
         if inode not in self.visited:
@@ -400,7 +416,7 @@ class _Tour:
             unnamed.discard(host)
             if host is None or not any(link.kind == "veth" and link.link_netnsid == host for link in links):
                 self._name(self.host_route, self.host, fd, inode)
-        if unnamed:
+        if unnamed and (inode != self.host or self.is_whole):
             self.unnamed[inode] = unnamed
 
     def _dump(self, route: NetlinkSocket, dump: rtnetlink.Dump[T], family: str, inode: int) -> list[T]:
@@ -620,7 +636,7 @@ class _Tour:
             subject = f"{len(inodes)} network namespaces" if len(inodes) > 1 else f"net:[{inodes[0]}]"
             self.gaps.add(COLLECTOR, subject, why, remedy)
         lost = [inode for inode, unnamed in self.unnamed.items() if unnamed]
-        if lost and not self.refused:  # else that is why
+        if lost and self.is_whole and not self.refused:  # else that is why
             self.gaps.add(
                 "nsids",
                 f"where links of {len(lost)} network namespaces lead to (first: net:[{lost[0]}])",

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.proc import opened
-from hostinspect.facts import ListeningSocket, Process, SocketHolder
+from hostinspect.facts import RESOLVER, ListeningSocket, Process, SocketHolder
 from hostinspect.kernel import procfs, waiting
 
 COLLECTOR = "sockets"
@@ -17,9 +17,8 @@ COLLECTOR = "sockets"
 class OpenSockets:
     """Which of `processes` has which sockets open (/proc/PID/fd).
 
-    A socket may have several holders, and they may be in other namespaces than it: dockerd, in the host's, holds those
-    of its name servers in the containers' own. Processes whose namespaces may not be seen are not looked at. One that
-    ends meanwhile is left out; refused ones are one gap.
+    A socket may have several holders, and they may be in other namespaces than it. Processes whose namespaces may not
+    be seen are not looked at. One that ends meanwhile is left out; refused ones are one gap.
     """
 
     def __init__(self, processes: Iterable[Process], gaps: GapLog, proc: str = "/proc") -> None:
@@ -70,13 +69,15 @@ class OpenSockets:
     ) -> tuple[SocketHolder, ...]:
         """A record for each process and each of `sockets` that it holds, by pid and inode.
 
-        Where one outside of the namespace `host` is held by none of them, `others` are looked at too. A process that
-        has ended meanwhile is left out: its number may have been another's when its files were listed.
+        Where one outside of the namespace `host` is held by none of them, `others` are looked at too; but not for name
+        servers: dockerd, which holds these, has more files open than all others. A process that has ended meanwhile is
+        left out: its number may have been another's when its files were listed.
         """
-        wanted = {socket.inode: socket.netns for socket in sockets if socket.inode}
+        sockets = [socket for socket in sockets if socket.inode]
+        wanted = {socket.inode for socket in sockets}
         pairs = self._pairs(wanted)
         held = {inode for _, inode in pairs}
-        if any(inode not in held for inode, netns in wanted.items() if netns != host):
+        if any(s.inode not in held for s in sockets if s.netns != host and s.address != RESOLVER):
             self._look(others)
             pairs = self._pairs(wanted)
         if self._refused:

@@ -16,8 +16,8 @@ from hostinspect.kernel.beside import BesideFromStart, Line
 
 
 class NetworkTour:
-    """Links and addresses of every network namespace; routes, sockets and rules, so far as they are in `families`, of
-    those in `netns`; with `health`, the sysctls of the host's interfaces.
+    """Links and addresses of network namespaces, those asked for and those without a process; of the former routes,
+    sockets and rules, too, so far as they are in `families`. With `health`, the sysctls of the host's interfaces.
 
     `begin` leaves another process under way, until `result` or `close`.
     """
@@ -28,25 +28,24 @@ class NetworkTour:
         processes: Sequence[Process],
         host_mounts: Sequence[MountPoint],
         families: Container[object],
-        netns: Container[object],
         *,
         health: bool,
     ) -> None:
         self._host, self._processes, self._mounts = host, processes, host_mounts
-        self._families, self._netns, self._health = families, netns, health
-        self._routes = netns if "routes" in families else ()
-        self._sockets = netns if "sockets" in families else ()
+        self._families, self._health = families, health
         self._beside: BesideFromStart | None = None
         self._part: Part | None = None
 
-    def begin(self) -> None:
-        """Have a fork of this process begin with it, where one is to be had."""
+    def begin(self, netns: Container[object]) -> None:
+        """Have a fork of this process begin with these, where one is to be had."""
         with suppress(OSError):  # no more processes, descriptors or memory: not needed
-            self._beside = BesideFromStart(self._first, msgspec.msgpack.encode, msgspec.msgpack.Decoder(Part).decode)
+            self._beside = BesideFromStart(
+                lambda line: self._first(line, netns), msgspec.msgpack.encode, msgspec.msgpack.Decoder(Part).decode
+            )
 
-    def result(self, later: Callable[[], Iterable[MountPoint]]) -> Tour:
-        """What was found, when all is visited. `later` is `collect_network`'s."""
-        reading = self._reading()
+    def result(self, netns: Container[object], later: Callable[[], Iterable[MountPoint]]) -> Tour:
+        """What was found, when all of `netns` is visited. `later` is `collect_network`'s."""
+        reading = self._reading(netns)
         network = collect_network(
             self._processes,
             self._mounts,
@@ -54,8 +53,9 @@ class NetworkTour:
             reading.readers,
             later=later,
             shared=self._shared(),
-            routes=self._routes,
-            sockets=self._sockets,
+            visits=netns,
+            routes=netns if "routes" in self._families else (),
+            sockets=netns if "sockets" in self._families else (),
         )
         order = {namespace.inode: at for at, namespace in enumerate(network.network_namespaces)}
         if self._part:
@@ -64,17 +64,18 @@ class NetworkTour:
             reading.put_in_order(order)
         return reading.tour(network)
 
-    def _first(self, line: Line) -> Part:
+    def _first(self, line: Line, netns: Container[object]) -> Part:
         """The part of the fork. Raises RuntimeError where it finds nothing, and the other goes on alone."""
-        reading = self._reading()
+        reading = self._reading(netns)
         visited = collect_first(
             line,
             self._processes,
             self._mounts,
             reading.gaps,
             reading.readers,
-            routes=self._routes,
-            sockets=self._sockets,
+            visits=netns,
+            routes=netns if "routes" in self._families else (),
+            sockets=netns if "sockets" in self._families else (),
         )
         if visited is None:
             raise RuntimeError("our own namespace cannot be opened")
@@ -91,8 +92,8 @@ class NetworkTour:
 
         return Shared(beside.line, beside.wait_until_begun, visited)
 
-    def _reading(self) -> _Reading:
-        return _Reading(self._host.netns, self._families, self._netns, health=self._health)
+    def _reading(self, netns: Container[object]) -> _Reading:
+        return _Reading(self._host.netns, self._families, netns, health=self._health)
 
     def close(self) -> None:
         """Leave nothing under way."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Container, Iterable
 
 from msgspec import Struct
 
+from hostinspect.collectors.found import NetworkFacts
 from hostinspect.collectors.processes import CONTAINER_ID
 from hostinspect.facts import ContainerRecord, Process
 
@@ -66,6 +67,27 @@ def depth_of(
         containers=None if strangers else chosen,
         strangers=bool(strangers),
     )
+
+
+def is_enough(found: NetworkFacts, depth: Depth, records: Iterable[ContainerRecord], host_netns: int | None) -> bool:
+    """Whether what was found in the network namespaces of some containers alone is all there is to say of these.
+
+    It is not where links lead into others' namespaces, where another container was given an address of theirs, or where
+    nothing on the host pins their namespace: then the mounts of others may tell what does.
+    """
+    if depth.containers is None:
+        return True
+    theirs = {n.inode: n for n in found.network_namespaces if n.inode in depth.netns and n.inode != host_netns}
+    mains = {record.pid for record in records if record.id in depth.containers}
+    is_pinned = all(namespace.paths for namespace in theirs.values() if not mains.isdisjoint(namespace.pids))
+    inside = {pid for namespace in theirs.values() for pid in namespace.pids}
+    endpoints = [e for record in records if record.pid and record.pid not in inside for e in record.endpoints]
+    of_others = {address for endpoint in endpoints for address in (endpoint.ip, endpoint.ip6)}
+    is_clear = of_others.isdisjoint(address.address for address in found.addresses if address.netns in theirs)
+    ways = {(link.netns, link.link_netnsid) for link in found.links if link.netns in theirs}
+    leads = {way for way in ways if way[1] is not None and way[1] >= 0}
+    named = {(nsid.netns, nsid.nsid) for nsid in found.nsids}
+    return is_pinned and is_clear and leads <= named
 
 
 def _may_mean(name: str, record: ContainerRecord) -> bool:

@@ -104,6 +104,51 @@ def test_what_is_read_is_enough(made_up: LabHost) -> None:
     assert not differing(answers)
 
 
+# A veth between two containers, and an address that is another container's by its record.
+_LED_ELSEWHERE = r"""
+image=$(mktemp -d)
+cp "$(command -v busybox)" "$image/busybox"
+tar -C "$image" -c . | docker import - box >/dev/null
+docker network create net >/dev/null
+run() { name=$1; shift; docker run --detach --name "$name" "$@" box /busybox sleep 1000000 >/dev/null; }
+run one --network none; run two --network none
+run three --publish 8080:80; run four --network net; run five --network container:three; run six --network host
+pid() { docker inspect --format '{{.State.Pid}}' "$1"; }
+ip link add eth7 netns "$(pid one)" type veth peer name eth8 netns "$(pid two)"
+four=$(docker inspect --format '{{.NetworkSettings.Networks.net.IPAddress}}' four)
+run seven; nsenter --target "$(pid seven)" --net ip address replace "$four/16" dev eth0
+"""
+
+_VISITED = """
+import json, os, sys
+from hostinspect.collectors import collect
+from hostinspect.questions.container import NEEDS
+
+def visited(name):
+    facts = collect(families=NEEDS, only=(name,))
+    pids = {c.pid for c in facts.containers if c.name == name} | {1}
+    theirs = {p.netns for p in facts.processes if p.pid in pids}
+    free = {n.inode for n in facts.network_namespaces if not n.pids}
+    return {link.netns for link in facts.links} - free == theirs
+
+print(json.dumps({name: visited(name) for name in sys.argv[1:]}))
+"""
+
+
+def test_of_a_container_what_it_is_connected_to() -> None:
+    """No other's namespace is gone to but where its links lead there, or where an address of its is another's."""
+    names = ("one", "two", "three", "four", "five", "six", "seven")
+    with LabHost() as host:
+        host.run(["sh", "-euc", _LED_ELSEWHERE])
+        answers = asked(host, [["container", name] for name in names])
+        alone = json.loads(host.run([COMMAND[0], "-c", _VISITED, *names]).stdout)
+    assert not differing(answers)
+    assert [of_some[0] for _, of_some, _ in answers] == [0] * len(names)  # type: ignore[index]
+    (link,) = (n for n in answers[0][1][1]["containers"][0]["links"] if n["ifname"] == "eth7")  # type: ignore[index]
+    assert link["peer"]["ifname"] == "eth8"
+    assert alone == {name: name not in ("one", "two", "seven") for name in names}
+
+
 _BOTH = """
 import json, os, sys
 from hostinspect import collectors

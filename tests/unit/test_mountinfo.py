@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -211,9 +212,11 @@ def line(point: str) -> bytes:
     return f"9 1 0:5 / {point} rw - tmpfs tmpfs rw\n".encode()
 
 
-def collect(proc: Path, *processes: Process, pids: tuple[int, ...] = ()) -> tuple[list[tuple[int | None, str]], GapLog]:
+def collect(
+    proc: Path, *processes: Process, pids: tuple[int, ...] = (), **more: Any
+) -> tuple[list[tuple[int | None, str]], GapLog]:
     gaps = GapLog()
-    mounts = collect_mounts(processes, collect_host_mounts(gaps, str(proc)), gaps, str(proc), pids)
+    mounts = collect_mounts(processes, collect_host_mounts(gaps, str(proc)), gaps, str(proc), pids, **more)
     return [(mount.mntns, mount.mount_point) for mount in mounts], gaps
 
 
@@ -235,6 +238,23 @@ def test_the_host_and_each_container_once(tmp_path: Path) -> None:
     mounts, gaps = collect(tmp_path, *processes, pids=(70, 9999))
     assert mounts == [(100, "/host"), (101, "/by-50"), (103, "/rootless")]
     assert gaps.as_tuple() == ()
+
+
+def test_of_the_others_what_leads_to_namespaces(tmp_path: Path) -> None:
+    """By the types of their mounts, which take less to read; not at all where nothing follows them."""
+    nsfs = b"9 1 0:4 net:[5] /run/netns/a rw - nsfs nsfs rw\n"
+    here = b"device tmpfs mounted on /x with fstype tmpfs\n"
+    for pid, mntns, types in (
+        ("1", 100, b""),
+        ("50", 101, here),
+        ("60", 102, here + b"no device mounted on /run/netns/a with fstype nsfs\n"),
+    ):
+        fake_process(tmp_path, pid, mntns, line("/x") + nsfs)
+        (tmp_path / pid / "mountstats").write_bytes(types)
+    fake_process(tmp_path, "70", 103, line("/x"))
+    processes = [process(50, 101), process(60, 102), process(70, 103)]
+    assert collect(tmp_path, *processes, whole=(103,))[0][2:] == [(102, "/run/netns/a"), (103, "/x")]
+    assert collect(tmp_path, *processes, whole=(103,), others=False)[0][2:] == [(103, "/x")]
 
 
 def test_the_next_pid_when_one_has_ended(tmp_path: Path) -> None:

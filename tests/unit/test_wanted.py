@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from hostinspect.collectors.wanted import EVERYTHING, depth_of
-from hostinspect.facts import Process
-from tests.unit.factory import record
+from hostinspect.collectors.found import NetworkFacts
+from hostinspect.collectors.wanted import EVERYTHING, depth_of, is_enough
+from hostinspect.facts import Link, NetworkNamespace, Process, RecordedEndpoint
+from tests.unit import factory
+from tests.unit.factory import BRIDGE_ADDRESS, WEB_ADDRESS, WEB_NETNS, host_with_web, record
 
 A, B, STRANGE = "a" * 64, "b" * 64, "c" * 64
 HOST_NETNS, HOST_MNTNS = 1, 2
@@ -57,3 +60,40 @@ def test_whose_processes_are_is_found_by_their_mounts(stranger: Process) -> None
     for only, names in ((("links",), ()), (("links",), ("web",)), (EVERYTHING, ("web",))):
         found = depth_of((HOSTS, IN_A, stranger), RECORDS, only, names, HOST_NETNS)
         assert found.strangers and 32 in found.mntns and 31 in found.netns and stranger in found.processes
+
+
+# --- whether what was read of some containers is enough -------------------------------------------------------------
+
+HOST = host_with_web()
+OTHER = record(id=B, name="db", pid=20, endpoints=(RecordedEndpoint(network="bridge", ip="172.17.0.3"),))
+PINNED = NetworkNamespace(inode=WEB_NETNS, paths=("/run/docker/netns/a",), pids=(500,), entered=True)
+LEADS_TO_ANOTHER = Link(netns=factory.HOST_NETNS, ifindex=15, ifname="veth2", kind="veth", link=14, link_netnsid=7)
+FOUND = NetworkFacts(
+    network_namespaces=(HOST.network_namespaces[0], PINNED),
+    links=(*HOST.links, LEADS_TO_ANOTHER),
+    nsids=HOST.nsids,
+    addresses=(*HOST.addresses, replace(BRIDGE_ADDRESS, address="172.17.0.3")),
+)
+
+
+def enough(found: NetworkFacts, *names: str) -> bool:
+    records = (*HOST.containers, OTHER)
+    depth = depth_of(HOST.processes, records, EVERYTHING, names, factory.HOST_NETNS)
+    return is_enough(found, depth, records, factory.HOST_NETNS)
+
+
+def test_what_a_container_has_is_enough() -> None:
+    assert enough(FOUND, "web")
+
+
+@pytest.mark.parametrize(
+    "less",
+    [
+        replace(FOUND, nsids=HOST.nsids[:1]),  # its link leads to another container's namespace
+        replace(FOUND, network_namespaces=HOST.network_namespaces),  # mounts of another's may tell what pins it
+        replace(FOUND, addresses=(replace(WEB_ADDRESS, address="172.17.0.3"),)),  # which was given to another
+    ],
+)
+def test_where_more_is_to_be_read(less: NetworkFacts) -> None:
+    assert not enough(less, "web")
+    assert enough(less)  # which is everything

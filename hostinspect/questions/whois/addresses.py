@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from hostinspect.facts import Address
+from hostinspect.facts import RESOLVER, Address
 from hostinspect.questions.whois.answer import Match, Reason, Ref
 from hostinspect.questions.whois.chain import Chain, listed, socket_address
 from hostinspect.questions.whois.key import AddressKey, Key, canonical, is_loopback
@@ -16,8 +16,6 @@ from hostinspect.questions.whois.links import of_link, whose
 from hostinspect.questions.whois.lookups import Place
 from hostinspect.topology import Link
 
-_RESOLVER = "127.0.0.11"
-
 
 def by_address(known: Known, key: Key) -> Iterator[Match]:
     """Who has the address now; else whose it was, whose gateway it is, and the networks that it would be in."""
@@ -25,7 +23,7 @@ def by_address(known: Known, key: Key) -> Iterator[Match]:
     if asked is None:
         return
     if is_loopback(asked.ip):
-        if asked.port is None or asked.ip == _RESOLVER:  # with a port, it is the port that is asked about
+        if asked.port is None or asked.ip == RESOLVER:  # with a port, it is the port that is asked about
             yield _loopback(known, asked.ip)
         return
     if _subnet(asked) is not None:
@@ -70,7 +68,7 @@ def _ref(ip: str) -> Ref:
 
 
 def _loopback(known: Known, ip: str) -> Match:
-    if ip == _RESOLVER:
+    if ip == RESOLVER:
         inside = [rule.netns for rule in known.topology.nat_rules if rule.to and rule.to.startswith(f"{ip}:")]
         names = [known.container_name(owner) for n in dict.fromkeys(inside) if (owner := known.namespace_owner(n))]
         reason = f"rules in the namespaces of these lead to it: {listed(names)}" if names else None

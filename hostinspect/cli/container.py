@@ -27,8 +27,9 @@ def container(request: Request, names: tuple[str, ...]) -> int:
       hostinspect container -o docker web1 | jq -r '.[].GraphDriver.Data.UpperDir'
     """
     from hostinspect.questions.container import NEEDS, describe_containers
+    from hostinspect.questions.inspection import called
 
-    inspection = request.inspect(*NEEDS, only=names)
+    inspection = request.inspect(*NEEDS, only=called(names))
     found = [request.find(inspection, inspection.container, name) for name in names]
     answer = describe_containers(inspection, found)
     if request.output == "docker":

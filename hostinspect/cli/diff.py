@@ -38,11 +38,12 @@ def diff(request: Request, name: str, null: bool) -> int:
     from hostinspect.cli.reading import asked
     from hostinspect.cli.terminal import wants_ascii
     from hostinspect.questions.diff import NEEDS, Diff, layers_of
+    from hostinspect.questions.inspection import called
     from hostinspect.render.changes import render_changes
 
     if null and request.output != "table":
         raise UsageError("--null is for lines, not for -o json or yaml.")
-    inspection = request.inspect(*NEEDS, only=(name,))
+    inspection = request.inspect(*NEEDS, only=called([name]))
     container = request.find(inspection, inspection.container, name)
     layers = layers_of(inspection, container) if request.snapshot is None else _no_files(request.snapshot)
     found = asked(lambda: _changes(layers, request.root or ""))

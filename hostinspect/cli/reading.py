@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from hostinspect.facts import Facts
+    from hostinspect.facts import ContainerRecord, Facts
     from hostinspect.kernel.process_table import Shared
 
     T = TypeVar("T")
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     class More(TypedDict, total=False):
         """Keywords of `hostinspect.collectors.collect`."""
 
-        only: Collection[str]
+        only: Callable[[ContainerRecord], bool] | None
         image_layers: bool
         health: bool
         meanwhile: Callable[[], object]

@@ -34,9 +34,9 @@ def volumes(
       hostinspect volumes myvol01
       hostinspect volumes -o json | jq '.volumes[] | {name, used_by: [.used_by[].name]}'
     """
-    from hostinspect.questions.volumes import NEEDS, directories_of, list_volumes
+    from hostinspect.questions.volumes import NEEDS, directories_of, having, list_volumes
 
-    inspection = request.inspect(*NEEDS)
+    inspection = request.inspect(*NEEDS, only=having(names))
     chosen = [request.find(inspection, inspection.volume, name) for name in dict.fromkeys(names)] or None
 
     def answered(sizes: Sizes | None = None) -> Volumes:

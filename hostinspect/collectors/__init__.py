@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from importlib import import_module
 from itertools import chain
@@ -36,7 +36,7 @@ def collect(
     data_roots: Sequence[str] = (),
     *,
     families: Container[object] = EVERYTHING,
-    only: Collection[str] = (),
+    only: Callable[[ContainerRecord], bool] | None = None,
     image_layers: bool = False,
     health: bool = False,
     table: Table | None = None,
@@ -47,11 +47,10 @@ def collect(
     `families` are those of the facts that are asked for (`Gap.collector` has their names; "rules" are those of the
     host's network namespace, RULES_OF_CONTAINERS all others; who holds sockets of the host's, beside containers, is
     HOLDERS_ON_HOST); hosts, engines, processes and containers are always read.
-    With names or ids of containers in `only`, what takes long is read of these and the host alone, where that does:
-    mounts, whether they are paused, and what is in network namespaces, but for those without a process.
-    `image_layers`: whose each layer directory is; `health`: what `doctor` asks for. The report tells neither, and need
-    not wait for them. `table` are the processes, where they were just read. `meanwhile` is called when there is nothing
-    to do but to wait, if that comes at all.
+    With `only`, what takes long is read of the host and the containers that it is true of, where that does: mounts,
+    whether they are paused, and what is in network namespaces, but for those without a process. `image_layers`: whose
+    each layer directory is; `health`: what `doctor` asks for. The report tells neither, and need not wait for them.
+    `table` are the processes, where they were just read. `meanwhile` is called when there is nothing to do but to wait.
 
     hostinspect's own processes are left out. Raises no error of the host's: what could not be read is in `gaps`.
     """
@@ -71,11 +70,11 @@ def collect(
             stack.callback(tour.close)
             many = len({process.netns for process in processes}) >= MANY_NAMESPACES
             if many and tape.running is None and has_processor_to_spare():
-                tour.begin({host.netns} if only else EVERYTHING)
+                tour.begin(EVERYTHING if only is None else {host.netns})
         engines = collect_engines(host, processes, gaps, data_roots, mounts=host_mounts)
         asked = () if data_roots else host_mounts  # what a person names is asked, wherever it is
         # Containers say where to look. But whose a layer is is read after the layers, which may be made meanwhile.
-        first = () if only and not image_layers else families
+        first = families if only is None or image_layers else ()
         records = records_of(engines, gaps, first, asked, image_layers=image_layers)
         containers = records.containers
         depth = depth_of(processes, containers, families, only, host.netns)

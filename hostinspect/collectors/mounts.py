@@ -124,21 +124,24 @@ def _host(fd: int, proc: str, gaps: GapLog) -> tuple[MountPoint, ...]:
 def _mounts(fd: int, pid: int, starttime: int, mntns: int, *, whole: bool) -> list[MountPoint] | None:
     """The mounts that `pid` sees, or those that lead to namespaces. None when it sees none, has ended, or is elsewhere.
 
-    Both its number and the namespace's may have been given to others since; its start time tells.
+    Both its number and the namespace's may have been given to others since; its start time tells. It is not asked for
+    where there is nothing that leads to one: a namespace that was another's before is gone, with its mounts.
     """
     try:
         process = procfs.open_process(fd, pid)
     except procfs.GONE:
         return None
     try:
-        if procfs.namespace(process, "mnt") != mntns or procfs.stat(process).starttime != starttime:
+        if procfs.namespace(process, "mnt") != mntns:
             return None
-        if whole:
-            return mountinfo(process, mntns) or None
-        types = mounted_types(process)
-        if NSFS not in types:
+        if not whole and NSFS not in (types := mounted_types(process)):
             return [] if types else None
-        return [mount for mount in mountinfo(process, mntns) if leads_to_namespaces(mount)]
+        if procfs.stat(process).starttime != starttime:
+            return None
+        mounts = mountinfo(process, mntns)
+        if whole:
+            return mounts or None
+        return [mount for mount in mounts if leads_to_namespaces(mount)]
     except procfs.GONE:
         return None
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from msgspec import Struct
 
@@ -37,10 +37,10 @@ def depth_of(
     processes: tuple[Process, ...],
     records: Iterable[ContainerRecord],
     families: Container[object],
-    only: Collection[str],
+    only: Callable[[ContainerRecord], bool] | None,
     host_netns: int | None,
 ) -> Depth:
-    """Everywhere or, with names in `only`, on the host and in the containers that may be meant by one of these.
+    """Everywhere or, with `only`, on the host and in the containers that it is true of.
 
     Mounts are read, whether in `families` or not, where it takes them to tell whose a process is
     (`hostinspect.correlate.index`); while there are such processes, all of the network is looked at closely.
@@ -56,9 +56,9 @@ def depth_of(
         container = container_of[process.cgroups]
         if container not in known and (container is not None or process.pid in pids):
             strangers.add(process.mntns)
-    if not only:
+    if only is None:
         return Depth(EVERYTHING, EVERYTHING if "mounts" in families else strangers, processes, None, bool(strangers))
-    chosen = {id_ for id_, record in known.items() if any(_may_mean(name, record) for name in only)}
+    chosen = {id_ for id_, record in known.items() if only(record)}
     inside = tuple(process for process in processes if container_of[process.cgroups] in chosen)
     return Depth(
         netns=EVERYTHING if strangers else {host_netns, *(process.netns for process in inside)},
@@ -88,9 +88,3 @@ def is_enough(found: NetworkFacts, depth: Depth, records: Iterable[ContainerReco
     leads = {way for way in ways if way[1] is not None and way[1] >= 0}
     named = {(nsid.netns, nsid.nsid) for nsid in found.nsids}
     return is_pinned and is_clear and leads <= named
-
-
-def _may_mean(name: str, record: ContainerRecord) -> bool:
-    """Whether `Inspection.container` may find this one by that name."""
-    name = name.removeprefix("/")
-    return record.name == name or record.id.startswith(name)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from hostinspect.facts import Facts
+from hostinspect.facts import ContainerRecord, Facts
 from hostinspect.topology import Container, Network, Topology, Volume
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ class AmbiguousNameError(LookupError):
         self.kind, self.name, self.candidates = kind, name, tuple(candidates)
         listed = ", ".join(f"{id_[:12]} ({called})" for id_, called in self.candidates)
         super().__init__(f"{name} may be any of {len(self.candidates)} {kind}s: {listed}.")
+
+
+def called(names: Iterable[str]) -> Callable[[ContainerRecord], bool]:
+    """What is true of the containers that `Inspection.container` may find by one of the names."""
+    bare = [name.removeprefix("/") for name in names]
+    return lambda record: any(record.name == name or record.id.startswith(name) for name in bare)
 
 
 class Inspection:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from hostinspect.facts import Gap, MountPoint
+from hostinspect.facts import ContainerRecord, Gap, MountPoint
 from hostinspect.questions.answer import Answer, gaps_about
 from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.sizes import Size, Sizes
@@ -12,6 +12,14 @@ from hostinspect.topology import Container, Node, Volume
 
 FAMILIES = ("engines", "containers", "volumes", "mounts")
 NEEDS = (*FAMILIES, "cgroups")
+
+
+def having(names: Iterable[str]) -> Callable[[ContainerRecord], bool]:
+    """What is true of the containers with a volume; with one that may be meant by `names`, if there are any."""
+    prefixes = tuple(names) or ("",)
+    return lambda record: any(
+        mount.type == "volume" and (mount.name or "").startswith(prefixes) for mount in record.mounts
+    )
 
 
 class VolumeUse(Node, frozen=True, kw_only=True):

@@ -93,6 +93,7 @@ def test_what_is_read_is_enough(made_up: LabHost) -> None:
     questions = [[*question] for question in QUESTIONS]
     questions += [[command, name] for command in ("container", "ports", "trace", "diff") for name in names[::2]]
     questions += [["networks", name] for name in host.docker("network", "ls", "--format", "{{.Name}}").split()]
+    questions += [["volumes", name] for name in host.docker("volume", "ls", "--quiet").split()]
     published = {*re.findall(r":(\d+)->", host.docker("ps", "--format", "{{.Ports}}"))}
     questions += [["ports", port] for port in sorted(published)[:5]]
     keys = [expected.key for expected in expected_of(observe(host), more_of(host))]
@@ -123,9 +124,10 @@ _VISITED = """
 import json, os, sys
 from hostinspect.collectors import collect
 from hostinspect.questions.container import NEEDS
+from hostinspect.questions.inspection import called
 
 def visited(name):
-    facts = collect(families=NEEDS, only=(name,))
+    facts = collect(families=NEEDS, only=called([name]))
     pids = {c.pid for c in facts.containers if c.name == name} | {1}
     theirs = {p.netns for p in facts.processes if p.pid in pids}
     free = {n.inode for n in facts.network_namespaces if not n.pids}

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from hostinspect.collectors.found import NetworkFacts
 from hostinspect.collectors.wanted import EVERYTHING, depth_of, is_enough
 from hostinspect.facts import Link, NetworkNamespace, Process, RecordedEndpoint
+from hostinspect.questions.inspection import called
 from tests.unit import factory
 from tests.unit.factory import BRIDGE_ADDRESS, WEB_ADDRESS, WEB_NETNS, host_with_web, record
 
@@ -29,24 +30,24 @@ RECORDS = (record(id=A, name="web", pid=10), record(id=B, name="db", pid=20))
 
 def test_all_of_the_host() -> None:
     processes = (HOSTS, IN_A, IN_B)
-    whole = depth_of(processes, RECORDS, EVERYTHING, (), HOST_NETNS)
+    whole = depth_of(processes, RECORDS, EVERYTHING, None, HOST_NETNS)
     assert (whole.netns, whole.mntns, whole.processes) == (EVERYTHING, EVERYTHING, processes)
-    without_mounts = depth_of(processes, RECORDS, ("links",), (), HOST_NETNS)
+    without_mounts = depth_of(processes, RECORDS, ("links",), None, HOST_NETNS)
     assert (without_mounts.netns, without_mounts.mntns) == (EVERYTHING, set())
 
 
 @pytest.mark.parametrize("name", ["web", "/web", A, "aa"])
 def test_one_container(name: str) -> None:
-    found = depth_of((HOSTS, IN_A, IN_B), RECORDS, EVERYTHING, (name,), HOST_NETNS)
+    found = depth_of((HOSTS, IN_A, IN_B), RECORDS, EVERYTHING, called([name]), HOST_NETNS)
     assert (found.netns, found.mntns, found.processes) == ({HOST_NETNS, 11}, {12}, (IN_A,))
-    assert depth_of((HOSTS, IN_A, IN_B), RECORDS, ("links",), (name,), HOST_NETNS).mntns == set()
+    assert depth_of((HOSTS, IN_A, IN_B), RECORDS, ("links",), called([name]), HOST_NETNS).mntns == set()
 
 
 def test_a_name_that_several_may_mean_is_all_of_them() -> None:
     records = (RECORDS[0], record(id=B, name="aa", pid=20))
-    found = depth_of((HOSTS, IN_A, IN_B), records, EVERYTHING, ("aa",), HOST_NETNS)
+    found = depth_of((HOSTS, IN_A, IN_B), records, EVERYTHING, called(["aa"]), HOST_NETNS)
     assert found.netns == {HOST_NETNS, 11, 21}
-    assert depth_of((HOSTS, IN_A, IN_B), records, EVERYTHING, ("nobody",), HOST_NETNS).netns == {HOST_NETNS}
+    assert depth_of((HOSTS, IN_A, IN_B), records, EVERYTHING, called(["nobody"]), HOST_NETNS).netns == {HOST_NETNS}
 
 
 @pytest.mark.parametrize(
@@ -57,8 +58,8 @@ def test_a_name_that_several_may_mean_is_all_of_them() -> None:
     ],
 )
 def test_whose_processes_are_is_found_by_their_mounts(stranger: Process) -> None:
-    for only, names in ((("links",), ()), (("links",), ("web",)), (EVERYTHING, ("web",))):
-        found = depth_of((HOSTS, IN_A, stranger), RECORDS, only, names, HOST_NETNS)
+    for families, only in ((("links",), None), (("links",), called(["web"])), (EVERYTHING, called(["web"]))):
+        found = depth_of((HOSTS, IN_A, stranger), RECORDS, families, only, HOST_NETNS)
         assert found.strangers and 32 in found.mntns and 31 in found.netns and stranger in found.processes
 
 
@@ -78,7 +79,7 @@ FOUND = NetworkFacts(
 
 def enough(found: NetworkFacts, *names: str) -> bool:
     records = (*HOST.containers, OTHER)
-    depth = depth_of(HOST.processes, records, EVERYTHING, names, factory.HOST_NETNS)
+    depth = depth_of(HOST.processes, records, EVERYTHING, called(names) if names else None, factory.HOST_NETNS)
     return is_enough(found, depth, records, factory.HOST_NETNS)
 
 

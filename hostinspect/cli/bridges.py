@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @command(
     Argument("names", several=True, metavar="[BRIDGE]...", complete=names_of("networks")),
     *common_options("table", "json", "yaml", table=True),
+    ahead="mountstats",
 )
 def bridges(request: Request, names: tuple[str, ...]) -> int:
     """List every bridge and its ports, as `brctl show` does, with the container behind each port.

@@ -24,6 +24,7 @@ STATES = ("running", "paused", "restarting", "created", "exited", "dead", "remov
         help="Only those on this network; repeatable.",
     ),
     *common_options("table", "json", "yaml", table=True),
+    ahead="mountinfo",
 )
 def containers(request: Request, running: bool, states: tuple[str, ...], networks: tuple[str, ...]) -> int:
     """List every container, as `docker ps --all` does, from the host itself.

@@ -65,6 +65,7 @@ def _complete(given: Given, parameter: Parameter, incomplete: str) -> list[str]:
         help="Say what a check means, and look at nothing.",
     ),
     *common_options("text", "json", "yaml", "sarif", "junit"),
+    ahead="mountinfo",
 )
 def doctor(
     request: Request,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Flag("--history", help="How each container's image was made, with the arguments of its build."),
     size_option,
     *common_options("table", "json", "yaml", table=True),
+    ahead="mountinfo",
 )
 def layers(
     request: Request, names: tuple[str, ...], directories: bool, orphans: bool, history: bool, size: bool

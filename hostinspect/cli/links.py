@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         help="Those of a namespace: a container, an inode, a path or its last part, host; may be given several times.",
     ),
     *common_options("table", "json", "yaml", table=True),
+    ahead="mountstats",
 )
 def links(request: Request, names: tuple[str, ...], every: bool, keys: tuple[str, ...]) -> int:
     """List the host's interfaces as `ip -brief link` does, with what is at the other end of each, and whose it is.

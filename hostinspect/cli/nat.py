@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     ),
     Flag("--all", name="every", help="Every namespace that has NAT of its own."),
     *common_options("tree", "table", "json", "yaml", table=True),
+    ahead="mountstats",
 )
 def nat(request: Request, keys: tuple[str, ...], every: bool) -> int:
     """Show the chains that translate addresses as they stand: numbered, with counters, and whose each rule is.

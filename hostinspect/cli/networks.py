@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @command(
     Argument("names", several=True, metavar="[NETWORK]...", complete=names_of("networks")),
     *common_options("table", "json", "yaml", table=True),
+    ahead="mountstats",
 )
 def networks(request: Request, names: tuple[str, ...]) -> int:
     """List every network; with names, show each as `docker network inspect` does, and what of it is on the host.

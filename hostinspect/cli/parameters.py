@@ -132,16 +132,22 @@ class Command:
     """A function, and the parameters that it is called with by name.
 
     With `asks` it asks a host, and gets a `hostinspect.cli.request.Request` first, of the parameters that every command
-    has. It is confined by then (`hostinspect.kernel.sandbox`), unless it `confines_itself`.
+    has. It is confined by then (`hostinspect.kernel.sandbox`), unless it `confines_itself`. `ahead` is the file of all
+    mount namespaces that it will need (`hostinspect.cli.reading`).
     """
 
-    __slots__ = ("asks", "confines_itself", "function", "name", "parameters")
+    __slots__ = ("ahead", "asks", "confines_itself", "function", "name", "parameters")
 
     def __init__(
-        self, function: Callable[..., int | None], parameters: tuple[Parameter, ...], asks: bool, confines_itself: bool
+        self,
+        function: Callable[..., int | None],
+        parameters: tuple[Parameter, ...],
+        asks: bool,
+        confines_itself: bool,
+        ahead: str | None,
     ) -> None:
         self.name, self.function, self.parameters = function.__name__, function, parameters
-        self.asks, self.confines_itself = asks, confines_itself
+        self.asks, self.confines_itself, self.ahead = asks, confines_itself, ahead
 
     @property
     def help(self) -> str:
@@ -159,7 +165,7 @@ class Command:
 
             confine(values["sandbox"] and alone, pages=values.get("pager", False), connects=values.get("probe", False))
             if alone and values.get("root") is None and values.get("snapshot") is None:
-                reading.begin()
+                reading.begin(self.ahead)
         try:
             from hostinspect.cli.request import Request  # and all that it needs, while the fork of `begin` reads
 
@@ -170,7 +176,7 @@ class Command:
 
 
 def command(
-    *parameters: Parameter, asks: bool = True, confines_itself: bool = False
+    *parameters: Parameter, asks: bool = True, confines_itself: bool = False, ahead: str | None = None
 ) -> Callable[[Callable[..., int | None]], Command]:
     """Declare the function below to be a command; its docstring is its help."""
-    return lambda function: Command(function, parameters, asks, confines_itself)
+    return lambda function: Command(function, parameters, asks, confines_itself, ahead)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Argument("words", several=True, metavar="[NAME|PORT]...", complete=names_of("containers")),
     Flag("--all", name="every", help="Also what else listens on the host, and ports of containers that do not run."),
     *common_options("table", "json", "yaml", table=True),
+    ahead="mountstats",
 )
 def ports(request: Request, words: tuple[str, ...], every: bool) -> int:
     """Show every port of the host that leads to a container: rule, proxy and listening process, and whether they agree.

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 _processes: Shared | None = None
 
 
-def begin() -> None:
-    """Have a fork read the processes of this host while its parent loads what it needs, where that saves time."""
+def begin(ahead: str | None = None) -> None:
+    """Have a fork read the processes of this host while its parent loads what it needs, where that saves time.
+
+    `ahead`: which file of mount namespaces, too (`hostinspect.kernel.process_table`).
+    """
     global _processes
     from hostinspect.engines.programs import ENGINE_COMMS
     from hostinspect.kernel.beside import has_processor_to_spare
@@ -37,7 +40,7 @@ def begin() -> None:
 
     if has_processor_to_spare():
         try:
-            _processes = Shared(ENGINE_COMMS)
+            _processes = Shared(ENGINE_COMMS, ahead)
         except OSError:
             return  # no more processes, descriptors or memory: not needed
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 @command(
     *common_options("tree", "json", "yaml", "dot", "mermaid"),
+    ahead="mountinfo",
 )
 def report(request: Request) -> int:
     """Print the whole topology: networks, the containers on them, ports, mounts, volumes.

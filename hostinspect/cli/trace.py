@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     ),
     Flag("--probe", help="Also try it: one connection from this host, which sends nothing."),
     *common_options("text", "json", "yaml"),
+    ahead="mountstats",
 )
 def trace(request: Request, targets: tuple[str, ...], source: str, probe: bool) -> int:
     """Follow a packet to each TARGET as the kernel would, and say at which hop it breaks.

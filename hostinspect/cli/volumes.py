@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Option("--driver", metavar="NAME", help="Only those of this driver."),
     size_option,
     *common_options("table", "json", "yaml", table=True),
+    ahead="mountinfo",
 )
 def volumes(
     request: Request, names: tuple[str, ...], dangling: bool, anonymous: bool, driver: str | None, size: bool

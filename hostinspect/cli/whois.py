@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         "keys", metavar="KEY...", several=True, required=True, complete=names_of("containers", "networks", "volumes")
     ),
     *common_options("text", "json", "yaml"),
+    ahead="mountstats",
 )
 def whois(request: Request, keys: tuple[str, ...]) -> int:
     """Tell what each KEY is, whose it is, and why: the chain from the key to the container, network or volume.

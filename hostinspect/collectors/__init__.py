@@ -59,7 +59,8 @@ def collect(
     gaps = GapLog()
     host = collect_host(gaps)
     processes = _others(collect_processes(gaps, table=table))
-    host_mounts = collect_host_mounts(gaps)
+    ahead = table["ahead"] if table else None
+    host_mounts = collect_host_mounts(gaps, ahead=ahead)
 
     with ExitStack() as stack:
         tour = None
@@ -85,7 +86,7 @@ def collect(
             records = replace(records, layers=layers)
         pids = [record.pid for record in containers if record.pid]
         others = tour is not None and depth.netns is EVERYTHING
-        mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns, others=others)
+        mounts = collect_mounts(processes, host_mounts, gaps, pids=pids, whole=depth.mntns, others=others, ahead=ahead)
         frozen_cgroups = collect_frozen_cgroups(depth.processes, mounts, gaps) if "cgroups" in families else ()
         within = tuple(p for p in processes if p.netns in depth.netns) if "sockets" in families else ()
         holders = within if HOLDERS_ON_HOST in families else _likely_holders(within, host)

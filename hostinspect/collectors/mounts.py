@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.proc import opened
@@ -13,14 +15,24 @@ from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.facts import MountPoint, Process
 from hostinspect.kernel import procfs
 from hostinspect.kernel.filesystems import is_remote
-from hostinspect.kernel.mountinfo import mounted_types, mountinfo
+from hostinspect.kernel.mountinfo import mounted_types, mountinfo, parse_mountinfo, parse_types
+
+if TYPE_CHECKING:
+    from hostinspect.kernel.process_table import Ahead
 
 COLLECTOR = "mounts"
 NSFS = "nsfs"
 
 
-def collect_host_mounts(gaps: GapLog, proc: str = "/proc") -> tuple[MountPoint, ...]:
-    """The mounts of the host's mount namespace: those that pid 1 sees, else those that we see."""
+def collect_host_mounts(gaps: GapLog, proc: str = "/proc", ahead: Ahead | None = None) -> tuple[MountPoint, ...]:
+    """The mounts of the host's mount namespace: those that pid 1 sees, else those that we see.
+
+    What was read `ahead` is not read again.
+    """
+    for mntns, (pid, name, raw) in (ahead or {}).items():
+        if pid == 1 and name == "mountinfo" and raw:
+            with suppress(ValueError):  # which is told where it is read again
+                return tuple(parse_mountinfo(raw, mntns))
     with opened(proc, COLLECTOR, gaps) as fd:
         return () if fd is None else _host(fd, proc, gaps)
 
@@ -34,13 +46,14 @@ def collect_mounts(
     *,
     whole: Container[object] = EVERYTHING,
     others: bool = True,
+    ahead: Ahead | None = None,
 ) -> tuple[MountPoint, ...]:
     """`host`, then the mounts of each mount namespace that a container's process is in, by its lowest pid.
 
     A container's process is one with a 64-hex id in its cgroup path, or of `pids`: those that an engine recorded, for
     engines that make no cgroups (rootless). Services with mounts of their own are no containers, and left out. A
     namespace whose processes all ended meanwhile has none. Of one that is not in `whole`, only those are kept that
-    lead to namespaces; none without `others`.
+    lead to namespaces; none without `others`. What was read `ahead` is not read again.
     """
     with opened(proc, COLLECTOR, gaps) as fd:
         if fd is None:
@@ -49,7 +62,7 @@ def collect_mounts(
         members = candidates(processes, host[0].mntns if host else None, frozenset(pids))
         if not others:
             members = {mntns: pids for mntns, pids in members.items() if mntns in whole}
-        return (*host, *_of_containers(fd, proc, processes, members, gaps, whole))
+        return (*host, *_of_containers(fd, proc, processes, members, gaps, whole, ahead or {}))
 
 
 def leads_to_namespaces(mount: MountPoint) -> bool:
@@ -81,10 +94,15 @@ def _of_containers(
     members: dict[int, list[int]],
     gaps: GapLog,
     whole: Container[object],
+    ahead: Ahead,
 ) -> Iterator[MountPoint]:
     refused = 0
     starttimes = {process.pid: process.starttime for process in processes}
     for mntns, pids in members.items():
+        mounts = _read_ahead(ahead, mntns, pids, whole=mntns in whole)
+        if mounts is not None:
+            yield from mounts
+            continue
         for pid in pids:
             try:
                 mounts = _mounts(fd, pid, starttimes[pid], mntns, whole=mntns in whole)
@@ -119,6 +137,19 @@ def _host(fd: int, proc: str, gaps: GapLog) -> tuple[MountPoint, ...]:
             os.close(process)
     gaps.add(COLLECTOR, f"{proc}/1/mountinfo", "neither this nor our own can be read", PERMISSION)
     return ()
+
+
+def _read_ahead(ahead: Ahead, mntns: int, pids: Iterable[int], *, whole: bool) -> list[MountPoint] | None:
+    """The same as `_mounts`, of what was read before; None where that does not do."""
+    pid, name, raw = ahead.get(mntns, (0, "", b""))
+    if not raw or pid not in pids:
+        return None
+    if name == "mountinfo" and whole:
+        with suppress(ValueError):
+            return parse_mountinfo(raw, mntns)
+    if name == "mountstats" and not whole and NSFS not in parse_types(raw):
+        return []
+    return None
 
 
 def _mounts(fd: int, pid: int, starttime: int, mntns: int, *, whole: bool) -> list[MountPoint] | None:

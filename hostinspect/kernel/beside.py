@@ -87,14 +87,14 @@ class Line:
     Places are numbers from 0. Nothing is left out between them. What both come to at the same time both do.
 
         >>> line = Line()
-        >>> line.has_begun(), line.begin(), line.has_begun()
-        (False, None, True)
+        >>> line.has_begun(), line.begin(), line.has_begun(), line.is_alone()
+        (False, None, True, True)
         >>> line.from_start(0), line.from_end(3), line.from_start(1), line.from_end(2)
         (True, True, True, True)
         >>> line.from_end(1)  # at which the other is
         False
-        >>> line.from_start(2)  # which was passed by
-        False
+        >>> line.from_start(2), line.is_alone()  # which was passed by
+        (False, False)
     """
 
     __slots__ = ("_memory",)
@@ -116,6 +116,10 @@ class Line:
         """Whether what is at `position`, each further than the last, is still to be done by who began at the start."""
         self._put(0, position)
         return position <= self._at(1)
+
+    def is_alone(self) -> bool:
+        """Whether who begins at the end has not begun."""
+        return self._at(1) == _BEHIND_ALL
 
     def from_end(self, position: int) -> bool:
         """The same by who began at the end."""

@@ -13,7 +13,9 @@ from hostinspect.kernel.waiting import NoAnswerError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
-    from typing import TypeAlias, TypedDict
+    from typing import Any, TypeAlias, TypedDict
+
+    from hostinspect.kernel.beside import Line
 
     # pid, parent, comm, state, start time (`procfs.Stat`); inodes of the network and mount namespace, None where there
     # are none; the cgroup file, None of a kernel thread; the cmdline file, None where it was not read; whether its
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     ]
     Why: TypeAlias = tuple[int | None, str, bool]  # errno, words, and whether it did not answer
 
+    # By mount namespace: a process in it, the name of one of its files (`procfs`), and what that file has.
+    Ahead: TypeAlias = dict[int, tuple[int, str, bytes]]
+
     class Table(TypedDict):
         rows: list[Row]  # by pid
         unlisted: Why | None  # why there are none
@@ -30,15 +35,21 @@ if TYPE_CHECKING:
         has_init: bool  # whether pid 1 is listed
         hidden: list[int]  # pids of those of which not even stat may be read (hidepid=noaccess)
         failed: list[tuple[int, Why]]  # pids, and why they are left out
+        ahead: Ahead  # read for whoever asks for mounts later
 
 
 def read(
-    proc: int, comms: Container[bytes], until: Callable[[int], bool] | None = None, *, backwards: bool = False
+    proc: int,
+    comms: Container[bytes],
+    until: Callable[[int], bool] | None = None,
+    *,
+    backwards: bool = False,
+    ahead: Callable[[int], str | None] = lambda pid: None,
 ) -> Table:
     """All that `proc`, the descriptor of a procfs, has; the arguments of those alone whose name is in `comms`.
 
     By pid, or `backwards`, and as long as `until` says True of the next one. One that ends meanwhile is left out.
-    Raises nothing of the host's.
+    `ahead` says which file is to be read with the first process of a mount namespace. Raises nothing of the host's.
     """
     table: Table = {
         "rows": [],
@@ -47,6 +58,7 @@ def read(
         "has_init": True,
         "hidden": [],
         "failed": [],
+        "ahead": {},
     }
     try:
         pids = procfs.pids(proc)
@@ -64,7 +76,11 @@ def read(
         except procfs.GONE:
             continue
         try:
-            table["rows"].append(_row(process, comms))
+            row = _row(process, comms)
+            table["rows"].append(row)
+            mntns = row[6]
+            if mntns is not None and mntns not in table["ahead"] and (name := ahead(pid)):
+                table["ahead"][mntns] = pid, name, _file(process, name)
         except procfs.GONE:
             continue
         except PermissionError:
@@ -79,12 +95,17 @@ def read(
 class Shared:
     """The processes of /proc, read by a fork of this process, and the last of them by us when we want the result.
 
-    Raises OSError where no fork is to be had.
+    Until we do, there is time: the fork reads the mounts of pid 1, and of each mount namespace the file that is called
+    `ahead`, if any. Raises OSError where no fork is to be had.
     """
 
-    def __init__(self, comms: Container[bytes]) -> None:
+    def __init__(self, comms: Container[bytes], ahead: str | None = None) -> None:
         self._comms = comms
-        self._beside = BesideFromStart(lambda line: self._read(line.from_start))
+
+        def ahead_of(line: Line) -> Callable[[int], str | None]:
+            return lambda pid: "mountinfo" if pid == 1 else ahead if line.is_alone() else None
+
+        self._beside = BesideFromStart(lambda line: self._read(line.from_start, ahead=ahead_of(line)))
 
     def result(self) -> Table | None:
         """All of them, once; None where they are to be read anew."""
@@ -98,13 +119,13 @@ class Shared:
         """Leave nothing under way."""
         self._beside.close()
 
-    def _read(self, until: Callable[[int], bool], *, backwards: bool = False) -> Table | None:
+    def _read(self, until: Callable[[int], bool], **more: Any) -> Table | None:
         try:
             proc = procfs.open_proc()
         except OSError:
             return None
         try:
-            return read(proc, self._comms, until, backwards=backwards)
+            return read(proc, self._comms, until, **more)
         finally:
             os.close(proc)
 
@@ -152,6 +173,14 @@ def _row(process: int, comms: Container[bytes]) -> Row:
         is_refused,
         unanswered,
     )
+
+
+def _file(process: int, name: str) -> bytes:
+    """What it has, or nothing: whoever needs it asks again."""
+    try:
+        return procfs.read_records(name, process)
+    except OSError:
+        return b""
 
 
 def _why(error: OSError | ValueError) -> Why:

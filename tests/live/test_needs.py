@@ -151,6 +151,31 @@ def test_of_a_container_what_it_is_connected_to() -> None:
     assert alone == {name: name not in ("one", "two", "seven") for name in names}
 
 
+_AHEAD = """
+import os
+from hostinspect.collectors.gaps import GapLog
+from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts
+from hostinspect.collectors.processes import collect_processes
+from hostinspect.engines.programs import ENGINE_COMMS
+from hostinspect.kernel import process_table, procfs
+
+proc = procfs.open_proc()
+for name, whole in ("mountinfo", range(1 << 40)), ("mountstats", ()):
+    table = process_table.read(proc, ENGINE_COMMS, ahead=lambda pid: "mountinfo" if pid == 1 else name)
+    processes, gaps = collect_processes(GapLog(), table=table), GapLog()
+    ahead, plain = (
+        collect_mounts(processes, collect_host_mounts(gaps, ahead=of), gaps, whole=whole, ahead=of)
+        for of in (table["ahead"], None)
+    )
+    print(ahead == plain, len(table["ahead"]) > 5, any(mount.mntns != plain[0].mntns for mount in plain), len(gaps))
+"""
+
+
+def test_mounts_that_were_read_ahead_are_the_mounts(demo_host: LabHost) -> None:
+    told = demo_host.run([COMMAND[0], "-c", _AHEAD]).stdout
+    assert told == "True True True 0\nTrue True False 0\n"
+
+
 _BOTH = """
 import json, os, sys
 from hostinspect import collectors

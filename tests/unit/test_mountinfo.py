@@ -257,6 +257,22 @@ def test_of_the_others_what_leads_to_namespaces(tmp_path: Path) -> None:
     assert collect(tmp_path, *processes, whole=(103,), others=False)[0][2:] == [(103, "/x")]
 
 
+def test_what_was_read_ahead_is_not_read_again(tmp_path: Path) -> None:
+    for pid, mntns in (("1", 100), ("50", 101), ("60", 102), ("70", 103), ("80", 104)):
+        fake_process(tmp_path, pid, mntns, line(f"/now-{pid}"))
+    ahead = {
+        100: (1, "mountinfo", line("/ahead")),
+        101: (50, "mountinfo", line("/ahead")),
+        102: (60, "mountinfo", b""),  # it could not be read
+        103: (7, "mountinfo", line("/ahead")),  # by whoever is not among these
+        104: (80, "mountinfo", b"not a line"),
+    }
+    processes = [process(50, 101), process(60, 102), process(70, 103), process(80, 104)]
+    host = collect_host_mounts(GapLog(), str(tmp_path), ahead)
+    mounts = collect_mounts(processes, host, GapLog(), str(tmp_path), ahead=ahead)
+    assert [mount.mount_point for mount in mounts] == ["/ahead", "/ahead", "/now-60", "/now-70", "/now-80"]
+
+
 def test_the_next_pid_when_one_has_ended(tmp_path: Path) -> None:
     fake_process(tmp_path, "1", 100, line("/host"))
     fake_process(tmp_path, "51", 101, None)  # ended while it was read

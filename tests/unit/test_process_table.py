@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import select
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,25 @@ def test_records_of_a_table_are_those_of_the_files(proc: Path) -> None:
     assert gaps.as_tuple() == again.as_tuple() != ()
 
 
+def test_mounts_are_read_ahead_of_one_process_for_each_namespace(proc: Path) -> None:
+    for pid, mntns in ((1, 100), (3, 101), (7, 101), (20, 100), (21, 102), (300, 103)):
+        link = proc / f"{pid}/ns/mnt"
+        link.unlink()
+        link.symlink_to(f"mnt:[{mntns}]")
+        (proc / f"{pid}/mountinfo").write_text(f"mounts of {pid}")
+    (proc / "21/mountinfo").unlink()
+    fd = os.open(proc, os.O_PATH)
+    try:
+        table = process_table.read(fd, (), ahead=lambda pid: "mountinfo" if pid != 300 else None)
+    finally:
+        os.close(fd)
+    assert table["ahead"] == {
+        100: (1, "mountinfo", b"mounts of 1"),
+        101: (3, "mountinfo", b"mounts of 3"),
+        102: (21, "mountinfo", b""),  # whoever needs it asks again
+    }
+
+
 def test_what_does_not_answer_is_said(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def on(kind: str, name: str, fd: int = -1) -> None:
         if kind == "cmdline":
@@ -85,9 +105,10 @@ def test_what_does_not_answer_is_said(proc: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_fork_reads_while_its_parent_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hostinspect.kernel.beside.has_processor_to_spare", lambda: True)
-    reading.begin()
+    reading.begin("mountstats")
     try:
         assert reading._processes is not None
+        select.select([reading._processes._beside._from], [], [], 60)  # until it has read all that there is
         table = reading._processes.result()
     finally:
         reading.end()
@@ -95,3 +116,5 @@ def test_a_fork_reads_while_its_parent_loads(monkeypatch: pytest.MonkeyPatch) ->
     assert table is not None
     assert {1, os.getpid()} <= {row[0] for row in table["rows"]}
     assert [row[0] for row in table["rows"]] == sorted({row[0] for row in table["rows"]})
+    assert {name for pid, name, _ in table["ahead"].values() if pid != 1} == {"mountstats"}
+    assert Path("/proc/self/mountstats").read_bytes() in [raw for _, _, raw in table["ahead"].values()]

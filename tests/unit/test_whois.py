@@ -42,7 +42,7 @@ from hostinspect.facts import (
     VolumeRecord,
 )
 from hostinspect.questions.inspection import Inspection
-from hostinspect.questions.whois import looks_like_layer, needs, whois
+from hostinspect.questions.whois import looks_like_layer, whois
 from hostinspect.questions.whois.answer import KeyAnswer, Match
 from hostinspect.questions.whois.key import Key, PortKey, normal_path
 from hostinspect.render.schema import answer_schema
@@ -861,18 +861,6 @@ def test_a_relative_path_starts_where_the_person_is() -> None:
 )
 def test_image_layers_are_read_for_keys_that_may_be_one(key: str, needed: bool) -> None:
     assert looks_like_layer(key) is needed
-
-
-@pytest.mark.parametrize(
-    ("key", "needed"),
-    [
-        *(("3b", True), ("3B3b-init", True), ("4711", True), (f"sha256:{CHAIN_ID[-64:]}", True), ("a/b", True)),
-        *(("Y6ZGYQQ4YEGDOXQ4YZGBEIUTYM", True), ("w5hb3tqjc2ln7vyu1tl9ecn5d", True)),
-        *(("veth1", False), ("nginx:1", False), ("172.17.0.2", False), ("docker_gwbridge", False)),
-    ],
-)
-def test_layers_are_read_for_keys_that_may_be_one(key: str, needed: bool) -> None:
-    assert ("layers" in needs([key])) is needed
 
 
 # --- the command ------------------------------------------------------------------------------------------------

@@ -230,7 +230,6 @@ LOOKERS = (
 )
 
 _BUILDKIT, _SHORT_NAME = 25, 26  # characters, of base 36 and of base 32
-_FEW = 3  # digits of an id, which only a container's layer is looked for by
 _NAMES = ("container name", "container id", "network name", "network id", "volume name", "image name", "image id")
 _OF_ENGINES = ("container", "network", "volume", "image")
 _CLOSE = 3
@@ -252,7 +251,7 @@ def needs(texts: Iterable[str]) -> set[str]:
     keys = [Key(text) for text in texts]
     families = {
         *("host", "processes", "cgroups", "namespaces", "links", "addresses", "nsids"),
-        *("engines", "containers", "networks", "volumes", "images", "rules"),
+        *("engines", "containers", "networks", "volumes", "images", "layers", "rules"),
     }
     if any(map(_is_name, keys)):
         families.add(RULES_OF_CONTAINERS)  # a chain may be called so
@@ -261,8 +260,6 @@ def needs(texts: Iterable[str]) -> set[str]:
             families |= {"sockets", HOLDERS_ON_HOST}
         if key.number is not None or key.device or not _is_plain(key) or looks_like_layer(key.text):
             families.add("mounts")
-        if not _is_plain(key) or _is_of_layer(key):
-            families.add("layers")
     return families
 
 
@@ -276,13 +273,8 @@ def looks_like_layer(text: str) -> bool:
     key = Key(text)
     if key.id is None or key.is_short_number:
         return "/" in key.word
-    return _is_of_layer(key) and len(key.id.removesuffix("-init")) > _FEW
-
-
-def _is_of_layer(key: Key) -> bool:
-    """Whether it may be a layer's id, or the beginning of one that Docker gave."""
-    bare = (key.id or "").removesuffix("-init")
-    return len(bare) in (_BUILDKIT, _SHORT_NAME) or (bool(bare) and not bare.strip("0123456789abcdef"))
+    bare = key.id.removesuffix("-init")
+    return len(bare) in (_BUILDKIT, _SHORT_NAME) or (len(bare) > 3 and not bare.strip("0123456789abcdef"))
 
 
 def _answer(known: Known, key: Key) -> KeyAnswer:

@@ -229,10 +229,10 @@ class _Tour:
             self._visit_once(inode)
 
     def visit_first(self, line: Line) -> None:
-        """Visit the host's, and those with the lowest inodes, until the other is met."""
+        """Visit the host's and, of those asked for, the ones with the lowest inodes, until the other is met."""
         self.when_host_is_read = line.begin
         self._visit_once(self.host)
-        for inode in sorted(self._to_visit()):
+        for inode in sorted(inode for inode in self.found if inode in self.visits):
             if not line.from_start(inode):
                 break
             self._visit_once(inode)
@@ -410,13 +410,15 @@ class _Tour:
         self.addresses += self._dump(route, rtnetlink.ADDRESSES, "addresses", inode)
         if inode in self.with_routes:
             self.routes += self._dump(route, rtnetlink.ROUTES, "routes", inode)
-        unnamed = {link.link_netnsid for link in links if link.link_netnsid is not None and link.link_netnsid >= 0}
-        if inode != self.host and self.host_route:
+        unnamed = _names(links)
+        if inode == self.host:
+            return  # whose links lead to all others: `_find_names`
+        if self.host_route:
             host = self._name(route, inode, self.host_fd, self.host) if unnamed else None
             unnamed.discard(host)
             if host is None or not any(link.kind == "veth" and link.link_netnsid == host for link in links):
                 self._name(self.host_route, self.host, fd, inode)
-        if unnamed and (inode != self.host or self.is_whole):
+        if unnamed:
             self.unnamed[inode] = unnamed
 
     def _dump(self, route: NetlinkSocket, dump: rtnetlink.Dump[T], family: str, inode: int) -> list[T]:
@@ -499,7 +501,9 @@ class _Tour:
                 os.close(fd)
 
     def _find_names(self) -> None:
-        """Find whom the nsids mean that no visit has found."""
+        """Find whom the nsids mean that no visit has found; the host's where all that they may mean was visited."""
+        if self.is_whole:
+            self.unnamed = {self.host: _names(link for link in self.links if link.netns == self.host), **self.unnamed}
         self._name_by_veths()
         if self.host_route and self._is_unnamed_by_host():
             self._forget_vanished(self.host_route)
@@ -643,6 +647,11 @@ class _Tour:
                 "into namespaces that no process is in and no path names, or that came or went meanwhile",
                 "run it again; if it stays, look for processes that hold one open (lsns -t net)",
             )
+
+
+def _names(links: Iterable[Link]) -> set[int]:
+    """What their namespace calls those that they lead into."""
+    return {link.link_netnsid for link in links if link.link_netnsid is not None and link.link_netnsid >= 0}
 
 
 def _host(visitor: netns.Visitor) -> int:

@@ -180,11 +180,12 @@ _BOTH = """
 import json, os, sys
 from hostinspect import collectors
 from hostinspect.collectors.network import _Tour
+from hostinspect.collectors.tour import NetworkTour
 from hostinspect.kernel.beside import Line
 from msgspec import to_builtins
 
-ALONE, LATE, LAST = "alone", "late", "last"
-here, visit, from_end = os.getpid(), _Tour._visit, Line.from_end
+ALONE, LATE, LAST, HOST = "alone", "late", "last", "host"
+here, visit, from_end, begin = os.getpid(), _Tour._visit, Line.from_end, NetworkTour.begin
 
 def visited(tour, namespace):
     if way == LATE and os.getpid() != here and len(tour.visited) > 3:
@@ -194,7 +195,10 @@ def visited(tour, namespace):
 def is_ours(line, position):
     return way != LAST and from_end(line, position)
 
-_Tour._visit, Line.from_end = visited, is_ours
+def begun(tour, netns):
+    begin(tour, {tour._host.netns} if way == HOST else netns)
+
+_Tour._visit, Line.from_end, NetworkTour.begin = visited, is_ours, begun
 
 def facts(of):
     global way
@@ -215,9 +219,9 @@ print(json.dumps([differing() for _ in range(5)]))
 """
 
 
-@pytest.mark.parametrize("way", ["both", "late", "last"])
+@pytest.mark.parametrize("way", ["both", "late", "last", "host"])
 def test_two_find_what_is_found_by_one(demo_host: LabHost, way: str) -> None:
-    """Also where the fork dies under way, and where it has to visit all."""
+    """Also where the fork dies under way, where it has to visit all, and where it visits the host's alone."""
     rounds = json.loads(demo_host.run([COMMAND[0], "-c", _BOTH, way]).stdout)
     # Counters move with packets of the host's own, and processes of the engine come and go: not every time.
     assert not set.intersection(*map(set, rounds))

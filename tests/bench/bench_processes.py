@@ -1,6 +1,6 @@
 """Processes and mounts: hostinspect's readers beside the plain ways. `python -m tests.bench.bench_processes [RUNS]`.
 
-Prints the best of RUNS for each and the ratios. psutil is what one would take for processes; it reads neither
+Prints the best of RUNS for each and the ratios; and what two files that tell of our own mounts take to read. psutil is what one would take for processes; it reads neither
 namespaces nor cgroups, so the reader does more in its time.
 """
 
@@ -68,6 +68,9 @@ def main() -> None:
     processes = collect_processes(GapLog())
     ours, count = best(lambda: len(collect_mounts(processes, collect_host_mounts(GapLog()), GapLog())), runs)
     print(f"collect_mounts      {ours:8.2f} ms  {count} lines, {ours / max(count, 1) * 1e3:.1f} µs each")
+    for name in ("mountinfo", "mountstats"):
+        took, count = best(lambda name=name: len(Path("/proc/self", name).read_bytes()), runs)  # type: ignore[misc]
+        print(f"{name + ', unparsed':19s} {took * 1e3:8.1f} µs  {count} bytes")
 
 
 if __name__ == "__main__":

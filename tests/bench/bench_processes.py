@@ -1,7 +1,7 @@
 """Processes and mounts: hostinspect's readers beside the plain ways. `python -m tests.bench.bench_processes [RUNS]`.
 
-Prints the best of RUNS for each and the ratios; and what two files that tell of our own mounts take to read. psutil is what one would take for processes; it reads neither
-namespaces nor cgroups, so the reader does more in its time.
+Prints the best of RUNS for each and the ratios; and what two files that tell of our own mounts take to read. psutil is
+what one would take for processes; it reads neither namespaces nor cgroups, so the reader does more in its time.
 """
 
 from __future__ import annotations

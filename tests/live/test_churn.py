@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.lab.host import LabHost, LabSpec
 from tests.lab.sightings import Check, Outcome, run
+from tests.lab.turnover import turnover
+from tests.live.report import hostinspect
 
 _SECONDS = 40
 _WHOLE = 10
@@ -69,3 +73,23 @@ def test_no_process_and_no_namespace_is_left(host: LabHost, outcome: Outcome) ->
     assert [process for process in processes if "hostinspect" in process or "sightings" in process] == []
     # The host's own, and that of the one container that stayed.
     assert len(host.run(["lsns", "--type", "net", "--noheadings", "--output", "NS"]).stdout.split()) == 2
+
+
+# What a container's answer has of others: counters, where its rules stand between theirs, and the shim's parent.
+_OF_OTHERS = ("packets", "bytes", "position", "ppid")
+
+
+def _own(answer: Any) -> Any:
+    if isinstance(answer, dict):
+        return {key: _own(value) for key, value in answer.items() if key not in _OF_OTHERS}
+    return [*map(_own, answer)] if isinstance(answer, list) else answer
+
+
+def test_a_container_that_stays_is_told_alike_all_the_time() -> None:
+    """It alone and the host are looked at, whatever becomes of the others meanwhile."""
+    with LabHost() as host, turnover(host):
+        answers = [hostinspect(host, "container", "-o", "json", "template0") for _ in range(60)]
+    assert {(answer.returncode, answer.stderr) for answer in answers} == {(0, "")}
+    told = [_own(json.loads(answer.stdout)["containers"]) for answer in answers]
+    assert told[0][0]["links"][1]["peer"]
+    assert [one for one in told if one != told[0]] == []

@@ -26,7 +26,7 @@ EVERYTHING: Container[object] = _Everything()
 class Depth(Struct, frozen=True):
     """Where to look closely."""
 
-    netns: Container[object]  # network namespaces, whose routes, sockets and rules are read
+    netns: Container[object]  # network namespaces that are gone to, beside those without a process
     mntns: Container[object]  # mount namespaces, all of whose mounts are read
     processes: tuple[Process, ...]  # of whose cgroups it matters whether they are frozen
     containers: Container[str] | None  # ids of those whose layers are read; None: of all

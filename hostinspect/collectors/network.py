@@ -85,8 +85,8 @@ def collect_network(
     later: Later | None = None,
     shared: Shared | None = None,
     visits: Container[object] = EVERYTHING,
-    routes: Container[object] = EVERYTHING,
-    sockets: Container[object] = EVERYTHING,
+    routes: bool = True,
+    sockets: bool = True,
 ) -> NetworkFacts:
     """Go through all network namespaces that `processes` and `mounts` tell of, the host's first.
 
@@ -96,8 +96,8 @@ def collect_network(
     `mounts` begin with those of the host's mount namespace (`collect_mounts`). Those that `later` returns, when all
     namespaces known so far were visited, may tell of more. Each of `readers` is called once in each namespace that
     could be entered, with its inode, by a thread that is in that namespace; it keeps what it finds, and may make
-    sockets, which it closes again. An OSError or ValueError that it raises becomes a gap. `routes` and `sockets` are
-    the inodes of the namespaces in which these are read.
+    sockets, which it closes again. An OSError or ValueError that it raises becomes a gap. `routes` and `sockets`:
+    whether these are read, of those in `visits`.
 
     The calling thread is back in its own namespace at the end, else `hostinspect.kernel.netns.LostError` is raised.
     A namespace that vanished under way is left out; `ended` has the pids of those that were in it, or in one whose
@@ -133,8 +133,8 @@ def collect_first(
     proc: str = "/proc",
     *,
     visits: Container[object] = EVERYTHING,
-    routes: Container[object] = EVERYTHING,
-    sockets: Container[object] = EVERYTHING,
+    routes: bool = True,
+    sockets: bool = True,
 ) -> Visited | None:
     """Visit the host's and those that come first on the `line`, until who began at its end is met. Raises as
     `collect_network`; None where that would find nothing.
@@ -154,8 +154,8 @@ def _on_tour(
     readers: Sequence[Reader],
     proc: str,
     visits: Container[object],
-    routes: Container[object],
-    sockets: Container[object],
+    routes: bool,
+    sockets: bool,
 ) -> Iterator[_Tour | None]:
     """A tour that has yet to begin; None, and a gap, where our own namespace cannot be opened."""
     try:
@@ -184,8 +184,8 @@ class _Tour:
         gaps: GapLog,
         readers: Sequence[Reader],
         visits: Container[object],
-        routes: Container[object],
-        sockets: Container[object],
+        routes: bool,
+        sockets: bool,
     ) -> None:
         self.visitor = visitor
         self.stack = stack
@@ -389,7 +389,7 @@ class _Tour:
         else:
             with route:
                 self._read_route(route, inode, fd)
-        if inode in self.with_sockets:
+        if self.with_sockets and inode in self.visits:
             try:
                 self.sockets += listening_sockets(inode, self.visitor.proc)
             except (OSError, ValueError) as error:
@@ -408,7 +408,7 @@ class _Tour:
         if inode == self.host and self.when_host_is_read:
             self.when_host_is_read()
         self.addresses += self._dump(route, rtnetlink.ADDRESSES, "addresses", inode)
-        if inode in self.with_routes:
+        if self.with_routes and inode in self.visits:
             self.routes += self._dump(route, rtnetlink.ROUTES, "routes", inode)
         unnamed = _names(links)
         if inode == self.host:

@@ -33,6 +33,7 @@ class NetworkTour:
     ) -> None:
         self._host, self._processes, self._mounts = host, processes, host_mounts
         self._families, self._health = families, health
+        self._routes, self._sockets = "routes" in families, "sockets" in families
         self._beside: BesideFromStart | None = None
         self._part: Part | None = None
 
@@ -54,8 +55,8 @@ class NetworkTour:
             later=later,
             shared=self._shared(),
             visits=netns,
-            routes=netns if "routes" in self._families else (),
-            sockets=netns if "sockets" in self._families else (),
+            routes=self._routes,
+            sockets=self._sockets,
         )
         order = {namespace.inode: at for at, namespace in enumerate(network.network_namespaces)}
         if self._part:
@@ -74,8 +75,8 @@ class NetworkTour:
             reading.gaps,
             reading.readers,
             visits=netns,
-            routes=netns if "routes" in self._families else (),
-            sockets=netns if "sockets" in self._families else (),
+            routes=self._routes,
+            sockets=self._sockets,
         )
         if visited is None:
             raise RuntimeError("our own namespace cannot be opened")

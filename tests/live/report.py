@@ -51,6 +51,13 @@ def report(host: LabHost, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def without(answer: Any, *keys: str) -> Any:
+    """A JSON document without what has one of these keys, however deep."""
+    if isinstance(answer, dict):
+        return {key: without(value, *keys) for key, value in answer.items() if key not in keys}
+    return [without(value, *keys) for value in answer] if isinstance(answer, list) else answer
+
+
 def parts_that_differ(a: Any, b: Any, path: Sequence[str] = ()) -> list[str]:
     """Where two JSON documents differ, as paths of keys; list items by their position."""
     if isinstance(a, dict) and isinstance(b, dict):

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.lab.host import LabHost, LabSpec
 from tests.lab.sightings import Check, Outcome, run
 from tests.lab.turnover import turnover
-from tests.live.report import hostinspect
+from tests.live.report import hostinspect, without
 
 _SECONDS = 40
 _WHOLE = 10
@@ -79,17 +78,11 @@ def test_no_process_and_no_namespace_is_left(host: LabHost, outcome: Outcome) ->
 _OF_OTHERS = ("packets", "bytes", "position", "ppid")
 
 
-def _own(answer: Any) -> Any:
-    if isinstance(answer, dict):
-        return {key: _own(value) for key, value in answer.items() if key not in _OF_OTHERS}
-    return [*map(_own, answer)] if isinstance(answer, list) else answer
-
-
 def test_a_container_that_stays_is_told_alike_all_the_time() -> None:
     """It alone and the host are looked at, whatever becomes of the others meanwhile."""
     with LabHost() as host, turnover(host):
         answers = [hostinspect(host, "container", "-o", "json", "template0") for _ in range(60)]
     assert {(answer.returncode, answer.stderr) for answer in answers} == {(0, "")}
-    told = [_own(json.loads(answer.stdout)["containers"]) for answer in answers]
+    told = [without(json.loads(answer.stdout)["containers"], *_OF_OTHERS) for answer in answers]
     assert told[0][0]["links"][1]["peer"]
     assert [one for one in told if one != told[0]] == []

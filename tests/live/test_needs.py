@@ -13,7 +13,7 @@ import pytest
 from tests.lab.host import LabHost
 from tests.live.hosts import on_random_hosts
 from tests.live.observed import observe
-from tests.live.report import COMMAND
+from tests.live.report import COMMAND, without
 from tests.live.whois_keys import expected_of, more_of
 
 # Runs in one process on the host: the command as it is, then with all families read whatever it asks for.
@@ -76,14 +76,9 @@ def asked(host: LabHost, questions: list[list[str]]) -> list[tuple[list[str], ob
 
 
 def differing(answers: list[tuple[list[str], object, object]]) -> list[list[str]]:
-    return [argv for argv, of_some, of_everything in answers if _still(of_some) != _still(of_everything)]
-
-
-def _still(answer: object) -> object:
-    """Without counters, which packets of the host's own move."""
-    if isinstance(answer, dict):
-        return {key: _still(value) for key, value in answer.items() if key not in ("packets", "bytes", "ppid")}
-    return [*map(_still, answer)] if isinstance(answer, list) else answer
+    """But for counters, which packets of the host's own move."""
+    moving = ("packets", "bytes", "ppid")
+    return [argv for argv, *of_both in answers if without(of_both[0], *moving) != without(of_both[1], *moving)]
 
 
 @on_random_hosts
@@ -121,7 +116,7 @@ run seven; nsenter --target "$(pid seven)" --net ip address replace "$four/16" d
 """
 
 _VISITED = """
-import json, os, sys
+import json, sys
 from hostinspect.collectors import collect
 from hostinspect.questions.container import NEEDS
 from hostinspect.questions.inspection import called

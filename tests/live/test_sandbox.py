@@ -12,7 +12,7 @@ import pytest
 
 from hostinspect.kernel.sandbox import CALLS, CAPABILITIES, CONNECTING, WRITING
 from tests.lab.host import LabHost
-from tests.live.report import hostinspect
+from tests.live.report import hostinspect, without
 
 REPO = Path(__file__).parents[2]
 
@@ -121,19 +121,8 @@ def test_nothing_that_was_given_up_is_missed(
     for more in ([], ["--no-sandbox"]):
         done = hostinspect(host, *question, "-o", "json", *more)
         answer = json.loads(done.stdout)
-        answers.append((done.returncode, done.stderr, _timeless(answer)))
+        answers.append((done.returncode, done.stderr, without(answer, "packets", "bytes", "collected_at")))
     assert answers[0] == answers[1]
-
-
-def _timeless(answer: object) -> object:
-    """Without what goes on by itself."""
-    if isinstance(answer, dict):
-        return {
-            key: _timeless(value) for key, value in answer.items() if key not in ("packets", "bytes", "collected_at")
-        }
-    if isinstance(answer, list):
-        return [_timeless(value) for value in answer]
-    return answer
 
 
 def test_a_closed_pipe_is_none_of_ours_to_complain_of(demo_host: LabHost) -> None:

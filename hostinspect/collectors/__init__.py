@@ -45,8 +45,8 @@ def collect(
     """One tour over this host. `data_roots` replace the engines' data roots that would be looked for.
 
     `families` are those of the facts that are asked for (`Gap.collector` has their names; "rules" are those of the
-    host's network namespace, RULES_OF_CONTAINERS all others; who holds sockets of the host's, beside containers, is
-    HOLDERS_ON_HOST); hosts, engines, processes and containers are always read.
+    host's network namespace, RULES_OF_CONTAINERS all others; who holds sockets of the host's, beside containers, and
+    name servers, is HOLDERS_ON_HOST); hosts, engines, processes and containers are always read.
     With `only`, what takes long is read of the host and the containers that it is true of, where that does: mounts,
     whether they are paused, and what is in network namespaces, but for those without a process. `image_layers`: whose
     each layer directory is; `health`: what `doctor` asks for. The report tells neither, and need not wait for them.
@@ -97,7 +97,7 @@ def collect(
         if tour:
             found = tour.result(depth.netns, lambda: filter(leads_to_namespaces, mounts[len(host_mounts) :]))
     network = found.network
-    if only and tour and not is_enough(network, depth, containers, host.netns):
+    if not is_enough(network, depth, containers, host.netns):
         return collect(data_roots, families=families, image_layers=image_layers, health=health)
     gaps.extend(found.gaps)
     if network.ended:  # what was theirs when they were listed may be another's in all that was read since

@@ -100,12 +100,8 @@ class Shared:
     """
 
     def __init__(self, comms: Container[bytes], ahead: str | None = None) -> None:
-        self._comms = comms
-
-        def ahead_of(line: Line) -> Callable[[int], str | None]:
-            return lambda pid: "mountinfo" if pid == 1 else ahead if line.is_alone() else None
-
-        self._beside = BesideFromStart(lambda line: self._read(line.from_start, ahead=ahead_of(line)))
+        self._comms, self._ahead = comms, ahead
+        self._beside = BesideFromStart(self._theirs)
 
     def result(self) -> Table | None:
         """All of them, once; None where they are to be read anew."""
@@ -118,6 +114,14 @@ class Shared:
     def close(self) -> None:
         """Leave nothing under way."""
         self._beside.close()
+
+    def _theirs(self, line: Line) -> Table | None:
+        """What the fork reads."""
+
+        def ahead(pid: int) -> str | None:
+            return "mountinfo" if pid == 1 else self._ahead if line.is_alone() else None
+
+        return self._read(line.from_start, ahead=ahead)
 
     def _read(self, until: Callable[[int], bool], **more: Any) -> Table | None:
         try:

@@ -19,7 +19,7 @@ Backend = Literal["legacy", "nft"]
 
 # Families of facts that may be asked for have the names that are in `Gap.collector`; but of rules, "rules" are those of
 # the host's network namespace, and these all others; and of sockets, it takes this to know who holds those of the
-# host's, beside containers.
+# host's, beside containers, and the name servers in the namespaces of these.
 RULES_OF_CONTAINERS = "rules of containers"
 HOLDERS_ON_HOST = "holders of sockets of the host"
 

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 
-from tests.bench.bench_report import MAKE
+from tests.bench.bench_report import make
 from tests.bench.sides import HOSTINSPECT
 from tests.lab.host import LabHost, LabSpec
 
@@ -27,7 +27,7 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     seconds: dict[str, list[float]] = {name: [] for name in _BESIDE}
     with LabHost(LabSpec()) as host:
-        host.run(["sh", "-ec", MAKE, "sh", "50"], timeout=600)
+        make(host, 50)
         for turn in range(runs + 1):
             for name, loop in _BESIDE.items():
                 script = f"i=0; while [ $i -lt 5 ]; do {' '.join(_RUN)}; i=$((i + 1)); done"

@@ -74,6 +74,17 @@ ip -n client -6 address add 2001:db8:2::50/64 dev eth0 nodad
 ip -n client route add default via {ADDRESS}
 """
 
+# $1 is the image's name, the rest are directories.
+_IMPORT = r"""
+image=$1
+shift
+files=$(mktemp -d)
+trap 'rm -rf "$files"' EXIT
+cp "$(command -v busybox)" "$files/busybox"
+[ $# = 0 ] || (cd "$files" && mkdir -p "$@")
+tar -C "$files" -c . | docker import - "$image" >/dev/null
+"""
+
 _KILL = """
 read -r pid </run/docker.pid || :  # no newline at its end
 proxies=$(pgrep -P "$pid" -x docker-proxy) || :
@@ -419,6 +430,10 @@ class LabHost:
     def docker_json(self, *arguments: str) -> Any:
         """The JSON document that `docker ARGUMENTS` prints."""
         return json.loads(self.docker(*arguments))
+
+    def import_busybox(self, image: str, *directories: str) -> None:
+        """Make an image of nothing but /busybox, and these directories in it, without anything."""
+        self.run(["sh", "-ec", _IMPORT, "sh", image, *directories])
 
     def seed(self) -> None:
         """Make the demo scenario; seed.sh lists what is in it."""

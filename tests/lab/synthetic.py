@@ -36,10 +36,6 @@ _TOOL = Path("/run/synthetic")
 _BUCKET = b"libnetwork"
 
 _TEMPLATES = r"""
-image=$(mktemp -d)
-cp "$(command -v busybox)" "$image/busybox"
-tar -C "$image" -c . | docker import - synthetic >/dev/null
-rm -rf "$image"
 network=0
 while [ "$network" -lt "$1" ]; do
     docker network create --subnet "10.$((100 + network)).0.0/16" "syn$network" >/dev/null
@@ -52,6 +48,7 @@ done
 
 def make(host: LabHost, count: int) -> None:
     """`count` synthetic containers on a host that has none yet; its engine is dead afterwards."""
+    host.import_busybox("synthetic")
     host.run(["sh", "-ec", _TEMPLATES, "sh", str(networks_for(count))])
     host.kill_dockerd()
     host.run([sys.executable, "-m", "tests.lab.synthetic", str(count)], timeout=600)

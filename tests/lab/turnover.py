@@ -49,11 +49,6 @@ _LOG = "/run/turnover.log"
 _DOCKER = "/var/lib/docker"
 
 _TEMPLATE = """
-image=$(mktemp -d)
-cp "$(command -v busybox)" "$image/busybox"
-mkdir "$image/www"
-tar -C "$image" -c . | docker import - synthetic >/dev/null
-rm -rf "$image"
 docker network create --subnet 10.100.0.0/16 --gateway 10.100.0.1 --ip-range 10.100.128.0/24 syn0 >/dev/null
 docker run --detach --name template0 --network syn0 --ip 10.100.0.2 --volume template0:/data \
     synthetic /busybox sleep 1000000 >/dev/null
@@ -108,6 +103,7 @@ class Comings:
 @contextmanager
 def turnover(host: LabHost, rate: int = RATE) -> Iterator[Comings]:
     """Containers come and go on `host`, which has none yet, until the end of the context. Raises LabError."""
+    host.import_busybox("synthetic", "www")
     host.run(["sh", "-ec", _TEMPLATE, "sh", str(_PIDS)])
     comings = Comings()
     command = host.command_in_cgroup([sys.executable, "-m", "tests.lab.turnover", str(rate), _LOG])

@@ -276,8 +276,11 @@ def soon(condition: Callable[[], bool], patience: float = 20) -> bool:
     return True
 
 
-IMAGE = 'mkdir /tmp/i && cp "$(command -v busybox)" /tmp/i/ && tar -C /tmp/i -c . | docker import - i >/dev/null'
-PAUSED = f"{IMAGE} && docker run --detach --name paused i /busybox sleep 1000 && docker pause paused"
+def run_paused(host: LabHost) -> None:
+    """A paused container: no signal ends it before it is thawed."""
+    host.import_busybox("i")
+    host.docker("run", "--detach", "--name", "paused", "i", "/busybox", "sleep", "1000")
+    host.docker("pause", "paused")
 
 
 PRIVATE = ("/etc", "/etc/docker", "/root", "/run", "/srv", "/tmp", "/var/lib/docker", "/var/lib/containerd")
@@ -288,7 +291,7 @@ PARENTS = ("/", "/etc", "/opt", "/var", "/var/lib", "/var/tmp", "/run", "/srv")
 def test_a_host_leaves_no_trace(userland: str) -> None:
     before = {folder: {path.name for path in Path(folder).iterdir()} for folder in PARENTS}
     with LabHost(LabSpec(userland=userland)) as host:
-        host.run(["sh", "-c", PAUSED])
+        run_paused(host)
         network = str(Path(f"/proc/{host.pid}/ns/net").readlink())
         assert network in namespaces()
         assert traces(host.name)
@@ -306,7 +309,7 @@ def test_a_host_leaves_no_trace(userland: str) -> None:
 def test_no_trace_after_an_exception() -> None:
     host = LabHost()
     with pytest.raises(ZeroDivisionError), host:
-        host.run(["sh", "-c", PAUSED])
+        run_paused(host)
         raise ZeroDivisionError
     assert traces(host.name) == []
 
@@ -322,8 +325,9 @@ def test_no_trace_after_a_start_that_failed() -> None:
 PARENT = """
 import sys, time
 from tests.lab.host import LabHost, LabSpec
+from tests.live.test_lab import run_paused
 host = LabHost(LabSpec(name=sys.argv[1])).start()
-host.run(["sh", "-c", sys.argv[2]])
+run_paused(host)
 print("started", flush=True)
 try:
     time.sleep(600)
@@ -336,7 +340,7 @@ finally:
 def test_no_trace_after_the_end_of_its_parent(by: signal.Signals) -> None:
     name = f"orphan-{os.getpid()}-{by.name.lower()}"
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT, name, PAUSED], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", PARENT, name], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"started\n"
@@ -397,7 +401,8 @@ def test_two_at_once_and_apart() -> None:
 
 def test_the_containers_outlive_the_daemon() -> None:
     with LabHost(LabSpec(dockerd=("--live-restore",))) as host:
-        host.run(["sh", "-c", f"{IMAGE} && docker run --detach i /busybox sleep 4321"])
+        host.import_busybox("i")
+        host.docker("run", "--detach", "i", "/busybox", "sleep", "4321")
         host.kill_dockerd()
         assert not host.docker_answers()
         assert "sleep 4321" in host.run(["ps", "-A", "-o", "args"]).stdout

@@ -102,9 +102,6 @@ def test_what_is_read_is_enough(made_up: LabHost) -> None:
 
 # A veth between two containers, and an address that is another container's by its record.
 _LED_ELSEWHERE = r"""
-image=$(mktemp -d)
-cp "$(command -v busybox)" "$image/busybox"
-tar -C "$image" -c . | docker import - box >/dev/null
 docker network create net >/dev/null
 run() { name=$1; shift; docker run --detach --name "$name" "$@" box /busybox sleep 1000000 >/dev/null; }
 run one --network none; run two --network none
@@ -136,6 +133,7 @@ def test_of_a_container_what_it_is_connected_to() -> None:
     """No other's namespace is gone to but where its links lead there, or where an address of its is another's."""
     names = ("one", "two", "three", "four", "five", "six", "seven")
     with LabHost() as host:
+        host.import_busybox("box")
         host.run(["sh", "-euc", _LED_ELSEWHERE])
         answers = asked(host, [["container", name] for name in names])
         alone = json.loads(host.run([COMMAND[0], "-c", _VISITED, *names]).stdout)

@@ -238,9 +238,6 @@ def test_a_file_that_is_refused_is_a_gap_and_the_rest_is_told(demo_host: LabHost
 # --- where the data root is ---------------------------------------------------------------------------------------
 
 _SOME = r"""
-image=$(mktemp -d)
-cp "$(command -v busybox)" "$image/busybox"
-tar -C "$image" -c . | docker import - some >/dev/null
 docker run --detach --name one --publish 8080:80 --volume kept:/data some /busybox httpd -f -p 80 >/dev/null
 docker create --name two some /busybox true >/dev/null
 """
@@ -258,6 +255,7 @@ def _restart(host: LabHost, *arguments: str) -> None:
     host.kill_dockerd()
     host.spec = LabSpec(name=host.name, dockerd=arguments)
     host.start_dockerd()
+    host.import_busybox("some")
     host.run(["sh", "-ec", _SOME])
 
 

@@ -27,6 +27,7 @@ from typing import Any, Literal, cast
 from msgspec import Struct
 
 from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.mounts import collect_own_mounts
 from hostinspect.facts import Change, Gap
 from hostinspect.kernel.overlayfs import (
     DIRECTORY,
@@ -42,7 +43,7 @@ from hostinspect.kernel.overlayfs import (
     sees_trusted,
     xattr_names,
 )
-from hostinspect.kernel.remote import own_mounts, refuse_remote
+from hostinspect.kernel.remote import RemoteError, refuse_remote
 from hostinspect.kernel.rooted import directory_in
 from hostinspect.kernel.text import text
 
@@ -85,12 +86,15 @@ def collect_changes(
     else there is given to the root of the container, which with userns-remap is another one under root's engine too.
     """
     gaps = GapLog()
+    # A disk, which somebody mounted to be looked at, is.
+    mounts = () if root else collect_own_mounts(COLLECTOR, gaps)
+    if mounts is None:
+        return Changes(None, gaps.as_tuple())
     try:
-        mounts = [] if root else own_mounts()  # a disk, which somebody mounted to be looked at, is
         for path in filter(None, (upper, *lower, work)):
             refuse_remote(path, mounts)
-    except (OSError, ValueError) as error:
-        gaps.add(COLLECTOR, upper, error if isinstance(error, OSError) else str(error), "docker diff it, if it answers")
+    except RemoteError as error:
+        gaps.add(COLLECTOR, upper, error, "docker diff it, if it answers")
         return Changes(None, gaps.as_tuple())
     if userxattr is None:
         userxattr = _is_of_user(dirname(upper), root)

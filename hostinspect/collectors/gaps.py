@@ -10,6 +10,7 @@ from hostinspect.facts import Gap
 from hostinspect.kernel.waiting import REMEDY, NoAnswerError
 
 PERMISSION = "run as root"
+OTHER_PROC = "enter the host's pid namespace too (nsenter -p), or mount its /proc"
 
 _REMEDIES = {errno.EACCES: PERMISSION, errno.EPERM: PERMISSION}
 

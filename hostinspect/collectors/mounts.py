@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.gaps import OTHER_PROC, PERMISSION, GapLog
 from hostinspect.collectors.proc import opened
 from hostinspect.collectors.processes import container_cgroup
 from hostinspect.collectors.wanted import EVERYTHING
@@ -16,6 +16,7 @@ from hostinspect.facts import MountPoint, Process
 from hostinspect.kernel import procfs
 from hostinspect.kernel.filesystems import is_remote
 from hostinspect.kernel.mountinfo import mounted_types, mountinfo, parse_mountinfo, parse_types
+from hostinspect.kernel.remote import own_mounts
 
 if TYPE_CHECKING:
     from hostinspect.kernel.process_table import Ahead
@@ -35,6 +36,17 @@ def collect_host_mounts(gaps: GapLog, proc: str = "/proc", ahead: Ahead | None =
                 return tuple(parse_mountinfo(raw, mntns))
     with opened(proc, COLLECTOR, gaps) as fd:
         return () if fd is None else _host(fd, proc, gaps)
+
+
+def collect_own_mounts(collector: str, gaps: GapLog) -> Sequence[MountPoint] | None:
+    """The mounts on our own way to a path, for `collector` to know what may not answer; None and a gap without them."""
+    try:
+        return own_mounts()
+    except (OSError, ValueError) as error:
+        why = error if isinstance(error, OSError) else str(error)
+        remedy = OTHER_PROC if isinstance(error, FileNotFoundError) else None
+        gaps.add(collector, "/proc/self/mountinfo", why, remedy)
+        return None
 
 
 def collect_mounts(

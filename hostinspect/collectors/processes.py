@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.gaps import OTHER_PROC, PERMISSION, GapLog
 from hostinspect.collectors.proc import opened
 from hostinspect.engines.programs import ENGINE_COMMS
 from hostinspect.facts import ContainerRecord, Engine, Host, Process
@@ -99,7 +99,7 @@ def _records(table: Table, proc: str, gaps: GapLog) -> tuple[Process, ...]:
     """The records of what was read, and a gap for what could not be."""
     if not table["is_ours"]:
         why = "it is no proc file system, or of a pid namespace that hostinspect is not in"
-        gaps.add(COLLECTOR, proc, why, "enter the host's pid namespace too (nsenter -p), or mount its /proc")
+        gaps.add(COLLECTOR, proc, why, OTHER_PROC)
     if table["unlisted"]:
         gaps.add(COLLECTOR, proc, _error(table["unlisted"]))
         return ()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from hostinspect.collectors.gaps import GapLog
+from hostinspect.collectors.mounts import collect_own_mounts
 from hostinspect.facts import DirectoryUsage, Gap, MountPoint
 from hostinspect.kernel.files import Directory, open_directory
-from hostinspect.kernel.remote import RemoteError, own_mounts, refuse_remote
+from hostinspect.kernel.remote import RemoteError, refuse_remote
 from hostinspect.kernel.rooted import directory_in
 from hostinspect.kernel.usage import Walk
 
@@ -27,11 +28,8 @@ def collect_usage(
     on a remote file system is not touched; but the disk at `root`, which somebody mounted to be looked at, is.
     """
     gaps = GapLog()
-    try:
-        mounts = [] if root else own_mounts()
-    except (OSError, ValueError) as error:
-        # Not knowing what is mounted, any path may be on a server that is gone.
-        gaps.add(COLLECTOR, "/proc/self/mountinfo", error if isinstance(error, OSError) else str(error))
+    mounts = () if root else collect_own_mounts(COLLECTOR, gaps)
+    if mounts is None:  # any path may be on a server that is gone
         return (), gaps.as_tuple()
     points = {mount.mount_point for mount in mounts}
     found = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hostinspect.collectors import mounts as collector_of_mounts
 from hostinspect.collectors import usage as collector
 from hostinspect.collectors.usage import collect_usage
 from hostinspect.facts import DirectoryUsage, Gap, MountPoint
@@ -168,7 +169,7 @@ def mount(mount_point: str, fstype: str) -> MountPoint:
 
 @pytest.mark.parametrize("fstype", ["nfs", "nfs4", "cifs", "fuse.sshfs", "fuse", "fuseblk", "9p", "ceph", "autofs"])
 def test_remote_file_systems_are_not_touched(tree: Path, monkeypatch: pytest.MonkeyPatch, fstype: str) -> None:
-    monkeypatch.setattr(collector, "own_mounts", lambda: [mount("/", "ext4"), mount(f"{tree}/a", fstype)])
+    monkeypatch.setattr(collector_of_mounts, "own_mounts", lambda: [mount("/", "ext4"), mount(f"{tree}/a", fstype)])
     opened: list[str] = []
     monkeypatch.setattr(collector, "_open", lambda files, relative: opened.append(relative))
     found, [gap] = measure(tree, "a/b")
@@ -180,7 +181,7 @@ def test_without_a_table_of_mounts_nothing_is_walked(tree: Path, monkeypatch: py
     def refuse() -> list[MountPoint]:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(collector, "own_mounts", refuse)
+    monkeypatch.setattr(collector_of_mounts, "own_mounts", refuse)
     found, [gap] = measure(tree, "a")
     assert found == ()
     assert gap.subject == "/proc/self/mountinfo"

@@ -15,6 +15,11 @@ OTHER_PROC = "enter the host's pid namespace too (nsenter -p), or mount its /pro
 _REMEDIES = {errno.EACCES: PERMISSION, errno.EPERM: PERMISSION}
 
 
+def remedy_of_own(error: Exception) -> str | None:
+    """For a file of our own in /proc, which is missing in one that we are not in; None where the usual is right."""
+    return OTHER_PROC if isinstance(error, FileNotFoundError) else None
+
+
 class GapLog:
     """Collects `Gap`s in the order met; the same gap twice is kept once."""
 

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hostinspect.collectors.gaps import OTHER_PROC, PERMISSION, GapLog
+from hostinspect.collectors.gaps import PERMISSION, GapLog, remedy_of_own
 from hostinspect.collectors.proc import opened
 from hostinspect.collectors.processes import container_cgroup
 from hostinspect.collectors.wanted import EVERYTHING
@@ -44,8 +44,7 @@ def collect_own_mounts(collector: str, gaps: GapLog) -> Sequence[MountPoint] | N
         return own_mounts()
     except (OSError, ValueError) as error:
         why = error if isinstance(error, OSError) else str(error)
-        remedy = OTHER_PROC if isinstance(error, FileNotFoundError) else None
-        gaps.add(collector, "/proc/self/mountinfo", why, remedy)
+        gaps.add(collector, "/proc/self/mountinfo", why, remedy_of_own(error))
         return None
 
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
 from hostinspect.collectors.found import NetworkFacts, Visited
-from hostinspect.collectors.gaps import PERMISSION, GapLog
+from hostinspect.collectors.gaps import PERMISSION, GapLog, remedy_of_own
 from hostinspect.collectors.mounts import collect_host_mounts
 from hostinspect.collectors.processes import collect_processes
 from hostinspect.collectors.wanted import EVERYTHING
@@ -161,7 +161,7 @@ def _on_tour(
     try:
         visitor = netns.Visitor(proc)
     except OSError as error:
-        gaps.add(COLLECTOR, f"{proc}/thread-self/ns/net", error)
+        gaps.add(COLLECTOR, f"{proc}/thread-self/ns/net", error, remedy_of_own(error))
         yield None
         return
     with visitor, ExitStack() as stack:

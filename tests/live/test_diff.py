@@ -21,7 +21,7 @@ from hostinspect.facts import Change
 from tests.lab.host import REPOSITORY, LabHost, LabSpec
 from tests.live import situations
 from tests.live.churn import Difference
-from tests.live.report import COMMAND, hostinspect
+from tests.live.report import hostinspect
 
 KINDS = "CAD"  # as the engine's API numbers them
 
@@ -257,14 +257,6 @@ def refused(host: LabHost, name: str, *arguments: str, user: str | None = None) 
 
 def test_as_an_ordinary_user(demo_host: LabHost) -> None:
     assert "root" in refused(demo_host, "changed", user="nobody")
-
-
-def test_from_another_pid_namespace(demo_host: LabHost) -> None:
-    """What is mounted is not known by a /proc that we are not in."""
-    entered = [word for word in demo_host.command([*COMMAND, "diff", "changed"]) if word != "--pid"]
-    done = subprocess.run(entered, check=False, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert "/proc/self/mountinfo: No such file or directory → enter the host's pid namespace too" in done.stderr
 
 
 def test_from_a_snapshot(demo_host: LabHost) -> None:

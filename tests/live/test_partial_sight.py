@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, run
 from typing import Any
 
 import pytest
@@ -211,6 +211,22 @@ def test_the_way_out_of_the_container_is_as_the_gap_says(demo_host: LabHost, who
     for family in _EVERY:
         assert [*untruths(part[family], whole[family], (family,))] == []
         assert [*untruths(whole[family], part[family], (family,))] == []
+
+
+@pytest.mark.parametrize(
+    ("question", "subject"),
+    [
+        (("links",), "/proc/thread-self/ns/net"),
+        (("diff", "changed"), "/proc/self/mountinfo"),
+        (("layers", "--size"), "/proc/self/mountinfo"),
+    ],
+)
+def test_a_proc_that_we_are_not_in_is_named(demo_host: LabHost, question: tuple[str, ...], subject: str) -> None:
+    """The host's, for who has not entered its pid namespace."""
+    entered = [word for word in demo_host.command([*COMMAND, *question]) if word != "--pid"]
+    done = run(entered, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert f"  {subject}: No such file or directory → enter the host's pid namespace too (nsenter -p)" in done.stderr
 
 
 def test_a_file_that_is_refused_is_a_gap_and_the_rest_is_told(demo_host: LabHost, whole: Any) -> None:

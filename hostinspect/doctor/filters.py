@@ -15,9 +15,12 @@ from hostinspect.doctor.ports import PORTS, delete_command, place, spell
 from hostinspect.facts import Chain
 from hostinspect.questions.trace.netfilter import Decision, Outcome
 from hostinspect.questions.trace.rules import ANYTHING, Packet
+from hostinspect.topology import Network
 
 _RESTART = "systemctl restart docker"
 _TABLES = ("nat", "filter")  # that the engine has a chain DOCKER in
+# Those that the engine, or an older one, jumps to only where there is a network that leads out.
+_FOR_NETWORKS = frozenset({"DOCKER", "DOCKER-ISOLATION-STAGE-2"})
 
 TableKey = tuple[str, str, str]  # family, backend, table
 
@@ -27,8 +30,14 @@ def _table(key: TableKey) -> str:
     return f"{'' if family in ('ipv4', 'inet') else f'{family} '}{table} ({backend})"
 
 
-def _has_ipv6(patient: Patient) -> bool:
-    return any(":" in subnet.subnet for network in patient.bridge_networks for subnet in network.subnets)
+def _is_of(network: Network, family: str) -> bool:
+    return any((":" in subnet.subnet) == (family == "ipv6") for subnet in network.subnets)
+
+
+def _leads_out(patient: Patient, family: str) -> bool:
+    """Whether one of the networks that are there is not internal."""
+    there = (n for n in patient.bridge_networks if n.bridge in patient.index.host_links)
+    return any(not network.internal and _is_of(network, family) for network in there)
 
 
 @check("docker-chain-missing", "error", needs=(*RECORDS, *RULES, "links", "settings"))
@@ -94,11 +103,12 @@ def chain_unreachable(patient: Patient) -> Checked:
             elif chain.name.startswith("DOCKER"):
                 own[key].append(chain.name)
     for key, names in own.items():
-        if key[0] == "ipv6" and not _has_ipv6(patient):
+        if key[0] == "ipv6" and not any(_is_of(network, "ipv6") for network in patient.bridge_networks):
             continue  # made for networks to come
+        unused = () if _leads_out(patient, key[0]) else _FOR_NETWORKS
         reached = {hook: _reached(jumps[key], chain) for chain, hook in hooks[key].items()}
         for hook in _wanted_hooks(key[2], reached):
-            missed = [name for name in names if name not in reached.get(hook, ())]
+            missed = [name for name in names if name not in reached.get(hook, ()) and name not in unused]
             # Where a chain is not reached, those that it leads to are not either: that is no news.
             below = {name for chain in missed for name in _reached(jumps[key], chain)}
             for name in sorted(set(missed) - below):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.lab.host import LabHost
+import pytest
+
+from tests.lab.host import LabHost, LabSpec
 from tests.live.faults import HEALTHY
 from tests.live.hosts import on_every_demo, on_random_hosts
 from tests.live.report import hostinspect
@@ -25,6 +27,21 @@ def test_the_healthy_demo_gives_nothing_above_info(demo: LabHost) -> None:
     found = ask(demo)["findings"]
     assert {(finding["id"], finding["subject"]) for finding in found} == HEALTHY
     assert {finding["severity"] for finding in found} == {"info"}
+
+
+@pytest.mark.parametrize(
+    ("userland", "dockerd"), [("host", ("--experimental", "--ip6tables")), ("sid", ())], ids=["host", "sid"]
+)
+def test_networks_that_all_are_internal(userland: str, dockerd: tuple[str, ...]) -> None:
+    """The engine jumps to fewer of its chains, and that is no fault; to the others it does."""
+    with LabHost(LabSpec(userland=userland, dockerd=("--bridge=none", *dockerd))) as host:
+        host.docker("network", "create", "--internal", "--ipv6", "--subnet", "fd00:9::/64", "inner")
+        assert {finding["severity"] for finding in ask(host)["findings"]} <= {"info"}
+        host.run(["iptables", "-D", "FORWARD", "-j", "DOCKER-USER"])
+        grave = [finding for finding in ask(host)["findings"] if finding["severity"] != "info"]
+        assert [(finding["id"], finding["subject"]) for finding in grave] == [
+            ("docker-chain-unreachable", "ipv4 filter DOCKER-USER")
+        ]
 
 
 @on_random_hosts

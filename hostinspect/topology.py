@@ -148,6 +148,7 @@ class Container(Node, frozen=True, kw_only=True):
 
     id: str
     name: str
+    data_root: str  # its engine's
     image: str | None
     image_id: str | None
     state: ContainerState
@@ -186,6 +187,7 @@ class Network(Node, frozen=True, kw_only=True):
 
     id: str
     name: str | None  # None: known from the kernel only
+    data_root: str | None  # its engine's; None: no engine's records have it
     driver: str | None
     scope: str
     internal: bool
@@ -322,9 +324,10 @@ class VolumeUser(Node, frozen=True, kw_only=True):
 
 
 class Volume(Node, frozen=True, kw_only=True):
-    """A named or anonymous volume."""
+    """A named or anonymous volume. Each engine has volumes of its own, which may be called the same."""
 
     name: str
+    data_root: str  # its engine's
     driver: str
     mountpoint: str | None
     options: dict[str, str]

@@ -54,6 +54,7 @@ def containers(request: Request, running: bool, states: tuple[str, ...], network
                 answer.collected_at,
                 {container.id: container.name for container in inspection.topology.containers},
                 verbose=request.verbose,
+                engines=len(inspection.topology.host.engines),
             ),
             screen,
         ),

@@ -39,7 +39,8 @@ def networks(request: Request, names: tuple[str, ...]) -> int:
         if not names or request.columns or request.sort or not request.header:
             from hostinspect.render.tables.networks import network_columns
 
-            columns = network_columns(answer.collected_at, verbose=request.verbose)
+            engines = len(inspection.topology.host.engines)
+            columns = network_columns(answer.collected_at, verbose=request.verbose, engines=engines)
             return request.table(answer.networks, columns, screen)
         from hostinspect.render.network_details import network_branch
 

@@ -109,7 +109,7 @@ class Request(Struct, frozen=True, kw_only=True):
             unseen = any(gap.collector in _RECORDS and not gap.minor for gap in inspection.topology.gaps)
             raise NothingFoundError(str(error), not_enough_seen=unseen) from None
         except AmbiguousNameError as error:
-            raise UsageError(f"{error} Give more of the id.") from None
+            raise UsageError(str(error)) from None
 
     # --- the answer ---
 

@@ -54,7 +54,9 @@ def volumes(
 
         now = answer.collected_at
         if not names or request.columns or request.sort or not request.header:
-            return request.table(answer.volumes, volume_columns(now, sizes=size, verbose=request.verbose), screen)
+            engines = len(inspection.topology.host.engines)
+            columns = volume_columns(now, sizes=size, verbose=request.verbose, engines=engines)
+            return request.table(answer.volumes, columns, screen)
         called = {container.id: container.name for container in inspection.topology.containers}
         return screen.draw_sections(volume_branch(volume, now, names=called) for volume in answer.volumes)
 

@@ -109,6 +109,7 @@ def _container(
     return Container(
         id=record.id,
         name=record.name,
+        data_root=record.data_root,
         image=record.image,
         image_id=record.image_id,
         state=runtime.state,

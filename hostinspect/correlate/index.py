@@ -101,6 +101,22 @@ class Index:
         return {p.pid: id_ for id_, processes in self.processes_by_container.items() for p in processes}
 
     @cached_property
+    def roots_at_rest(self) -> frozenset[str]:
+        """Data roots whose engine does not run, nor a container of it, while another engine does.
+
+        What they record is for when it is started, and nobody has made it.
+        """
+        daemons = {engine.data_root for engine in self.facts.engines if self._is_alive(engine.pid)}
+        if not daemons or self.is_process_hidden:
+            return frozenset()
+        used = {self.records[id_].data_root for id_ in self.processes_by_container if id_ in self.records}
+        return frozenset(engine.data_root for engine in self.facts.engines) - daemons - used
+
+    def _is_alive(self, pid: int | None) -> bool:
+        process = self.processes.get(pid or 0)
+        return process is not None and process.state not in "ZX"
+
+    @cached_property
     def frozen_paths(self) -> frozenset[str]:
         return frozenset(cgroup.path for cgroup in self.facts.frozen_cgroups)
 

@@ -52,9 +52,14 @@ class Networks:
 
     @cached_property
     def by_subnet(self) -> dict[str, str]:
-        """Ids of the networks by subnet; a subnet that several have, as null or overlay networks may, is left out."""
+        """Ids of the networks by subnet; a subnet that several have, as null or overlay networks may, is left out.
+
+        What an engine at rest has recorded, and is not there, counts for nothing.
+        """
         subnets: dict[str, str | None] = {}
         for network in self.networks:
+            if network.bridge is None and network.data_root in self._index.roots_at_rest:
+                continue
             for pool in network.subnets:
                 subnets[pool.subnet] = None if pool.subnet in subnets else network.id
         return {subnet: id_ for subnet, id_ in subnets.items() if id_ is not None}
@@ -75,6 +80,7 @@ class Networks:
         return Network(
             id=record.id,
             name=record.name,
+            data_root=record.data_root,
             driver=record.driver,
             scope=record.scope,
             internal=record.internal,
@@ -96,13 +102,19 @@ class Networks:
         )
 
     def _bridge(self, record: facts.NetworkRecord) -> tuple[str | None, list[Drift]]:
-        """The bridge of a bridge network, where it is there and holds the gateway's subnet."""
+        """The bridge of a bridge network, where it is there and holds the gateway's subnet.
+
+        That of an engine at rest need not be there, and one of the name may be another's by now.
+        """
         if record.driver != "bridge":
             return None, []
-        name = record.bridge or f"br-{record.id[:12]}"
+        name = _bridge_name(record)
         if self._index.host_netns not in self._index.links:
             return name, []
         link = self._index.host_links.get(name)
+        if record.data_root in self._index.roots_at_rest:
+            is_left = link is not None and link.kind == "bridge" and name not in self._bridges_in_use
+            return (name if is_left else None), []
         if link is None:
             return None, [Drift(field="bridge", recorded=name, effective=None)]
         if link.kind != "bridge":
@@ -116,6 +128,14 @@ class Networks:
                 effective = ", ".join(f"{a.address}/{a.prefix_len}" for a in addresses) or None
                 drift.append(Drift(field=f"subnets[{pool.subnet}].gateway", recorded=gateway, effective=effective))
         return name, drift
+
+    @cached_property
+    def _bridges_in_use(self) -> frozenset[str]:
+        """The bridges of all networks but those of engines at rest."""
+        at_rest = self._index.roots_at_rest
+        return frozenset(
+            _bridge_name(record) for record in self._index.facts.networks if record.data_root not in at_rest
+        )
 
     @staticmethod
     def _gatewayless(record: facts.NetworkRecord) -> bool:
@@ -148,6 +168,7 @@ class Networks:
         return Network(
             id=id_,
             name=name,
+            data_root=None,
             driver="overlay" if netns else None,
             scope="swarm" if netns else "local",
             internal=False,
@@ -280,6 +301,10 @@ class Networks:
                 return "load-balancer", balanced[0] if len(balanced) == 1 else None
         sandboxed = any(name in self._index.sandboxes_by_key for name in names)
         return "container" if occupied or sandboxed else "other", None
+
+
+def _bridge_name(record: facts.NetworkRecord) -> str:
+    return record.bridge or f"br-{record.id[:12]}"
 
 
 def _holds(addresses: Collection[str], address: str) -> bool:

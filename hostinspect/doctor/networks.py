@@ -16,6 +16,8 @@ _ON_HOST = ("bridge", "macvlan", "ipvlan")
 
 def _pools(patient: Patient) -> Iterator[tuple[Network, IPNetwork]]:
     for network in patient.topology.networks:
+        if network.bridge is None and network.data_root in patient.index.roots_at_rest:
+            continue  # nobody has made it
         if network.driver in _ON_HOST and not network.config_only and not patient.is_elsewhere(network):
             for subnet in network.subnets:
                 pool = ip_network(subnet.subnet)

@@ -399,7 +399,7 @@ def _rules(side: _Side) -> Things:
 def _volumes(side: _Side) -> Things:
     for volume in side.topology.volumes:
         name = f"{volume.name[:12]}…" if volume.anonymous else volume.name
-        yield volume.name, f"volume {name}", volume
+        yield f"{volume.data_root} {volume.name}", f"volume {name}", volume
 
 
 _THINGS: dict[Family, Callable[[_Side], Things]] = {

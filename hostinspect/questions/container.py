@@ -51,7 +51,6 @@ class ContainerDetail(Container, frozen=True, kw_only=True):
     """A container as in the report, and beyond it."""
 
     engine: str
-    data_root: str
     oom_killed: bool
     restart_count: int
     restart_policy: str | None
@@ -95,7 +94,6 @@ def _describe(topology: Topology, index: Index, container: Container) -> Contain
     return ContainerDetail(
         **{name: getattr(container, name) for name in Container.__struct_fields__},
         engine=record.engine,
-        data_root=record.data_root,
         oom_killed=record.oom_killed,
         restart_count=record.restart_count,
         restart_policy=record.restart_policy,

@@ -22,6 +22,9 @@ class _Identified(_Named, Protocol):
     @property
     def id(self) -> str: ...
 
+    @property
+    def data_root(self) -> str | None: ...
+
 
 I = TypeVar("I", bound=_Identified)  # noqa: E741
 
@@ -39,12 +42,14 @@ class NameNotFoundError(LookupError):
 
 
 class AmbiguousNameError(LookupError):
-    """A prefix that several ids begin with; `candidates` are (id, name)."""
+    """A prefix that several ids begin with, or a name that several have; `candidates` are (id, name)."""
 
-    def __init__(self, kind: str, name: str, candidates: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self, kind: str, name: str, candidates: Iterable[tuple[str, str]], hint: str = "Give more of the id."
+    ) -> None:
         self.kind, self.name, self.candidates = kind, name, tuple(candidates)
         listed = ", ".join(f"{id_[:12]} ({called})" for id_, called in self.candidates)
-        super().__init__(f"{name} may be any of {len(self.candidates)} {kind}s: {listed}.")
+        super().__init__(f"{name} may be any of {len(self.candidates)} {kind}s: {listed}. {hint}")
 
 
 def called(names: Iterable[str]) -> Callable[[ContainerRecord], bool]:
@@ -97,7 +102,10 @@ class Inspection:
         if not same:
             raise NameNotFoundError("volume", name, similar(name, (volume.name for volume in volumes)))
         if len(same) > 1:
-            raise AmbiguousNameError("volume", name, [(volume.name, "anonymous") for volume in same])
+            if len({volume.name for volume in same}) > 1:
+                raise AmbiguousNameError("volume", name, [(volume.name, "anonymous") for volume in same])
+            of_engines = [(volume.name, f"in {volume.data_root}") for volume in same]
+            raise AmbiguousNameError("volume", name, of_engines, "Name its engine with --data-root.")
         return same[0]
 
 
@@ -112,7 +120,15 @@ def _find(kind: str, name: str, things: Iterable[I]) -> I:
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
-            raise AmbiguousNameError(kind, name, [(thing.id, thing.name or "no name") for thing in candidates])
+            engines = {thing.data_root for thing in candidates}
+            raise AmbiguousNameError(
+                kind,
+                name,
+                [
+                    (thing.id, (thing.name or "no name") + (f" in {thing.data_root}" if len(engines) > 1 else ""))
+                    for thing in candidates
+                ],
+            )
     raise NameNotFoundError(kind, name, similar(name, (thing.name for thing in every)))
 
 

@@ -48,6 +48,7 @@ class VolumeDetails(Node, frozen=True, kw_only=True):
     """A volume as `docker volume inspect` shows it, and more."""
 
     name: str
+    data_root: str  # its engine's
     driver: str
     mountpoint: str | None
     options: dict[str, str]
@@ -109,6 +110,7 @@ def _details(
     mount = mounts.get(volume.mountpoint or "")
     return VolumeDetails(
         name=volume.name,
+        data_root=volume.data_root,
         driver=volume.driver,
         mountpoint=volume.mountpoint,
         options=volume.options,

@@ -64,6 +64,7 @@ def _container(view: View, container: ContainerDetail) -> Branch:
         *([_entry("LogPath", container.log_path)] if container.log_path else []),
         _entry("RestartCount", container.restart_count),
         _entry("Driver", container.storage_driver),
+        *([_entry("DataRoot", container.data_root)] if len(view.topology.host.engines) > 1 else []),
     ]
     return Branch(_headline(view, container), details, [branch for section in sections for branch in section])
 

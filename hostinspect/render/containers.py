@@ -48,6 +48,9 @@ def stopped_branch(view: View, container: Container, columns: tuple[int, ...]) -
         names = [e.network or short_id(e.network_id or "?") for e in container.endpoints]
         names = names or [network_of_mode(container.network_mode)]
         items.append(item(f"on {', '.join(names)}"))
+    where = view.where(container.data_root)
+    if where:
+        items.append(item(where, style="dim"))
     details = [
         *drift_lines(container.drift),
         *_joined(view, container),
@@ -248,7 +251,7 @@ def volume_name(name: str) -> str:
 
 def _other_users(view: View, container: Container, mount: Mount) -> list[str]:
     """Other containers that have the same volume, or the same directory of the host, and how."""
-    key = mount_key(mount)
+    key = mount_key(container, mount)
     users = view.mounts_of.get(key, ()) if key else ()
     return users_in_words([(other.name, candidate.rw) for other, candidate in users if other is not container])
 

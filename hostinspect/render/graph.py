@@ -19,7 +19,16 @@ from typing import Literal, NamedTuple
 from hostinspect.facts import Gap
 from hostinspect.render.containers import volume_name
 from hostinspect.render.ports import port_lines
-from hostinspect.render.view import View, is_as_recorded, is_running, mount_key, network_of_mode, short_id
+from hostinspect.render.view import (
+    MountKey,
+    View,
+    is_as_recorded,
+    is_running,
+    mount_key,
+    network_of_mode,
+    short_id,
+    volume_key,
+)
 from hostinspect.topology import Container, Endpoint, Link, Mount, Network, NetworkNamespace, Topology
 
 NodeKind = Literal["network", "bridge", "link", "container", "port", "volume", "bind", "gap"]
@@ -126,7 +135,7 @@ class _Drawing:
             self._ports(container)
             self._mounts(container)
         for volume in view.topology.volumes:
-            self._volume(volume.name)
+            self._volume(volume_key(volume.data_root, volume.name))
         if self.show_gaps:
             self._gaps()
         ends = {end for edge in self.edges for end in (edge.source, edge.target)}
@@ -161,13 +170,18 @@ class _Drawing:
         facts = [] if driver in ("bridge", "null", network.name) else [driver + mode]
         facts += [word for word, holds in (("internal", network.internal), ("ingress", network.ingress)) if holds]
         facts += [f"VNI {', '.join(map(str, network.vxlan_ids))}"] if network.vxlan_ids else []
-        lines = [network.name or f"{short_id(network.id)}…", ", ".join(facts), *(s.subnet for s in network.subnets)]
+        where = filter(None, [view.where(network.data_root)])
+        subnets = [subnet.subnet for subnet in network.subnets]
+        lines = [network.name or f"{short_id(network.id)}…", *where, ", ".join(facts), *subnets]
         mark: Mark = "warn" if network.drift else ""
         lines += [f"drift: {change.field}" for change in network.drift[:_FEW]]
         if network.driver == "bridge" and view.bridge_of(network) is None:
             known = view.knows("namespaces", "links")
-            lines.append(f"{network.bridge or 'its bridge'} {'is not there' if known else 'was not seen'}")
-            mark = "bad" if known else "warn"
+            if network.bridge is None and not network.drift and known:
+                lines.append("its engine is at rest")
+            else:
+                lines.append(f"{network.bridge or 'its bridge'} {'is not there' if known else 'was not seen'}")
+                mark = "bad" if known else "warn"
         self._add(Node(_network_key(network), "network", tuple(lines), mark=mark))
 
     def _links(self) -> None:
@@ -211,15 +225,16 @@ class _Drawing:
         group = _netns_key(container.netns) if running and container.netns is not None else None
         self._add(Node(_container_key(container), "container", tuple(lines), group, "warn" if odd else "", not running))
 
-    def _volume(self, name: str) -> None:
-        volume = next((volume for volume in self.view.topology.volumes if volume.name == name), None)
-        words = [name if self.view.verbose else volume_name(name)]
-        used = ("volume", name) in self.view.mounts_of
+    def _volume(self, key: MountKey) -> None:
+        _, data_root, name = key
+        volume = next((v for v in self.view.topology.volumes if (v.data_root, v.name) == (data_root, name)), None)
+        words = [name if self.view.verbose else volume_name(name), *filter(None, [self.view.where(data_root)])]
+        used = key in self.view.mounts_of
         if volume is not None and volume.driver != "local":
             words.append(f"driver {volume.driver}")
         if not used:
             words.append("used by nobody")
-        self._add(Node(("volume", name), "volume", tuple(words), mark="" if used else "dim"))
+        self._add(Node(key, "volume", tuple(words), mark="" if used else "dim"))
 
     def _gaps(self) -> None:
         """A note for each sort of gap: what, why, and what to do."""
@@ -342,13 +357,13 @@ class _Drawing:
 
     def _mounts(self, container: Container) -> None:
         for mount in container.mounts:
-            key = mount_key(mount)
+            key = mount_key(container, mount)
             if key is None:
                 continue
             if mount.type == "volume":
-                self._volume(key[1])
+                self._volume(key)
             else:
-                self._add(Node(key, "bind", (key[1],)))
+                self._add(Node(key, "bind", (key[-1],)))
             mark: Mark = "bad" if mount.mounted is False else ""
             self._join(
                 Edge(

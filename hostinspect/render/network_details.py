@@ -72,7 +72,9 @@ def _device(network: NetworkDetails, verbose: bool) -> Iterator[Line]:
     elif network.bridge:
         yield detail("bridge", item(network.bridge, ", which was not seen", style="warn"))
     elif network.driver == "bridge" and not network.config_only:
-        yield detail("bridge", item("it is not there", style="bad"))
+        is_missed = any(change.field == "bridge" for change in network.drift)
+        words = "it is not there" if is_missed else "not made: its engine is at rest"
+        yield detail("bridge", item(words, style="bad" if is_missed else "dim"))
     elif network.driver == "overlay" and network.netns is None:
         yield detail("bridge", item("no namespace on this host: nothing here is on it", style="dim"))
     if network.parent:

@@ -54,6 +54,9 @@ def _kind(view: View, network: Network) -> Iterator[Item]:
         yield item(network.driver, *([f" ({network.mode})"] if network.mode else []))
     if network.ingress and network.name != "ingress":
         yield item("ingress")
+    where = view.where(network.data_root)
+    if where:
+        yield item(where, style="dim")
     for pool in network.subnets:
         yield item(pool.subnet)
     if network.parent:
@@ -65,7 +68,10 @@ def _kind(view: View, network: Network) -> Iterator[Item]:
     elif network.driver == "overlay":
         yield item("no namespace on this host: nothing here is on it", style="dim")
     elif network.driver == "bridge" and not network.config_only:
-        yield item("its bridge is not there", style="bad")
+        is_missed = any(change.field == "bridge" for change in network.drift)
+        yield item(
+            "its bridge is not there" if is_missed else "its engine is at rest", style="bad" if is_missed else "dim"
+        )
     if network.internal:
         yield item("internal")
 

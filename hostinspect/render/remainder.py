@@ -47,6 +47,9 @@ def _volume(view: View, volume: Volume) -> Branch:
     items = [item(name)]
     if volume.anonymous:
         items.append(item("anonymous", style="dim"))
+    where = view.where(volume.data_root)
+    if where:
+        items.append(item(where, style="dim"))
     users = users_in_words((view.name(user.container), user.rw) for user in volume.used_by)
     items.append(item(f"used by {', '.join(users) or 'nobody'}"))
     if volume.driver != "local":

@@ -8,12 +8,11 @@ from hostinspect.render.layout import Branch, Item, Line, Span, Style, detail, i
 from hostinspect.render.networks import homeless_branch, network_branches
 from hostinspect.render.remainder import gap_branches, remaining_branches
 from hostinspect.render.screen import Screen
-from hostinspect.render.view import View
+from hostinspect.render.view import DEFAULT_DATA_ROOT, View
 from hostinspect.topology import Engine, Topology
 
 _MARKS: tuple[tuple[Style, str], ...] = (("bad", "broken"), ("warn", "look at"))
 _NAMED = 12
-_DEFAULT_DATA_ROOT = "/var/lib/docker"
 
 
 def render_tree(topology: Topology, screen: Screen, *, verbose: bool = False, show_gaps: bool = True) -> str:
@@ -48,7 +47,7 @@ def _headline(view: View) -> Line:
 
 def _engine(view: View, engine: Engine) -> Item:
     name = f"{engine.name} {engine.version}" if engine.version else engine.name
-    where = "" if engine.data_root == _DEFAULT_DATA_ROOT else f" in {engine.data_root}"
+    where = "" if engine.data_root == DEFAULT_DATA_ROOT else f" in {engine.data_root}"
     if view.is_disk:
         return item(f"{name}{where}")
     return item(

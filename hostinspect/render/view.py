@@ -10,6 +10,9 @@ from hostinspect.topology import Bridge, Container, Link, Mount, Network, Networ
 
 GWBRIDGE = "docker_gwbridge"
 SHORT = 12  # as docker shortens an id
+DEFAULT_DATA_ROOT = "/var/lib/docker"
+
+MountKey = tuple[str, str, str]  # "volume", data root and name; or "bind", nothing and the directory
 
 
 class View(Places):
@@ -24,6 +27,12 @@ class View(Places):
     def is_disk(self) -> bool:
         """Whether a disk is all that was looked at: then nothing runs, and what ran is as recorded."""
         return self.topology.host.root is not None
+
+    def where(self, data_root: str | None) -> str | None:
+        """`in /srv/docker`: whose something is, where there are several engines; None of the one at the usual place."""
+        if len(self.topology.host.engines) < 2 or data_root in (None, DEFAULT_DATA_ROOT):
+            return None
+        return f"in {data_root}"
 
     # --- containers ---
 
@@ -93,12 +102,12 @@ class View(Places):
         return short_id(container or "") if known is None else known
 
     @cached_property
-    def mounts_of(self) -> dict[tuple[str, str], list[tuple[Container, Mount]]]:
-        """Who has what mounted, by ("volume", name) or ("bind", source); see `mount_key`."""
-        users: dict[tuple[str, str], list[tuple[Container, Mount]]] = defaultdict(list)
+    def mounts_of(self) -> dict[MountKey, list[tuple[Container, Mount]]]:
+        """Who has what mounted; see `mount_key`."""
+        users: dict[MountKey, list[tuple[Container, Mount]]] = defaultdict(list)
         for container in self.topology.containers:
             for mount in container.mounts:
-                key = mount_key(mount)
+                key = mount_key(container, mount)
                 if key is not None:
                     users[key].append((container, mount))
         return dict(users)
@@ -169,11 +178,16 @@ def network_of_mode(network_mode: str | None) -> str:
     return "bridge" if network_mode in (None, "", "default") else network_mode
 
 
-def mount_key(mount: Mount) -> tuple[str, str] | None:
-    """What two containers that share a mount have in common: the volume, or the directory of the host."""
+def mount_key(container: Container, mount: Mount) -> MountKey | None:
+    """What two containers that share a mount have in common: the volume of an engine, or the directory of the host."""
     if mount.type == "volume" and mount.name:
-        return "volume", mount.name
-    return ("bind", mount.source) if mount.type == "bind" and mount.source else None
+        return volume_key(container.data_root, mount.name)
+    return ("bind", "", mount.source) if mount.type == "bind" and mount.source else None
+
+
+def volume_key(data_root: str, name: str) -> MountKey:
+    """The same of a volume: each engine may have one of that name."""
+    return "volume", data_root, name
 
 
 def short_id(id_: str) -> str:

@@ -56,6 +56,7 @@ def make_network(name: str, **changes: object) -> Network:
     fields: dict[str, object] = {
         "id": make_id(f"net-{name}"),
         "name": name,
+        "data_root": ROOT,
         "driver": "bridge",
         "scope": "local",
         "internal": False,
@@ -85,6 +86,7 @@ def make_container(name: str, **changes: object) -> Container:
     fields: dict[str, object] = {
         "id": make_id(name),
         "name": name,
+        "data_root": ROOT,
         "image": "app:latest",
         "image_id": f"sha256:{make_id('image')}",
         "state": "running",
@@ -233,6 +235,7 @@ def make_mount(type_: str, name: str | None, destination: str, **changes: object
 def make_volume(name: str, **changes: object) -> Volume:
     fields: dict[str, object] = {
         "name": name,
+        "data_root": ROOT,
         "driver": "local",
         "mountpoint": f"{ROOT}/volumes/{name}/_data",
         "options": {},

@@ -9,6 +9,7 @@ from hostinspect.facts import (
     Address,
     Chain,
     EndpointRecord,
+    Engine,
     Facts,
     FrozenCgroup,
     Gap,
@@ -31,6 +32,7 @@ from hostinspect.topology import Container, Drift, LinkRef, VolumeUser
 from hostinspect.topology import Link as TopologyLink
 
 from .factory import (
+    BRIDGE_NETWORK,
     DOCKER0,
     HOST_MNTNS,
     HOST_NETNS,
@@ -46,6 +48,8 @@ from .factory import (
     record,
     web_process,
 )
+
+ROOT = "/var/lib/docker"
 
 
 def only_container(facts: Facts) -> Container:
@@ -522,8 +526,8 @@ class TestMounts:
         facts = host_with_web(
             containers=(record(mounts=(VOLUME_MOUNT,)), stopped),
             volumes=(
-                VolumeRecord(engine="docker", data_root="/d", name="v"),
-                VolumeRecord(engine="docker", data_root="/d", name="0" * 64),
+                VolumeRecord(engine="docker", data_root=ROOT, name="v"),
+                VolumeRecord(engine="docker", data_root=ROOT, name="0" * 64),
             ),
         )
         anonymous, named = correlate(facts).volumes
@@ -532,6 +536,49 @@ class TestMounts:
             VolumeUser(container="a" * 64, destination="/data", rw=False),
             VolumeUser(container=WEB_ID, destination="/data", rw=True),
         )
+
+    def test_each_engine_has_volumes_of_its_own(self) -> None:
+        other = record(id="a" * 64, data_root="/srv", running=False, endpoints=(), mounts=(VOLUME_MOUNT,))
+        facts = host_with_web(
+            containers=(record(mounts=(VOLUME_MOUNT,)), other),
+            volumes=tuple(VolumeRecord(engine="docker", data_root=root, name="v") for root in ("/srv", ROOT)),
+        )
+        users = {volume.data_root: [user.container for user in volume.used_by] for volume in correlate(facts).volumes}
+        assert users == {ROOT: [WEB_ID], "/srv": ["a" * 64]}
+
+
+AT_REST = Engine(name="docker", data_root="/srv")
+RECORDED_AT_REST = replace(BRIDGE_NETWORK, id="e" * 64, data_root="/srv")
+
+
+class TestAnEngineAtRest:
+    """Beside one that runs: what it recorded is not there, or is the other one's."""
+
+    def test_its_networks_have_no_bridge_and_no_drift(self) -> None:
+        gone = replace(RECORDED_AT_REST, id="f" * 64, name="gone", bridge=None, subnets=())
+        facts = host_with_web(networks=(BRIDGE_NETWORK, RECORDED_AT_REST, gone))
+        topology = correlate(replace(facts, engines=(*facts.engines, AT_REST)))
+        assert [(n.data_root, n.bridge, n.drift) for n in topology.networks] == [
+            (ROOT, "docker0", ()),
+            ("/srv", None, ()),
+            ("/srv", None, ()),
+        ]
+        assert [bridge.network for bridge in topology.bridges] == [NETWORK_ID]
+
+    def test_a_bridge_that_it_left_is_its_own(self) -> None:
+        left = replace(RECORDED_AT_REST, bridge="docker0")
+        facts = host_with_web(networks=(left,), containers=())
+        topology = correlate(replace(facts, engines=(*facts.engines, AT_REST)))
+        assert [(network.bridge, network.drift) for network in topology.networks] == [("docker0", ())]
+
+    def test_none_is_at_rest_whose_containers_run_or_where_no_engine_does(self) -> None:
+        gone = replace(RECORDED_AT_REST, bridge="br-gone")
+        facts = host_with_web(networks=(gone,), containers=(record(data_root="/srv"),))
+        alive = correlate(replace(facts, engines=(*facts.engines, AT_REST)))
+        dead = correlate(replace(host_with_web(networks=(gone,), containers=()), engines=(AT_REST,)))
+        for topology in (alive, dead):
+            (network,) = [network for network in topology.networks if network.id == gone.id]
+            assert [change.field for change in network.drift] == ["bridge"]
 
 
 class TestNetworks:

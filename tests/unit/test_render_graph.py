@@ -126,7 +126,7 @@ def test_a_shared_namespace_is_an_edge_and_its_wires_are_drawn_once() -> None:
 
 def test_mounts_say_where_and_how() -> None:
     graph = graph_of(demo())
-    labels = {(edge.source[1], edge.target[1], edge.label) for edge in graph.edges if edge.kind == "mount"}
+    labels = {(edge.source[1], edge.target[-1], edge.label) for edge in graph.edges if edge.kind == "mount"}
     assert {
         (make_id("rwro"), "myvol01", "/ro ro"),
         (make_id("rwro"), "myvol01", "/rw rw"),

@@ -140,7 +140,7 @@ LOOKERS = (
         _is_word,
         lambda known: (
             f"names of {_counted(len(known.containers), 'container')}, "
-            f"{_counted(len(known.networks), 'network')}, {_counted(len(known.volumes), 'volume')} and images"
+            f"{_counted(len(known.networks), 'network')}, {_counted(len(known.topology.volumes), 'volume')} and images"
         ),
         (*_RECORDS, "images"),
     ),

@@ -57,9 +57,12 @@ def _beginning(known: Known, key: Key) -> Iterator[Match]:
             yield chain.match("container id", f"container {known.container_name(id_)}", known.container_ref(id_))
         for id_ in _starting(prefix, known.networks):
             yield known.network(id_).match("network id", f"network {known.network_name(id_)}", known.network_ref(id_))
-        for name in _starting(prefix, (name for name, volume in known.volumes.items() if volume.anonymous)):
-            chain = known.volume(name)
-            yield chain.match("volume name", "an anonymous volume", Ref(kind="volume", id=name, name=name))
+        anonymous = [volume for volume in known.topology.volumes if volume.anonymous]
+        for name in _starting(prefix, (volume.name for volume in anonymous)):
+            for volume in anonymous:
+                if volume.name == name:
+                    ref = known.volume_ref(volume.data_root, name)
+                    yield known.volume(volume.data_root, name).match("volume name", "an anonymous volume", ref)
         for id_ in _starting(prefix, (*images.by_id, *images.users), "sha256:"):
             chain = images.image(id_)
             yield chain.match("image id", f"image {images.name(id_)}", Ref(kind="image", id=id_, name=images.name(id_)))

@@ -66,18 +66,27 @@ class Known(Lookups):
         text = f"{network.name or short(id_)} is network {short(id_)}{driver}{subnets}; on it: {members}"
         return Chain((Reason(text=text, about=ref),), owner=ref, containers=network.containers, network=id_)
 
-    def volume(self, name: str) -> Chain:
-        """The end of a chain that leads to a volume and to who uses it."""
-        volume = self.volumes.get(name)
-        ref = Ref(kind="volume", id=name, name=name)
+    def volume_ref(self, data_root: str, name: str) -> Ref:
+        """A volume of an engine; by the directory that its engine has for it where others have one of that name."""
+        is_one = len(self.volumes.get(name, ())) < 2
+        return Ref(kind="volume", id=name if is_one else f"{data_root}/volumes/{name}", name=name)
+
+    def volume(self, data_root: str, name: str) -> Chain:
+        """The end of a chain that leads to a volume of an engine and to who uses it."""
+        named = self.volumes.get(name, ())
+        volume = next((volume for volume in named if volume.data_root == data_root), None)
+        ref = self.volume_ref(data_root, name)
         if volume is None:
             if not self.sees("engines", "volumes"):
                 text = f"volume {name} is not among those that could be read"
                 return Chain((Reason(text=text, about=ref),), volume=name)
-            text = f"no engine here has a volume {name} any more"
+            text = (
+                f"no engine here has a volume {name} any more" if not named else f"none in {data_root} is called {name}"
+            )
             return Chain((Reason(text=text, about=ref),), leftover=True, formerly=ref, volume=name)
         text = f"{short(name)} is an anonymous volume" if volume.anonymous else f"{name} is a volume"
-        reasons = [Reason(text=f"{text} of driver {volume.driver}", about=ref)]
+        where = f", in {data_root}" if len(named) > 1 else ""
+        reasons = [Reason(text=f"{text} of driver {volume.driver}{where}", about=ref)]
         for user in volume.used_by:
             text = f"{self.container_name(user.container)} has it at {user.destination}, {'rw' if user.rw else 'ro'}"
             reasons.append(

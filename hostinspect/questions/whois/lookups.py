@@ -46,8 +46,12 @@ class Lookups:
         return {network.id: network for network in self.topology.networks}
 
     @cached_property
-    def volumes(self) -> dict[str, Volume]:
-        return {volume.name: volume for volume in self.topology.volumes}
+    def volumes(self) -> dict[str, list[Volume]]:
+        """By name: each engine may have one of it."""
+        found: dict[str, list[Volume]] = defaultdict(list)
+        for volume in self.topology.volumes:
+            found[volume.name].append(volume)
+        return dict(found)
 
     @cached_property
     def links(self) -> dict[tuple[int, int], Link]:

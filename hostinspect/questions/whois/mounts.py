@@ -11,6 +11,7 @@ from hostinspect.questions.whois.answer import KeyKind, Match, Ref
 from hostinspect.questions.whois.chain import HOST, Chain
 from hostinspect.questions.whois.key import Key, normal_path
 from hostinspect.questions.whois.known import Known
+from hostinspect.topology import Volume
 
 _DOCKERS_OWN = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm", "/dev/mqueue")
 
@@ -87,13 +88,13 @@ def _matches(known: Known, mounts: Iterable[MountPoint], kind: KeyKind) -> Itera
             chain = known.container(id_).after(said, "that is where docker keeps its root mounted on the host")
             yield chain.match(kind, f"the root of container {known.container_name(id_)}, on the host", ref)
         elif on_host and (volume := _volume(known, mount.mount_point)) is not None:
-            chain = known.volume(volume).after(said)
-            yield chain.match(kind, f"what is mounted for volume {volume}", ref)
+            chain = known.volume(volume.data_root, volume.name).after(said)
+            yield chain.match(kind, f"what is mounted for volume {volume.name}", ref)
         else:
             owner_ref = HOST if on_host or mount.mntns is None else None
             summary = f"{mount.fstype} at {mount.mount_point}" + (" on the host" if on_host else "")
             yield Chain(owner=owner_ref).after(said).match(kind, summary, ref)
 
 
-def _volume(known: Known, mount_point: str) -> str | None:
-    return next((name for name, volume in known.volumes.items() if volume.mountpoint == mount_point), None)
+def _volume(known: Known, mount_point: str) -> Volume | None:
+    return next((volume for volume in known.topology.volumes if volume.mountpoint == mount_point), None)

@@ -27,10 +27,10 @@ def by_name(known: Known, key: Key) -> Iterator[Match]:
             if network.bridge:
                 chain = chain.then(f"its bridge is {network.bridge}")
             yield chain.match("network name", f"network {network.name}", known.network_ref(network.id))
-    if word in known.volumes:
-        volume = known.volumes[word]
-        chain = known.volume(word).then(f"it is at {volume.mountpoint}" if volume.mountpoint else None)
-        yield chain.match("volume name", f"volume {word}", Ref(kind="volume", id=word, name=word))
+    for volume in known.volumes.get(word, ()):
+        chain = known.volume(volume.data_root, word)
+        chain = chain.then(f"it is at {volume.mountpoint}" if volume.mountpoint else None)
+        yield chain.match("volume name", f"volume {word}", known.volume_ref(volume.data_root, word))
     yield from _images(known, word)
 
 

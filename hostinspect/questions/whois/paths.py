@@ -88,7 +88,7 @@ def _in_data_roots(known: Known, images: Images, path: str) -> Iterator[Match]:
         if parts and parts[0] in _HOMES:
             match = _home(known, images, path, f"{engine.data_root}/{parts[0]}", parts[1:])
         elif len(parts) > 1 and parts[0] == "volumes" and parts[1] not in ("metadata.db", "backingFsBlockDev"):
-            match = in_volume(known, path, parts[1], "/".join(parts[2:]))
+            match = in_volume(known, path, engine.data_root, parts[1], "/".join(parts[2:]))
         elif len(parts) > 1 and parts[0] == "containers":
             match = _of_container(
                 known, path, parts[1], "containers/ has a directory for each container's record and logs"
@@ -149,11 +149,11 @@ def _home(known: Known, images: Images, path: str, home: str, parts: list[str]) 
     return chain.match(kind, summary, Ref(kind="layer", id=directory))
 
 
-def in_volume(known: Known, path: str, name: str, rest: str) -> Match:
-    """A path in volumes/NAME."""
+def in_volume(known: Known, path: str, data_root: str, name: str, rest: str) -> Match:
+    """A path in an engine's volumes/NAME."""
     inside = rest.removeprefix("_data").strip("/")
-    chain = known.volume(name)
-    volume = known.volumes.get(name)
+    chain = known.volume(data_root, name)
+    volume = next((volume for volume in known.volumes.get(name, ()) if volume.data_root == data_root), None)
     seen = []
     for user in volume.used_by if volume and inside else ():
         mount = next((m for m in known.containers[user.container].mounts if m.destination == user.destination), None)
@@ -168,7 +168,7 @@ def in_volume(known: Known, path: str, name: str, rest: str) -> Match:
         summary = f"a place for a volume {name}, and there is none"
     elif not volume.used_by:
         summary += ", used by nobody"
-    return chain.match("path in a volume" if inside else "volume", summary, Ref(kind="volume", id=name, name=name))
+    return chain.match("path in a volume" if inside else "volume", summary, known.volume_ref(data_root, name))
 
 
 def _of_container(known: Known, path: str, id_: str, said: str) -> Match | None:
@@ -243,7 +243,7 @@ def _volumes_of(known: Known, path: str) -> Iterator[Match]:
             continue
         rest = below(path, normal_path(device))
         if rest is not None:
-            match = in_volume(known, path, volume.name, f"_data{rest}")
+            match = in_volume(known, path, volume.data_root, volume.name, f"_data{rest}")
             yield replace(match, reasons=(Reason(text=f"volume {volume.name} is {device} of the host"), *match.reasons))
 
 
@@ -351,11 +351,15 @@ def _elsewhere(known: Known, images: Images, path: str) -> Iterator[Match]:
     if found is None:
         return
     said = "by the end of the path alone: no data root that was found is spelled like its beginning"
-    family, id_, _, volume, rest = found.groups()
+    family, id_, _, name, rest = found.groups()
     match: Match | None = None
-    if volume is not None and volume in known.volumes:
-        match = in_volume(known, path, volume, f"_data{rest or ''}")
-    elif family == "containers" and id_ in known.containers:
+    volumes = known.volumes.get(name or "", [])
+    if volumes:
+        for volume in volumes:
+            match = in_volume(known, path, volume.data_root, volume.name, f"_data{rest or ''}")
+            yield replace(match, reasons=(Reason(text=said), *match.reasons))
+        return
+    if family == "containers" and id_ in known.containers:
         match = _of_container(known, path, id_, said)
     elif family in _HOMES and id_ in (every := directories(known)):
         match = _home(known, images, path, every[id_].rpartition("/")[0], [id_, *(rest or "").split("/")[1:]])

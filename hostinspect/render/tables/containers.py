@@ -16,8 +16,11 @@ _ANY = {"0.0.0.0", "::"}
 _HEALTH = {"starting": "health: starting", "none": None}  # as docker ps says it
 
 
-def container_columns(now: str, names: Mapping[str, str], *, verbose: bool = False) -> list[Column[Container]]:
-    """The columns. `now` is what ages are counted to, `names` are those of all containers; `verbose`: ids are whole.
+def container_columns(
+    now: str, names: Mapping[str, str], *, verbose: bool = False, engines: int = 1
+) -> list[Column[Container]]:
+    """The columns. `now` is what ages are counted to, `names` are those of all containers; `verbose`: ids are whole;
+    `engines`: how many there are.
 
     There is no COMMAND: arguments are never read, since secrets are passed in them.
     """
@@ -29,6 +32,7 @@ def container_columns(now: str, names: Mapping[str, str], *, verbose: bool = Fal
         Column("PID", lambda c: c.pid, spare=1),
         Column("NETWORKS", lambda c: [*_networks(c, names)]),
         Column("PORTS", _ports, sort=lambda c: c.ports[0].host_port if c.ports else None),
+        Column("DATA ROOT", lambda c: c.data_root, shown=engines > 1),
         Column("CREATED", lambda c: _since(c.created, now), shown=False, sort=lambda c: c.created),
         Column("STATE", lambda c: c.state, shown=False),
         Column("HEALTH", lambda c: c.health, shown=False),

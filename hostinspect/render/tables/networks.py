@@ -12,8 +12,8 @@ from hostinspect.render.view import short_id
 from hostinspect.topology import Network
 
 
-def network_columns(now: str, *, verbose: bool = False) -> list[Column[NetworkDetails]]:
-    """The columns; `now` is what ages are counted to. With `verbose` ids are whole."""
+def network_columns(now: str, *, verbose: bool = False, engines: int = 1) -> list[Column[NetworkDetails]]:
+    """The columns; `now` is what ages are counted to. With `verbose` ids are whole; of so many `engines`."""
     return [
         Column("NETWORK ID", lambda n: n.id if verbose else short_id(n.id)),
         Column("NAME", lambda n: item(n.name, style="name") if n.name else None, sort=lambda n: n.name),
@@ -23,6 +23,7 @@ def network_columns(now: str, *, verbose: bool = False) -> list[Column[NetworkDe
         Column("GATEWAY", lambda n: [pool.gateway for pool in n.subnets if pool.gateway], spare=2),
         Column("DEVICE", _device, sort=lambda n: n.bridge or n.parent),
         Column("CONTAINERS", lambda n: len(n.containers), spare=1),
+        Column("DATA ROOT", lambda n: n.data_root, shown=engines > 1),
         Column("FLAGS", lambda n: [*flags(n)], shown=False),
         Column("MODE", lambda n: n.mode, shown=False),
         Column("VNI", lambda n: [*map(str, n.vxlan_ids)], shown=False),

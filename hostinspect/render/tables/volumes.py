@@ -13,8 +13,8 @@ from hostinspect.render.tables.sizes import size_columns
 from hostinspect.render.times import ago
 
 
-def volume_columns(now: str, *, sizes: bool, verbose: bool) -> list[Column[VolumeDetails]]:
-    """The columns; with `sizes` those of what was measured, with `verbose` names are whole."""
+def volume_columns(now: str, *, sizes: bool, verbose: bool, engines: int = 1) -> list[Column[VolumeDetails]]:
+    """The columns; with `sizes` those of what was measured, with `verbose` names are whole, of `engines` so many."""
     columns: list[Column[VolumeDetails]] = [
         Column("DRIVER", lambda v: v.driver),
         Column(
@@ -26,6 +26,7 @@ def volume_columns(now: str, *, sizes: bool, verbose: bool) -> list[Column[Volum
         Column("MOUNT", _mount_in_words, sort=lambda v: v.mount and v.mount.fstype),
         Column("CREATED", lambda v: _age(v.created, now), sort=lambda v: v.created, spare=1),
         Column("ANONYMOUS", lambda v: "yes" if v.anonymous else None, shown=False),
+        Column("DATA ROOT", lambda v: v.data_root, shown=engines > 1),
         Column("MOUNTPOINT", lambda v: v.mountpoint, shown=False),
         Column("OPTIONS", lambda v: _pairs(v.options), shown=False),
         Column("LABELS", lambda v: _pairs(v.labels), shown=False),

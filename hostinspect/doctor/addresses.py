@@ -93,6 +93,6 @@ def address_differs(patient: Patient) -> Checked:
                         place.container.name,
                         f"{place.endpoint.interface} of {place.container.name} has "
                         f"{drift.effective or 'no address'}, and {drift.recorded} by the record",
-                        f"docker restart {word(place.container.name)}",
+                        patient.docker(place.container, f"restart {word(place.container.name)}"),
                         (f"on network {place.endpoint.network}",),
                     )

@@ -32,7 +32,7 @@ def running_without_process(patient: Patient) -> Checked:
             "container",
             record.name,
             f"{record.name} runs by its record, and has no process",
-            f"docker restart {word(record.name)}; if that fails: systemctl restart docker",
+            patient.docker(record, f"restart {word(record.name)}; if that fails: systemctl restart docker"),
             (there if record.pid else "its record has no pid",),
         )
 
@@ -93,7 +93,7 @@ def restart_loop(patient: Patient) -> Checked:
             record.name,
             f"{record.name} was restarted {record.restart_count} times"
             + (", and is being restarted now" if record.restarting else f", the last time at {record.started_at}"),
-            f"docker logs --tail 50 {word(record.name)}",
+            patient.docker(record, f"logs --tail 50 {word(record.name)}"),
             (
                 f"restart policy: {record.restart_policy or 'none'}",
                 f"exit code of the last run: {record.exit_code}",
@@ -116,13 +116,13 @@ def unhealthy(patient: Patient) -> Checked:
                 "container",
                 container.name,
                 f"{container.name} is unhealthy by its own check",
-                f"docker inspect --format '{{{{json .State.Health}}}}' {word(container.name)}",
+                patient.docker(container, f"inspect --format '{{{{json .State.Health}}}}' {word(container.name)}"),
             )
         elif container.health == "starting" and started and now and now - started > _FIRST_CHECK:
             yield Doubt(
                 container.name,
                 "its record says “starting” since it was started: the engine does not write its health down",
-                f"docker inspect --format '{{{{.State.Health.Status}}}}' {word(container.name)}",
+                patient.docker(container, f"inspect --format '{{{{.State.Health.Status}}}}' {word(container.name)}"),
             )
 
 
@@ -138,7 +138,7 @@ def killed_for_memory(patient: Patient) -> Checked:
                 "container",
                 record.name,
                 f"{record.name} ran out of memory and was killed",
-                f"docker update --memory SIZE {word(record.name)}; docker start {word(record.name)}",
+                patient.docker(record, f"update --memory SIZE {word(record.name)}", f"start {word(record.name)}"),
                 (f"exit code {record.exit_code}, at {record.finished_at}",),
             )
 

@@ -115,7 +115,7 @@ def sensitive_bind_mount(patient: Patient) -> Checked:
                     "container",
                     container.name,
                     f"{container.name} has {source} of the host on {mount.destination}, {'rw' if mount.rw else 'ro'}",
-                    f"docker inspect --format '{{{{json .Mounts}}}}' {word(container.name)}",
+                    patient.docker(container, f"inspect --format '{{{{json .Mounts}}}}' {word(container.name)}"),
                 )
 
 
@@ -131,5 +131,5 @@ def privileged(patient: Patient) -> Checked:
                 "container",
                 container.name,
                 f"{container.name} is privileged",
-                f"docker inspect --format '{{{{.HostConfig.Privileged}}}}' {word(container.name)}",
+                patient.docker(container, f"inspect --format '{{{{.HostConfig.Privileged}}}}' {word(container.name)}"),
             )

@@ -30,8 +30,11 @@ def endpoint_without_link(patient: Patient) -> Checked:
                 "container",
                 place.container.name,
                 f"{place.container.name} is on {name} by its record, and has no interface there",
-                f"docker network disconnect -f {word(name)} {word(place.container.name)}; "
-                f"docker network connect {word(name)} {word(place.container.name)}",
+                patient.docker(
+                    place.container,
+                    f"network disconnect -f {word(name)} {word(place.container.name)}",
+                    f"network connect {word(name)} {word(place.container.name)}",
+                ),
                 (f"recorded: {recorded}",),
             )
 

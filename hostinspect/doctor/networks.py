@@ -96,7 +96,7 @@ def mtu_too_large(patient: Patient) -> Checked:
                 "network",
                 network.name or network.id,
                 f"{network.name} has an MTU of {largest.mtu}, and the way out over {out.ifname} one of {out.mtu}",
-                f"docker network create --opt com.docker.network.driver.mtu={out.mtu} …",
+                patient.docker(network, f"network create --opt com.docker.network.driver.mtu={out.mtu} …"),
                 (f"containers with it: {', '.join(owners)}",),
             )
 
@@ -149,7 +149,7 @@ def endpoint_of_no_container(patient: Patient) -> Checked:
             "endpoint",
             name,
             f"{name} is on {network.name} by the network database, and no container is it",
-            f"docker network disconnect --force {word(network.name)} {word(name)}",
+            patient.docker(network, f"network disconnect --force {word(network.name)} {word(name)}"),
             (f"endpoint {endpoint.id}", f"address {endpoint.address or 'none'}, ports {', '.join(ports) or 'none'}"),
             "error" if ports else None,
         )

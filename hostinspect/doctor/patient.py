@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -25,7 +27,14 @@ RULES = ("host", "namespaces", "rules")
 HEALTH = ("space", "paths", "open files", "other mounts", "socket files", "settings", "stuck processes")
 LAYER_HOMES = "layer directories"
 
+_USUAL_HOST = "unix:///run/docker.sock"  # of dockerd without --host
+
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class _Owned(Protocol):
+    @property
+    def data_root(self) -> str | None: ...
 
 
 class Attachment(Struct, frozen=True):
@@ -129,6 +138,19 @@ class Patient:
     def uses_bridges(self) -> bool:
         """Whether a bridge network of an engine has its bridge."""
         return any(network.bridge in self.index.host_links for network in self.bridge_networks)
+
+    def docker(self, thing: _Owned | None, *commands: str) -> str:
+        """Commands of the client to the engine that a thing belongs to: where there are several, it is said which.
+
+        Else they would go to the one at the usual socket, which may have something else of that name.
+        """
+        client = "docker"
+        if len(self.facts.engines) > 1:
+            settings = self.settings.get((thing and thing.data_root) or "")
+            hosts = settings.hosts or (_USUAL_HOST,) if settings else ()
+            host = next((host for host in hosts if host.startswith("unix://")), "HOST")
+            client = f"docker --host {shlex.quote(host)}"
+        return "; ".join(f"{client} {command}" for command in commands)
 
     def record(self, container: Container) -> ContainerRecord:
         return self.index.records[container.id]

@@ -11,7 +11,7 @@ from hostinspect.doctor.patient import LINKS, RECORDS, Patient
 from hostinspect.facts import ListeningSocket, RecordedPort, Rule
 from hostinspect.questions.dnat import port_ranges, reference, without_prefix
 from hostinspect.questions.ports import HostPort, PortRule
-from hostinspect.topology import NatRule, RuleRef
+from hostinspect.topology import Container, NatRule, RuleRef
 
 PORTS = (*RECORDS, *LINKS, "rules", "processes")
 LISTENERS = (*PORTS, "sockets")
@@ -80,7 +80,7 @@ def without_rule(patient: Patient) -> Checked:
             "port",
             spell(port),
             f"{spell(port)} is published for {_to(port)}, and no rule leads there",
-            f"docker restart {word(port.container_name)}",
+            patient.docker(_container(patient, port), f"restart {word(port.container_name)}"),
             (f"{port.container_name} has it in its record", proxy),
             None if no_way or port.proxy is None else "warning",
         )
@@ -100,7 +100,7 @@ def without_proxy(patient: Patient) -> Checked:
                 "port",
                 spell(port),
                 f"{spell(port)} is published for {_to(port)}, and its docker-proxy is gone",
-                f"docker restart {word(port.container_name)}",
+                patient.docker(_container(patient, port), f"restart {word(port.container_name)}"),
                 _rule_lines(patient, port.rules) or ("no rule leads there either",),
             )
 
@@ -242,11 +242,8 @@ def other_address(patient: Patient) -> Checked:
     yield from _published(patient, "other address only", "the server there listens on another address")
 
 
-_REMEDIES = {
-    "nobody listens": "docker logs {name}",
-    "loopback only": "let the server in {name} listen on 0.0.0.0 (or ::)",
-    "other address only": "let the server in {name} listen on 0.0.0.0 (or ::)",
-}
+def _container(patient: Patient, port: HostPort) -> Container | None:
+    return patient.places.containers.get(port.container or "")
 
 
 def _published(patient: Patient, problem: str, words: str) -> Checked:
@@ -259,7 +256,10 @@ def _published(patient: Patient, problem: str, words: str) -> Checked:
         port = ports[0]
         evidence = [f"published as {', '.join(map(spell, ports))}"]
         evidence += [_listener(e.address, e.port, e.pid, e.comm) for e in port.elsewhere]
-        remedy = _REMEDIES[problem].format(name=word(port.container_name))
+        name = word(port.container_name)
+        remedy = f"let the server in {name} listen on 0.0.0.0 (or ::)"
+        if problem == "nobody listens":
+            remedy = patient.docker(_container(patient, port), f"logs {name}")
         yield Found(
             "port",
             spell(port),

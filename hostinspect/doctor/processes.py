@@ -111,7 +111,7 @@ def shim_missing(patient: Patient) -> Checked:
             "container",
             container.name,
             f"{container.name} runs, and its containerd-shim is gone",
-            f"kill {container.pid}; docker start {word(container.name)}",
+            f"kill {container.pid}; {patient.docker(container, f'start {word(container.name)}')}",
             (f"pid {main.pid} is a child of {f'{parent.comm} ({parent.pid})' if parent else main.ppid}",),
         )
 

@@ -23,7 +23,7 @@ def volume_dangling(patient: Patient) -> Checked:
                 "volume",
                 volume.name,
                 f"volume {volume.name} is used by no container",
-                f"docker volume rm {word(volume.name)}",
+                patient.docker(volume, f"volume rm {word(volume.name)}"),
                 (f"created {volume.created}",) if volume.created else (),
             )
 
@@ -40,7 +40,7 @@ def volume_unused(patient: Patient) -> Checked:
                 "volume",
                 volume.name,
                 f"volume {volume.name} is used only by {', '.join(names)}, which {_do(names)} not run",
-                f"docker rm {' '.join(map(word, names))}; docker volume rm {word(volume.name)}",
+                patient.docker(volume, f"rm {' '.join(map(word, names))}", f"volume rm {word(volume.name)}"),
             )
 
 
@@ -109,12 +109,13 @@ def bind_source_gone(patient: Patient) -> Checked:
             if mount.source not in missing and not is_deleted:
                 continue
             runs = container.pid is not None
+            restart = f"; {patient.docker(container, f'restart {word(container.name)}')}" if runs else ""
             state = "is not there" if mount.source in missing else "was deleted and made again"
             yield Found(
                 "container",
                 container.name,
                 f"{mount.source}, which {container.name} has on {mount.destination}, {state}",
-                f"mkdir -p {word(mount.source)}" + (f"; docker restart {word(container.name)}" if runs else ""),
+                f"mkdir -p {word(mount.source)}{restart}",
                 (f"mounted: {deleted[mount.destination]}" if is_deleted else f"{mount.source} does not exist",),
                 None if runs else "warning",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -99,8 +100,8 @@ class _Describer:
         self.stored: dict[str, list[EndpointRecord]] = {}
         for record in inspection.facts.endpoints:
             self.stored.setdefault(record.network_id, []).append(record)
-        names = [network.name for network in self.topology.networks]
-        self.by_name = {n.name: n.id for n in self.topology.networks if n.name and names.count(n.name) == 1}
+        named = Counter((network.data_root, network.name) for network in self.topology.networks)
+        self.by_name = {(n.data_root, n.name): n.id for n in self.topology.networks if named[n.data_root, n.name] == 1}
 
     def network(self, network: Network) -> NetworkDetails:
         netns = self.places.host_netns if network.netns is None else network.netns
@@ -197,7 +198,7 @@ class _Describer:
                 continue
             for endpoint in container.endpoints:
                 # One that never ran has the network's name alone in its record.
-                id_ = endpoint.network_id or self.by_name.get(endpoint.network or "")
+                id_ = endpoint.network_id or self.by_name.get((container.data_root, endpoint.network))
                 if id_ == network.id:
                     yield Stopped(container=container.id, name=container.name, state=container.state, endpoint=endpoint)
 

@@ -88,7 +88,8 @@ class View(Places):
         mode = network_of_mode(container.network_mode)
         candidates = [self.networks[e.network_id] for e in container.endpoints if e.network_id in self.networks]
         if not candidates:
-            candidates = [n for n in self.topology.networks if n.driver in ("host", "null") and n.name == mode]
+            named = [n for n in self.topology.networks if n.driver in ("host", "null") and n.name == mode]
+            candidates = [network for network in named if network.data_root == container.data_root]
         candidates.sort(key=lambda n: (mode not in (n.name, n.id), n.name == GWBRIDGE, n.name or "", n.id))
         return candidates[0].id if candidates else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from subprocess import DEVNULL, run
 from typing import Any
 
@@ -49,7 +50,7 @@ docker create --name made --volume data:/elsewhere box /busybox true >/dev/null
 """
 
 _END = """
-docker ps --quiet | xargs docker kill >/dev/null
+docker ps --quiet | xargs docker stop --time 0 >/dev/null
 read -r pid </run/docker.pid || :
 kill -KILL "$pid"
 while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
@@ -85,6 +86,9 @@ def test_each_is_told_as_if_it_were_alone(host: LabHost) -> None:
         found = [thing for topology in alone for thing in topology[family]]
         assert len(found) == 2 * count
         assert sorted(both[family], key=json.dumps) == sorted(found, key=json.dumps)
+        alone_in_full = [answer(host, family, "--data-root", root)[family] for root in (FIRST, SECOND)]
+        in_full = answer(host, family)[family]
+        assert sorted(in_full, key=json.dumps) == sorted(chain(*alone_in_full), key=json.dumps)
 
 
 def test_who_uses_a_volume_is_as_each_engine_says(host: LabHost) -> None:
@@ -127,9 +131,20 @@ def test_whois_tells_both_volumes_of_a_name(host: LabHost) -> None:
         assert sorted(inside["containers"]) == sorted(expected)
 
 
+def removals(host: LabHost) -> set[str]:
+    return {f["remedy"] for f in answer(host, "doctor", "--only", "volume-dangling")["findings"]}
+
+
+def test_a_remedy_says_which_engine_it_is_for(host: LabHost) -> None:
+    """Given to the other one, it would take away what that has of the name."""
+    assert removals(host) == {f"docker --host unix://{socket} volume rm unused" for socket in _SOCKETS.values()}
+
+
 def test_nothing_is_wrong_with_one_at_rest(host: LabHost) -> None:
     """Last, since it ends the first engine. Its bridges are left at first, and gone then, as after a boot."""
     host.run(["sh", "-ec", _END])
+    second = f"docker --host unix://{_SOCKETS[SECOND]} volume rm unused"
+    assert removals(host) == {second, "docker --host HOST volume rm unused"}
     for is_left in (True, False):
         assert {finding["severity"] for finding in answer(host, "doctor")["findings"]} <= {"info"}
         networks = [network for network in report(host)["networks"] if network["data_root"] == FIRST]

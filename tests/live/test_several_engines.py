@@ -140,6 +140,13 @@ def test_a_remedy_says_which_engine_it_is_for(host: LabHost) -> None:
     assert removals(host) == {f"docker --host unix://{socket} volume rm unused" for socket in _SOCKETS.values()}
 
 
+def test_the_way_to_a_container_is_by_its_id_in_a_remedy(host: LabHost) -> None:
+    for data_root in (FIRST, SECOND):
+        (id_,) = docker(host, data_root, "ps", "--all", "--quiet", "--no-trunc", "--filter", "name=made")
+        done = hostinspect(host, "trace", id_)
+        assert (done.returncode, f"docker start {id_}" in done.stdout) == (1, True)
+
+
 def test_nothing_is_wrong_with_one_at_rest(host: LabHost) -> None:
     """Last, since it ends the first engine. Its bridges are left at first, and gone then, as after a boot."""
     host.run(["sh", "-ec", _END])

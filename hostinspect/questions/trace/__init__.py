@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from ipaddress import ip_address
-from shlex import quote
 from typing import Literal, NamedTuple
 
 from hostinspect.facts import HOLDERS_ON_HOST, RULES_OF_CONTAINERS
@@ -125,7 +124,7 @@ class _Tracer:
         home = self._home(container)
         name = container.name
         if container.pid is None:
-            problem = (f"{name} does not run ({container.state})", f"docker start {quote(name)}")
+            problem = (f"{name} does not run ({container.state})", f"docker start {self.world.word(container)}")
             return [_Question(target, ip_address("0.0.0.0"), port or 0, proto or "tcp", container, problem=problem)]
         wanted = [
             published
@@ -448,7 +447,13 @@ class _Tracer:
         who = reached.container_name or f"{reached.comm} (pid {reached.pid}) of the host"
         text = f"it is {who} that answers, and not {wanted.name}, whose port it should be"
         walk.hops.append(
-            Hop(state="broken", subject="owner", text=text, evidence=(), remedy=f"docker restart {quote(wanted.name)}")
+            Hop(
+                state="broken",
+                subject="owner",
+                text=text,
+                evidence=(),
+                remedy=f"docker restart {self.world.word(wanted)}",
+            )
         )
 
 

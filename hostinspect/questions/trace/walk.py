@@ -662,7 +662,7 @@ class Walk:
         paused = world.places.containers.get(container or "")
         if paused is not None and paused.state == "paused":
             text = f"{place}: {who} listens on {bound(socket)}, and is paused"
-            self._end("broken", "socket", text, evidence, f"docker unpause {quote(paused.name)}")
+            self._end("broken", "socket", text, evidence, f"docker unpause {world.word(paused)}")
         if stopped:
             self._end(
                 "broken",

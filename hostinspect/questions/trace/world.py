@@ -15,7 +15,7 @@ from hostinspect.questions.inspection import Inspection
 from hostinspect.questions.places import Places
 from hostinspect.questions.trace.netfilter import Netfilter
 from hostinspect.questions.trace.rules import Address, Ground
-from hostinspect.topology import Link
+from hostinspect.topology import Container, Link
 
 _MAIN, _DEFAULT = 254, 253  # routing tables that the rules of every host name
 _LIMITED_BROADCAST = ip_address("255.255.255.255")
@@ -57,6 +57,11 @@ class World:
         self.netfilter = Netfilter(inspection.facts)
         self.host = self.places.host_netns or inspection.index.host_netns or 0
         self.sysctls = {sysctl.name: sysctl.value for sysctl in inspection.facts.sysctls}
+
+    def word(self, container: Container | facts.ContainerRecord) -> str:
+        """A container on the client's command line: by id where another engine has one of that name, and would act."""
+        same = [other for other in self.topology.containers if other.name == container.name]
+        return quote(container.name if len(same) < 2 else container.id)
 
     # --- links and addresses ---
 
@@ -422,7 +427,7 @@ class World:
         for container in self.facts.containers:
             if container.running and any(str(to) in (endpoint.ip, endpoint.ip6) for endpoint in container.endpoints):
                 text += f", which was given to {container.name}"
-                remedy = f"docker restart {quote(container.name)}"
+                remedy = f"docker restart {self.word(container)}"
         return Landing("nobody", text, link.netns, link, at=link, remedy=remedy)
 
     def bridge_to(self, netns: int, address: Address) -> tuple[Link | None, str]:

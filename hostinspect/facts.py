@@ -366,10 +366,13 @@ class ContainerRecord(Record, frozen=True, kw_only=True):
 
 
 class LayerRecord(Record, frozen=True, kw_only=True):
-    """layerdb/mounts/ID/* and overlay2/MOUNT-ID/{link,lower}: a container's layers on disk, overlay2 driver."""
+    """layerdb/mounts/ID/* and overlay2/MOUNT-ID/{link,lower}: a container's layers on disk, overlay2 driver.
+
+    With the containerd image store, its snapshot and those below it.
+    """
 
     container_id: str
-    mount_id: str
+    mount_id: str  # of containerd the snapshot's number
     init_id: str | None = None
     parent: str | None = None  # chain id of the image's top layer, sha256:…
     lower: tuple[str, ...] = ()  # absolute diff directories, topmost first, l/SHORT resolved

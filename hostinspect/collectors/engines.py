@@ -6,7 +6,7 @@ An engine is found by its daemon's command line, by /etc/docker/daemon.json, or 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -46,6 +46,7 @@ DEFAULT_DATA_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG_FILE = "/etc/docker/daemon.json"
 _MAX_CONFIG = 1 << 20  # bytes
 _MAX_HOMES = 10_000
+SNAPSHOTTER = "overlayfs"  # the storage driver, of a container in the containerd image store
 
 
 class EngineRecords(Struct, frozen=True, kw_only=True):
@@ -402,13 +403,18 @@ def collect_records(
             if containers is None:
                 containers = read_containers(files, engine.name, data_root, notes["containers"], at_rest=bool(root))
             containers = tuple(containers)
+            theirs = tuple(container for container in containers if layers_of is None or container.id in layers_of)
+            stored: _Stored | None = None
+            if any(container.driver == SNAPSHOTTER for container in theirs):
+                stored = _stored(files, data_root, theirs, notes, root, mounts)
             layers: tuple[LayerRecord, ...] = ()
             if "layers" in families:
                 from hostinspect.engines.docker.layers import read_layers
 
                 layers = tuple(read_layers(files, data_root, notes["layers"], layers_of))
-                theirs = tuple(container for container in containers if layers_of is None or container.id in layers_of)
-                _note_unknown_layers(files, theirs, layers, gaps, data_root, of_disk=bool(root))
+                layers += stored.layers if stored else ()
+                has_names = stored is not None and stored.images is not None
+                _note_unknown_layers(files, theirs, layers, gaps, data_root, has_names=has_names, of_disk=bool(root))
             table: NetworkTable | None = None
             swarm: dict[str, NetworkRecord] = {}
             if "networks" in families:
@@ -427,6 +433,7 @@ def collect_records(
                 from hostinspect.engines.docker.images import read_images
 
                 images = tuple(read_images(files, data_root, notes["images"], layers=image_layers))
+                images += (stored.images or ()) if stored else ()
     except PermissionError as error:
         _Notes("engines", data_root, gaps)(data_root, error)
         return EngineRecords()
@@ -456,6 +463,52 @@ def _networks(table: NetworkTable | None, swarm: dict[str, NetworkRecord]) -> It
         yield network
 
 
+class _Stored(Struct, frozen=True):
+    """What a containerd keeps for an engine; `images` is None where it does not say."""
+
+    layers: tuple[LayerRecord, ...]
+    images: tuple[ImageRecord, ...] | None
+
+
+def _stored(
+    files: Directory,
+    data_root: str,
+    containers: Iterable[ContainerRecord],
+    notes: Mapping[str, _Notes],
+    root: str,
+    mounts: Sequence[MountPoint],
+) -> _Stored | None:
+    """What the containerd keeps that has these containers' snapshots, else the first one; None without any."""
+    from hostinspect.engines.docker.snapshots import read_snapshots, read_stored_images
+
+    of = {container.id for container in containers if container.driver == SNAPSHOTTER}
+    first = None
+    for store, path in _containerd_stores(files, data_root, root, mounts):
+        layers = read_snapshots(store, path, data_root, notes["layers"], of)
+        if layers or first is None:
+            first = _Stored(layers, read_stored_images(store, path, data_root, notes["images"]))
+        if layers:
+            break
+    return first
+
+
+def _containerd_stores(
+    files: Directory, data_root: str, root: str, mounts: Sequence[MountPoint]
+) -> Iterator[tuple[Directory, str]]:
+    """The directories, with their paths, of the engine's own containerd and of the host's, where they are there.
+
+    One that cannot be opened says nothing, which is told of the layers that are not known then.
+    """
+    from hostinspect.engines.docker.snapshots import OWN_STORE, SYSTEM_STORE
+
+    with suppress(OSError), files.directory(OWN_STORE) as store:
+        yield store, f"{data_root}/{OWN_STORE}"
+    with suppress(OSError):
+        _refuse(SYSTEM_STORE, root, mounts)
+        with directory_in(root, SYSTEM_STORE) as store:
+            yield store, SYSTEM_STORE
+
+
 def _note_unknown_layers(
     files: Directory,
     containers: tuple[ContainerRecord, ...],
@@ -463,9 +516,13 @@ def _note_unknown_layers(
     gaps: GapLog,
     data_root: str,
     *,
+    has_names: bool,
     of_disk: bool,
 ) -> None:
-    """Say whose layers are not known: all of a storage driver that is no overlay, or one without its record."""
+    """Say whose layers are not known: all of a storage driver that is no overlay, or one without its record.
+
+    `has_names`: those of images are known whatever the storage driver.
+    """
     from hostinspect.engines.docker.layers import DRIVERS, FIRST_DRIVER
 
     known = {layer.container_id for layer in layers}
@@ -474,11 +531,12 @@ def _note_unknown_layers(
     for container in containers:
         if container.id in known:
             continue
+        is_going = container.dead or container.removal_in_progress or not files.exists(f"containers/{container.id}")
         if container.driver and container.driver not in (*DRIVERS, FIRST_DRIVER):
-            unknown.setdefault(container.driver, []).append(container)
+            if container.driver != SNAPSHOTTER or not is_going:
+                unknown.setdefault(container.driver, []).append(container)
             continue
         subject = f"{data_root}/image/{container.driver}/layerdb/mounts/{container.id}"
-        is_going = container.dead or container.removal_in_progress or not files.exists(f"containers/{container.id}")
         if subject not in told and not is_going:
             gaps.add(
                 "layers",
@@ -489,8 +547,8 @@ def _note_unknown_layers(
                 else "docker rm it: it cannot be started without",
             )
     for driver, of_driver in sorted(unknown.items()):
-        has_names = files.exists(f"image/{driver}/repositories.json") or files.exists(f"repositories-{driver}")
-        names = "" if has_names else " and names of images"
+        is_named = files.exists(f"image/{driver}/repositories.json") or files.exists(f"repositories-{driver}")
+        names = "" if is_named or (has_names and driver == SNAPSHOTTER) else " and names of images"
         gaps.add(
             "layers",
             f"{data_root}, storage driver {driver}",

@@ -14,7 +14,7 @@ from hostinspect.correlate.index import Index
 from hostinspect.facts import ContainerRecord, DaemonSettings, Facts, Gap, Health
 from hostinspect.questions.dnat import Dnat
 from hostinspect.questions.inspection import Inspection
-from hostinspect.questions.layers import Layers, list_layers
+from hostinspect.questions.layers import Layers, has_homes, list_layers
 from hostinspect.questions.places import Places
 from hostinspect.questions.ports import HostPort, list_ports
 from hostinspect.questions.trace.world import World
@@ -99,7 +99,7 @@ class Patient:
         found = [gap for gap in self.topology.gaps if gap.collector in families and not gap.minor]
         asked = set(families)
         if (self.facts.health is None and not asked.isdisjoint(HEALTH)) or (
-            LAYER_HOMES in asked and not self.facts.layer_homes and self.facts.layers
+            LAYER_HOMES in asked and not has_homes(self.facts)
         ):
             found.append(
                 Gap(

@@ -6,13 +6,16 @@ import time
 from collections import defaultdict
 
 from hostinspect.correlate.runtime import recorded_state
-from hostinspect.doctor.check import Checked, Found, Severity, check, word
+from hostinspect.doctor.check import Checked, Doubt, Found, Severity, check, word
 from hostinspect.doctor.containers import just_now
 from hostinspect.doctor.patient import LAYER_HOMES, RECORDS, Patient
 from hostinspect.facts import ContainerRecord, FileSystemSpace, HeldFile, MountPoint
+from hostinspect.questions.layers import UPPER_OF_CONTAINERD
 
 LAYERS = (*RECORDS, "layers", "images")
 _MOUNTS = (*LAYERS, "mounts", LAYER_HOMES)
+
+_HOMES = ("overlay2", "containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots")
 
 _GB = 1_000_000_000
 _LARGE = 100_000_000  # bytes that a file without a name holds, to be worth a warning
@@ -21,11 +24,12 @@ _SETTLED = 60  # seconds after which a directory that the engine makes has its r
 
 
 def _overlay_home(patient: Patient, upper: str | None) -> str | None:
-    """DATA-ROOT/overlay2/NAME of an upper directory of an engine here."""
+    """DATA-ROOT/overlay2/NAME of an upper directory of an engine here; of its own containerd, …/snapshots/NUMBER."""
     for engine in patient.facts.engines:
-        home = f"{engine.data_root}/overlay2/"
-        if upper and upper.startswith(home):
-            return home + upper[len(home) :].partition("/")[0]
+        for name in _HOMES:
+            home = f"{engine.data_root}/{name}/"
+            if upper and upper.startswith(home):
+                return home + upper[len(home) :].partition("/")[0]
     return None
 
 
@@ -146,6 +150,8 @@ def layer_of_nothing(patient: Patient) -> Checked:
                 tuple(filter(None, (directory.why, directory.modified and f"last changed {directory.modified}"))),
                 None if directory.kind == "nothing" else "info",
             )
+    if any(layer.upper.endswith(UPPER_OF_CONTAINERD) for layer in patient.facts.layers):
+        yield Doubt("containerd's snapshots", "whose each of them is is not read", "docker system df")
 
 
 @check("container-directory-of-nothing", "warning", needs=(*RECORDS, "paths"))

@@ -153,6 +153,15 @@ class Bolt:
             if is_bucket:
                 yield key, _items(self._open_bucket(value, walk))
 
+    def within(self, name: bytes, *path: bytes) -> Iterator[tuple[bytes, Iterator[Item]]]:
+        """As `buckets`, with the items of the bucket `name` in each; one without that is left out."""
+        walk = _Walk(len(self._content), len(path) + 2)
+        for key, value, is_bucket in self._bucket_at(path, walk):
+            elements = self._open_bucket(value, walk) if is_bucket else ()
+            inner = next((value for called, value, is_inner in elements if is_inner and called == name), None)
+            if inner is not None:
+                yield key, _items(self._open_bucket(inner, walk))
+
     def _bucket_at(self, path: tuple[bytes, ...], walk: _Walk) -> Iterator[_Element]:
         elements = self._tree(self._meta.root, walk)
         for name in path:

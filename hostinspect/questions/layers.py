@@ -35,6 +35,8 @@ LowerKind = Literal["init", "image", "unknown"]
 Owner = Literal["container", "init", "image", "build cache", "being removed", "no image", "nothing", "unknown"]
 ORPHANS: tuple[Owner, ...] = ("nothing", "no image", "unknown")
 
+UPPER_OF_CONTAINERD = "/fs"
+
 _BUILD_CACHE = "build cache"  # beside ids of containers
 _SETTLED = 10  # seconds after which what a running daemon makes has its record
 
@@ -115,6 +117,16 @@ def list_layers(
     )
 
 
+def has_homes(facts: Facts) -> bool:
+    """Whether facts were collected with the homes of layers, or there is none that would have been read.
+
+    Upper directories are called so by the driver overlay and by containerd, whose homes are not.
+    """
+    return bool(facts.layer_homes) or all(
+        layer.upper.endswith(("/upper", UPPER_OF_CONTAINERD)) for layer in facts.layers
+    )
+
+
 def with_history(layers: Layers, history: Mapping[str, tuple[ImageStep, ...]], gaps: Sequence[Gap]) -> Layers:
     """The same with how each container's image was made."""
     containers = tuple(msgspec.structs.replace(c, history=history.get(c.id)) for c in layers.containers)
@@ -148,7 +160,7 @@ def _container(owners: _Owners, container: Container, mounted: set[str] | None, 
         work=overlay.work if overlay else None,
         merged=merged,
         mounted=merged in mounted if mounted is not None else None,
-        lower=tuple(owners.lower(path, sizes) for path in (overlay.lower if overlay else ())),
+        lower=tuple(owners.lower(path, sizes, container.id) for path in (overlay.lower if overlay else ())),
         size=sizes.of(_parent(upper)) if upper else None,
         history=None,
     )
@@ -225,11 +237,16 @@ class _Owners:
 
     # --- directories ---
 
-    def lower(self, path: str, sizes: Sizes) -> Lower:
-        """A lower directory, `path` being that of its content."""
+    def lower(self, path: str, sizes: Sizes, container: str) -> Lower:
+        """A lower directory of a container, `path` being that of its content.
+
+        With containerd an image that was committed has the init layer of the container that it was made of.
+        """
         directory = _parent(path)
         layer = self._layers.get(directory)
-        kind: LowerKind = "init" if directory in self._inits else "image" if layer else "unknown"
+        init = self._inits.get(directory)
+        is_own = init is not None and init.container_id == container
+        kind: LowerKind = "init" if is_own else "image" if layer else "unknown"
         return Lower(
             path=path,
             kind=kind,
@@ -334,8 +351,8 @@ class _Owners:
 
     def gaps(self) -> Iterator[Gap]:
         """Where facts were collected without the layers of images, as those of a report are."""
-        if self._facts.layer_homes or all(layer.upper.endswith("/upper") for layer in self._facts.layers):
-            return  # the upper directories are called so by the driver overlay, whose home is not read
+        if has_homes(self._facts):
+            return
         yield Gap(
             collector="layers",
             subject=_NOT_READ,

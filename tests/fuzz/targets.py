@@ -21,6 +21,7 @@ from hostinspect.collectors.engines import parse_cmdline as parse_daemon_cmdline
 from hostinspect.collectors.engines import parse_config
 from hostinspect.engines.boltdb import Bolt, BoltError
 from hostinspect.engines.docker import build_cache, containers, images, networks, swarm, volumes
+from hostinspect.engines.docker import snapshots as store
 from hostinspect.engines.docker.record import RecordError
 from hostinspect.engines.protobuf import ProtobufError
 from hostinspect.facts import Facts
@@ -28,6 +29,7 @@ from hostinspect.kernel import cgroups, host, ip_tables, mountinfo, netlink, nft
 from hostinspect.kernel.nftables.messages import GETCHAIN, GETRULE
 from hostinspect.questions.whois.key import Key
 from hostinspect.snapshot import SnapshotError, read_snapshot
+from tests.unit import test_containerd_store as containerd
 from tests.unit.factory import host_with_web
 from tests.unit.netlink_bytes import recorded
 from tests.unit.packet_filter_fixtures import Replay, legacy
@@ -238,6 +240,13 @@ def _of_engines() -> list[Target]:
         Target("volumes-db", lambda raw: volumes.parse_metadata(Bolt(raw)), bolt, _seeds("metadata.db")),
         Target("tasks-db", lambda raw: swarm.parse_tasks(Bolt(raw), _ENGINE, _ROOT), bolt, tasks),
         Target("task", lambda raw: list(swarm.parse_task(raw, _ENGINE, _ROOT)), (ProtobufError,), each_task),
+        Target(
+            "containerd-snapshots",
+            lambda raw: list(store.parse_snapshots(Bolt(raw), "/store", "/roots", (containerd.ID,))),
+            bolt,
+            (containerd.file_of(containerd.snapshots()),),
+        ),
+        Target("containerd-images", lambda raw: store.parse_images(Bolt(raw), _ROOT), bolt, (containerd.IMAGES_FILE,)),
         Target("build-cache", lambda raw: list(build_cache.parse_snapshots(Bolt(raw), _ROOT)), bolt, snapshots),
         Target(
             "daemon-cmdline",

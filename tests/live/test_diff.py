@@ -272,7 +272,7 @@ def test_another_storage_driver() -> None:
 
 
 def test_the_image_store_of_containerd() -> None:
-    """Its layers are known while the container runs."""
+    """Its layers are containerd's snapshots, known by its tables whether the container runs or not."""
     spec = LabSpec(userland="sid", dockerd=("--feature=containerd-snapshotter=true",))
     with LabHost(spec) as host:
         shell(host, _IMAGE.replace("sh -c", ": "), "", "", "plain")
@@ -282,7 +282,15 @@ def test_the_image_store_of_containerd() -> None:
         assert changes == docker(host, "plain")
         assert {("A", "/added"), ("D", "/cases"), ("A", "/made/by/docker")} < set(changes)
         host.docker("stop", "--time", "0", "plain")
-        assert "start it" in refused(host, "plain")
+        assert ours(host, "plain") == docker(host, "plain") == changes
+        inspected = hostinspect(host, "container", "--output", "json", "plain")
+        overlay = json.loads(inspected.stdout)["containers"][0]["overlay"]
+        host.docker("start", "plain")
+        mounted = host.run(["findmnt", "-J", "-T", overlay["merged"], "-o", "FSTYPE,OPTIONS"]).stdout
+        (mount,) = json.loads(mounted)["filesystems"]
+        options = dict(option.partition("=")[::2] for option in mount["options"].split(","))
+        assert options["upperdir"] == overlay["upper"]
+        assert (options["lowerdir"], options["workdir"]) == (":".join(overlay["lower"]), overlay["work"])
 
 
 def test_a_daemon_that_remaps_users() -> None:

@@ -3,8 +3,8 @@
     {"Repositories": {"app": {"app:latest": "sha256:34671e…", "app@sha256:11…": "sha256:34671e…"}}}
     {"rootfs": {"type": "layers", "diff_ids": ["sha256:c3d1da…", "sha256:da2d73…"]}, …}
 
-With the containerd image store there are no such files: names are in containerd's own tables. Before Docker 1.10 (2016)
-an image was one layer upon its parent, and an id was no digest: repositories-DRIVER, graph/ID/json.
+With the containerd image store there are no such files: names are in containerd's own tables (`snapshots`). Before
+Docker 1.10 (2016) an image was one layer upon its parent, and an id was no digest: repositories-DRIVER, graph/ID/json.
 
     {"Repositories": {"app": {"latest": "1cee97…"}}}
     {"id": "1cee97…", "parent": "df557f…", "created": "2018-…", "container_config": {"Cmd": ["/bin/sh", "-c", …]}, …}

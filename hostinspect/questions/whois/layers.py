@@ -17,6 +17,8 @@ def directories(known: Known) -> dict[str, str]:
     for layer in known.facts.layers:
         for path in (layer.upper, *layer.lower):
             directory = path.removesuffix("/diff")
+            if directory == path:
+                continue  # containerd's, with a number for a name
             found.setdefault(directory.rpartition("/")[2], directory)
     return found
 

@@ -406,7 +406,7 @@ def collect_records(
             theirs = tuple(container for container in containers if layers_of is None or container.id in layers_of)
             stored: _Stored | None = None
             if any(container.driver == SNAPSHOTTER for container in theirs):
-                stored = _stored(files, data_root, theirs, notes, root, mounts)
+                stored = _stored(files, data_root, theirs, notes, root, mounts, families)
             layers: tuple[LayerRecord, ...] = ()
             if "layers" in families:
                 from hostinspect.engines.docker.layers import read_layers
@@ -477,19 +477,26 @@ def _stored(
     notes: Mapping[str, _Notes],
     root: str,
     mounts: Sequence[MountPoint],
+    families: Container[object],
 ) -> _Stored | None:
-    """What the containerd keeps that has these containers' snapshots, else the first one; None without any."""
+    """What the containerd keeps that has these containers' snapshots, else the first one; None without any, or where
+    neither layers nor images are of the `families`.
+    """
+    if "layers" not in families and "images" not in families:
+        return None
     from hostinspect.engines.docker.snapshots import read_snapshots, read_stored_images
 
     of = {container.id for container in containers if container.driver == SNAPSHOTTER}
-    first = None
+    found = None
     for store, path in _containerd_stores(files, data_root, root, mounts):
         layers = read_snapshots(store, path, data_root, notes["layers"], of)
-        if layers or first is None:
-            first = _Stored(layers, read_stored_images(store, path, data_root, notes["images"]))
+        if layers or found is None:
+            is_asked = "images" in families
+            images = read_stored_images(store, path, data_root, notes["images"]) if is_asked else ()
+            found = _Stored(layers, images)
         if layers:
             break
-    return first
+    return found
 
 
 def _containerd_stores(

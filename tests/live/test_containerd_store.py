@@ -13,6 +13,7 @@ import pytest
 from tests.lab.host import LabHost, LabSpec
 from tests.live.faults import HEALTHY
 from tests.live.report import hostinspect, report
+from tests.live.test_needs import asked, differing
 
 _FEATURE = "--feature=containerd-snapshotter=true"
 _CONTAINERD = """
@@ -84,3 +85,11 @@ def test_nothing_is_wrong(host: LabHost) -> None:
     assert {(finding["id"], finding["subject"]) for finding in answer["findings"]} <= HEALTHY
     (doubt,) = answer["gaps"]
     assert (doubt["minor"], doubt["subject"]) == (True, "layer-directory-of-nothing, containerd's snapshots")
+
+
+def test_what_is_read_is_enough(host: LabHost) -> None:
+    names = host.docker("ps", "--all", "--format", "{{.Names}}").split()
+    questions = [["layers"], ["containers"], ["volumes"], *(["container", name] for name in names[::3])]
+    answers = asked(host, questions)
+    assert len(answers) == len(questions)
+    assert not differing(answers)

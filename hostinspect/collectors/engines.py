@@ -16,6 +16,7 @@ from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.processes import container_cgroup
 from hostinspect.collectors.wanted import EVERYTHING
 from hostinspect.engines.docker.containers import read_containers
+from hostinspect.engines.docker.naming import CONTAINERD_DRIVER
 from hostinspect.engines.docker.record import RecordError, decode
 from hostinspect.facts import (
     BuildCacheRecord,
@@ -46,7 +47,6 @@ DEFAULT_DATA_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG_FILE = "/etc/docker/daemon.json"
 _MAX_CONFIG = 1 << 20  # bytes
 _MAX_HOMES = 10_000
-SNAPSHOTTER = "overlayfs"  # the storage driver, of a container in the containerd image store
 
 
 class EngineRecords(Struct, frozen=True, kw_only=True):
@@ -405,7 +405,7 @@ def collect_records(
             containers = tuple(containers)
             theirs = tuple(container for container in containers if layers_of is None or container.id in layers_of)
             stored: _Stored | None = None
-            if any(container.driver == SNAPSHOTTER for container in theirs):
+            if any(container.driver == CONTAINERD_DRIVER for container in theirs):
                 stored = _stored(files, data_root, theirs, notes, root, mounts, families)
             layers: tuple[LayerRecord, ...] = ()
             if "layers" in families:
@@ -486,7 +486,7 @@ def _stored(
         return None
     from hostinspect.engines.docker.snapshots import read_snapshots, read_stored_images
 
-    of = {container.id for container in containers if container.driver == SNAPSHOTTER}
+    of = {container.id for container in containers if container.driver == CONTAINERD_DRIVER}
     found = None
     for store, path in _containerd_stores(files, data_root, root, mounts):
         layers = read_snapshots(store, path, data_root, notes["layers"], of)
@@ -540,7 +540,7 @@ def _note_unknown_layers(
             continue
         is_going = container.dead or container.removal_in_progress or not files.exists(f"containers/{container.id}")
         if container.driver and container.driver not in (*DRIVERS, FIRST_DRIVER):
-            if container.driver != SNAPSHOTTER or not is_going:
+            if container.driver != CONTAINERD_DRIVER or not is_going:
                 unknown.setdefault(container.driver, []).append(container)
             continue
         subject = f"{data_root}/image/{container.driver}/layerdb/mounts/{container.id}"
@@ -555,7 +555,7 @@ def _note_unknown_layers(
             )
     for driver, of_driver in sorted(unknown.items()):
         is_named = files.exists(f"image/{driver}/repositories.json") or files.exists(f"repositories-{driver}")
-        names = "" if is_named or (has_names and driver == SNAPSHOTTER) else " and names of images"
+        names = "" if is_named or (has_names and driver == CONTAINERD_DRIVER) else " and names of images"
         gaps.add(
             "layers",
             f"{data_root}, storage driver {driver}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 
 from hostinspect.correlate.runtime import recorded_state
 from hostinspect.doctor.check import Checked, Doubt, Found, Severity, check, word
@@ -15,21 +16,23 @@ from hostinspect.questions.layers import UPPER_OF_CONTAINERD
 LAYERS = (*RECORDS, "layers", "images")
 _MOUNTS = (*LAYERS, "mounts", LAYER_HOMES)
 
-_HOMES = ("overlay2", "containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots")
-
 _GB = 1_000_000_000
 _LARGE = 100_000_000  # bytes that a file without a name holds, to be worth a warning
 _NOTABLE = 1_000_000
 _SETTLED = 60  # seconds after which a directory that the engine makes has its record
 
 
-def _overlay_home(patient: Patient, upper: str | None) -> str | None:
-    """DATA-ROOT/overlay2/NAME of an upper directory of an engine here; of its own containerd, …/snapshots/NUMBER."""
+def _overlay_home(patient: Patient, upper: str | None, owners: Mapping[str, ContainerRecord | None]) -> str | None:
+    """DATA-ROOT/overlay2/NAME of an upper directory of an engine here; of containerd …/snapshots/NUMBER.
+
+    The latter only of those that have `owners`: others may be mounted for a moment, or are not Docker's.
+    """
+    if upper and upper in owners and upper.endswith(UPPER_OF_CONTAINERD):
+        return upper.removesuffix(UPPER_OF_CONTAINERD)
     for engine in patient.facts.engines:
-        for name in _HOMES:
-            home = f"{engine.data_root}/{name}/"
-            if upper and upper.startswith(home):
-                return home + upper[len(home) :].partition("/")[0]
+        home = f"{engine.data_root}/overlay2/"
+        if upper and upper.startswith(home):
+            return home + upper[len(home) :].partition("/")[0]
     return None
 
 
@@ -52,7 +55,7 @@ def overlay_of_no_container(patient: Patient) -> Checked:
     """
     owners, built = _records_by_upper(patient), _built(patient)
     for mount in patient.index.mounts.get(patient.facts.host.mntns or 0, ()):
-        home = _overlay_home(patient, mount.upperdir)
+        home = _overlay_home(patient, mount.upperdir, owners)
         if mount.fstype != "overlay" or home is None or home.rpartition("/")[2].removesuffix("-init") in built:
             continue
         record = owners.get(mount.upperdir or "")
@@ -98,7 +101,7 @@ def mount_leaked(patient: Patient) -> Checked:
         if mount.mntns in (None, patient.facts.host.mntns, *daemons) or mount.upperdir in on_host:
             continue
         record = owners.get(mount.upperdir or "")
-        if _overlay_home(patient, mount.upperdir) is None or (record and (mount.mntns, record.id) in own):
+        if _overlay_home(patient, mount.upperdir, owners) is None or (record and (mount.mntns, record.id) in own):
             continue
         holders[mount.upperdir or ""].setdefault(mount.mntns or 0, mount)
     for upper, mounts in holders.items():

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from hostinspect.collectors.engines import collect_records
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.engines.boltdb import Bolt
-from hostinspect.engines.docker.build_cache import parse_snapshots
+from hostinspect.engines.docker.build_cache import parse_cached, parse_snapshots
 from hostinspect.engines.docker.image_layers import read_image_layers, read_layer_homes
 from hostinspect.engines.docker.images import chain_ids, parse_diff_ids
 from hostinspect.engines.docker.layers import is_layer_id
@@ -275,7 +275,7 @@ def test_what_a_pruned_build_cache_leaves() -> None:
     def found(*cached: bytes) -> dict[str, tuple[str | None, ...]]:
         main = leaf_page(0, [(1, key, bucket(0, leaf_page(0, []))) for key in cached])
         metadata = Bolt(table(leaf_page(3, [(1, b"_main", bucket(0, main))])))
-        records = parse_snapshots(snapshots, "/d", metadata)
+        records = parse_snapshots(snapshots, "/d", parse_cached(metadata))
         return {record.id: (record.parent, record.committed, record.chain_id) for record in records}
 
     everything = {

@@ -13,11 +13,12 @@ cache has what is a bucket of "_main" in metadata_v2.db. With the containerd ima
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from itertools import islice
 
-from hostinspect.engines.boltdb import MAX_SIZE, Bolt, BoltError
-from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note
-from hostinspect.engines.docker.table import open_table
+from hostinspect.engines.boltdb import Bolt
+from hostinspect.engines.docker.record import MAX_ENTRIES, Note
+from hostinspect.engines.docker.table import read_table
 from hostinspect.facts import BuildCacheRecord
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import text
@@ -26,9 +27,13 @@ _SNAPSHOTS = "buildkit/snapshots.db"
 _METADATA = "buildkit/metadata_v2.db"
 
 
-def parse_snapshots(table: Bolt, data_root: str, metadata: Bolt | None = None) -> Iterator[BuildCacheRecord]:
-    """The snapshots by id; without `metadata`, those too that a pruned cache left. Raises `BoltError`."""
-    cached = {key for key, _ in metadata.buckets(b"_main")} if metadata else None
+def parse_cached(metadata: Bolt) -> set[bytes]:
+    """The ids of what the cache has. Raises `BoltError`."""
+    return {key for key, _ in metadata.buckets(b"_main")}
+
+
+def parse_snapshots(table: Bolt, data_root: str, cached: Container[bytes] | None = None) -> Iterator[BuildCacheRecord]:
+    """The snapshots by id; without what is `cached`, those too that a pruned cache left. Raises `BoltError`."""
     for key, items in table.buckets():
         values = {name: text(value) for name, value in items}
         is_own = b"parent" in values or b"committed" in values
@@ -43,28 +48,13 @@ def parse_snapshots(table: Bolt, data_root: str, metadata: Bolt | None = None) -
         )
 
 
-def read_build_cache(files: Directory, data_root: str, note: Note) -> Iterator[BuildCacheRecord]:
+def read_build_cache(files: Directory, data_root: str, note: Note) -> tuple[BuildCacheRecord, ...]:
     """Every snapshot of the build cache under the opened data root."""
-    table, metadata = (_open(files, path, data_root, note) for path in (_SNAPSHOTS, _METADATA))
-    if table is None:
-        return
-    path = f"{data_root}/{_SNAPSHOTS}"
-    try:
-        for count, record in enumerate(parse_snapshots(table, data_root, metadata)):
-            if count == MAX_ENTRIES:
-                return note(path, f"more than {MAX_ENTRIES} snapshots, the rest is not read")
-            yield record
-    except BoltError as error:
-        note(path, str(error), DAMAGED)
-
-
-def _open(files: Directory, path: str, data_root: str, note: Note) -> Bolt | None:
-    try:
-        return open_table(files, path, MAX_SIZE)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        note(f"{data_root}/{path}", error)
-    except BoltError as error:
-        note(f"{data_root}/{path}", str(error), DAMAGED)
-    return None
+    cached = read_table(files, _METADATA, data_root, note, parse_cached)
+    most = MAX_ENTRIES + 1
+    found = read_table(
+        files, _SNAPSHOTS, data_root, note, lambda t: tuple(islice(parse_snapshots(t, data_root, cached), most))
+    )
+    if found and len(found) == most:
+        note(f"{data_root}/{_SNAPSHOTS}", f"more than {MAX_ENTRIES} snapshots, the rest is not read")
+    return (found or ())[:MAX_ENTRIES]

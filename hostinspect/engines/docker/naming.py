@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+CONTAINERD_DRIVER = "overlayfs"  # what a container's record has for its storage driver in the containerd image store
+
 
 def is_id(name: str) -> bool:
     """Whether `name` is a whole id of Docker: 64 hexadecimal digits. Swarm's (25 of base 36) are none."""

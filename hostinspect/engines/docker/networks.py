@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct, field
 
-from hostinspect.engines.boltdb import MAX_SIZE, Bolt, BoltError
+from hostinspect.engines.boltdb import Bolt
 from hostinspect.engines.docker.record import (
     DAMAGED,
     MAX_ENTRIES,
@@ -34,7 +34,7 @@ from hostinspect.engines.docker.record import (
     split_prefix,
     timestamp,
 )
-from hostinspect.engines.docker.table import open_table
+from hostinspect.engines.docker.table import read_table
 from hostinspect.facts import EndpointRecord, NetworkRecord, RecordedPort, SandboxRecord, Subnet
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import kept, text
@@ -318,16 +318,7 @@ class NetworkTable:
 
 def read_networks(files: Directory, engine: str, data_root: str, note: Note) -> NetworkTable | None:
     """local-kv.db under the opened data root, None where it is not there or not readable."""
-    try:
-        found = NetworkTable(open_table(files, TABLE, MAX_SIZE), engine, data_root)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        note(f"{data_root}/{TABLE}", error)
-    except BoltError as error:
-        note(f"{data_root}/{TABLE}", str(error), DAMAGED)
-    else:
-        for words in found.errors:
-            note(f"{data_root}/{TABLE}", words, DAMAGED)
-        return found
-    return None
+    found = read_table(files, TABLE, data_root, note, lambda table: NetworkTable(table, engine, data_root))
+    for words in found.errors if found else ():
+        note(f"{data_root}/{TABLE}", words, DAMAGED)
+    return found

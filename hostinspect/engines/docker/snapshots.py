@@ -16,19 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from hostinspect.engines.boltdb import MAX_SIZE, Bolt, BoltError
-from hostinspect.engines.docker.naming import is_id
-from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note
-from hostinspect.engines.docker.table import open_table
+from hostinspect.engines.boltdb import Bolt, BoltError
+from hostinspect.engines.docker.naming import CONTAINERD_DRIVER, is_id
+from hostinspect.engines.docker.record import MAX_ENTRIES, Note
+from hostinspect.engines.docker.table import read_table
 from hostinspect.facts import ImageRecord, LayerRecord
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import text
 
-SNAPSHOTTER = "overlayfs"
 OWN_STORE = "containerd/daemon"  # below the data root
 SYSTEM_STORE = "/var/lib/containerd"
 
-_HOME = f"io.containerd.snapshotter.v1.{SNAPSHOTTER}"
+_HOME = f"io.containerd.snapshotter.v1.{CONTAINERD_DRIVER}"
 _SNAPSHOTS = f"{_HOME}/metadata.db"
 _IMAGES = "io.containerd.metadata.v1.bolt/meta.db"
 _NAMESPACE = b"moby"
@@ -121,35 +120,14 @@ def read_snapshots(
     store: Directory, path: str, data_root: str, note: Note, of: Container[str]
 ) -> tuple[LayerRecord, ...]:
     """The layers of containers `of` these ids in a containerd's opened directory, which is at `path`."""
-    table = _open(store, _SNAPSHOTS, path, note)
-    try:
-        roots = f"{data_root}/rootfs/{SNAPSHOTTER}"
-        return tuple(parse_snapshots(table, f"{path}/{_HOME}", roots, of)) if table else ()
-    except BoltError as error:
-        note(f"{path}/{_SNAPSHOTS}", str(error), DAMAGED)
-        return ()
+    roots = f"{data_root}/rootfs/{CONTAINERD_DRIVER}"
+    found = read_table(store, _SNAPSHOTS, path, note, lambda t: tuple(parse_snapshots(t, f"{path}/{_HOME}", roots, of)))
+    return found or ()
 
 
 def read_stored_images(store: Directory, path: str, data_root: str, note: Note) -> tuple[ImageRecord, ...] | None:
     """Every image that docker has in a containerd's opened directory, which is at `path`; None where it keeps none."""
-    table = _open(store, _IMAGES, path, note)
-    try:
-        images = parse_images(table, data_root) if table else None
-    except BoltError as error:
-        note(f"{path}/{_IMAGES}", str(error), DAMAGED)
-        return None
-    if images is not None and len(images) > MAX_ENTRIES:
+    images = read_table(store, _IMAGES, path, note, lambda table: parse_images(table, data_root))
+    if images and len(images) > MAX_ENTRIES:
         note(f"{path}/{_IMAGES}", f"{len(images)} images, the first {MAX_ENTRIES} are read")
-    return images[:MAX_ENTRIES] if images is not None else None
-
-
-def _open(store: Directory, relative: str, path: str, note: Note) -> Bolt | None:
-    try:
-        return open_table(store, relative, MAX_SIZE)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        note(f"{path}/{relative}", error)
-    except BoltError as error:
-        note(f"{path}/{relative}", str(error), DAMAGED)
-    return None
+    return images if images is None else images[:MAX_ENTRIES]

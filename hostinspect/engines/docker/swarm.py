@@ -20,9 +20,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from hostinspect.engines.boltdb import MAX_SIZE, Bolt, BoltError
+from hostinspect.engines.boltdb import Bolt
 from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, pairs
-from hostinspect.engines.docker.table import open_table
+from hostinspect.engines.docker.table import read_table
 from hostinspect.engines.protobuf import Message, ProtobufError, fields
 from hostinspect.facts import NetworkRecord, Subnet
 from hostinspect.kernel.files import Directory
@@ -99,16 +99,8 @@ def parse_tasks(table: Bolt, engine: str, data_root: str) -> tuple[dict[str, Net
 
 def read_swarm_networks(files: Directory, engine: str, data_root: str, note: Note) -> dict[str, NetworkRecord]:
     """The swarm's networks that this node has tasks on, by id; none where the node is in no swarm."""
-    try:
-        networks, errors = parse_tasks(open_table(files, TABLE, MAX_SIZE), engine, data_root)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        note(f"{data_root}/{TABLE}", error)
-    except BoltError as error:
-        note(f"{data_root}/{TABLE}", str(error), DAMAGED)
-    else:
-        for words in errors:
-            note(f"{data_root}/{TABLE}", words, DAMAGED)
-        return networks
-    return {}
+    found = read_table(files, TABLE, data_root, note, lambda table: parse_tasks(table, engine, data_root))
+    networks, errors = found or ({}, ())
+    for words in errors:
+        note(f"{data_root}/{TABLE}", words, DAMAGED)
+    return networks

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from msgspec import Struct
 
-from hostinspect.engines.boltdb import MAX_SIZE, Bolt, BoltError
+from hostinspect.engines.boltdb import Bolt
 from hostinspect.engines.docker.naming import is_name
 from hostinspect.engines.docker.record import (
     DAMAGED,
@@ -31,7 +31,7 @@ from hostinspect.engines.docker.record import (
     decode,
     pairs,
 )
-from hostinspect.engines.docker.table import open_table
+from hostinspect.engines.docker.table import read_table
 from hostinspect.facts import VolumeRecord
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import text
@@ -103,6 +103,7 @@ def _without_secret(word: str) -> str:
     return f"{key}={_HIDDEN}" if is_set and re.search(_SECRET, key) else word
 
 
+_TABLE = "volumes/metadata.db"
 _SECRET = r"(?i)pass(word|wd|phrase)?\d?$|secret|token"
 _HIDDEN = "***"
 
@@ -123,18 +124,9 @@ def read_volumes(
         return
     except OSError as error:
         return note(f"{data_root}/volumes", error)
-    metadata: dict[str, Metadata] = {}
-    table_path = "volumes/metadata.db"
-    try:
-        metadata, errors = parse_metadata(open_table(files, table_path, MAX_SIZE))
-        for words in errors:
-            note(f"{data_root}/{table_path}", words, DAMAGED)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        note(f"{data_root}/{table_path}", error)
-    except BoltError as error:
-        note(f"{data_root}/{table_path}", str(error), DAMAGED)
+    metadata, errors = read_table(files, _TABLE, data_root, note, parse_metadata) or ({}, ())
+    for words in errors:
+        note(f"{data_root}/{_TABLE}", words, DAMAGED)
     names = sorted(directories | metadata.keys())
     if len(names) > MAX_ENTRIES:
         note(f"{data_root}/volumes", f"{len(names)} volumes, the first {MAX_ENTRIES} are read")

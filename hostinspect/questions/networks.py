@@ -198,7 +198,8 @@ class _Describer:
                 continue
             for endpoint in container.endpoints:
                 # One that never ran has the network's name alone in its record.
-                id_ = endpoint.network_id or self.by_name.get((container.data_root, endpoint.network))
+                named = (self.by_name.get((root, endpoint.network)) for root in (container.data_root, None))
+                id_ = endpoint.network_id or next(filter(None, named), None)
                 if id_ == network.id:
                     yield Stopped(container=container.id, name=container.name, state=container.state, endpoint=endpoint)
 

@@ -67,8 +67,8 @@ class Known(Lookups):
         return Chain((Reason(text=text, about=ref),), owner=ref, containers=network.containers, network=id_)
 
     def volume_ref(self, data_root: str, name: str) -> Ref:
-        """A volume of an engine; by the directory that its engine has for it where others have one of that name."""
-        is_one = len(self.volumes.get(name, ())) < 2
+        """A volume of an engine; by the directory that its engine has for it where another one has one of that name."""
+        is_one = all(volume.data_root == data_root for volume in self.volumes.get(name, ()))
         return Ref(kind="volume", id=name if is_one else f"{data_root}/volumes/{name}", name=name)
 
     def volume(self, data_root: str, name: str) -> Chain:

@@ -38,6 +38,7 @@ _NEVER = "0001-01-01T00:00:00Z"
 # What of a network of the swarm is in the managers' encrypted store alone: the report may say the second value.
 _SWARM_UNKNOWN: dict[str, Any] = {
     "name": None,
+    "data_root": None,
     "attachable": False,
     "internal": False,
     "ipv6": False,
@@ -56,6 +57,7 @@ NOT_COMPARED = {
 _SOURCES = {
     "host": "uname and docker info",
     "containers[]": "docker inspect",
+    "containers[].data_root": "docker info",
     "containers[].cgroup": "/proc/PID/cgroup",
     "containers[].netns": "readlink /proc/PID/ns/net",
     "containers[].endpoints[].interface": "ip link",
@@ -69,6 +71,7 @@ _SOURCES = {
     "containers[].mounts[].mounted": "/proc/PID/mountinfo",
     "containers[].drift[]": "a host without drift",
     "networks[]": "docker network inspect",
+    "networks[].data_root": "docker info",
     "networks[].netns": "/run/docker/netns",
     "bridges[]": "brctl show",
     "bridges[].addresses[]": "ip addr",
@@ -81,6 +84,7 @@ _SOURCES = {
     "nat_chains[]": "iptables-save",
     "nat_rules[]": "iptables-save",
     "volumes[]": "docker volume inspect",
+    "volumes[].data_root": "docker info",
     "volumes[].used_by[]": "docker inspect",
     "gaps[]": "a host read as root",
 }
@@ -399,6 +403,7 @@ class Expected:
         return {
             "id": inspect["Id"],
             "name": inspect["Name"].removeprefix("/"),
+            "data_root": self.observed.info["DockerRootDir"],
             "image": _known(inspect["Config"]["Image"]),
             "image_id": _known(inspect["Image"]),
             "state": state["Status"],
@@ -659,6 +664,7 @@ class Expected:
         network = {
             "id": inspect["Id"],
             "name": inspect["Name"],
+            "data_root": self.observed.info["DockerRootDir"],
             "driver": driver,
             "scope": inspect["Scope"],
             "internal": inspect["Internal"],
@@ -704,6 +710,7 @@ class Expected:
         name, labels = inspect["Name"], inspect["Labels"] or {}
         return {
             "name": name,
+            "data_root": self.observed.info["DockerRootDir"],
             "driver": inspect["Driver"],
             "mountpoint": _known(inspect["Mountpoint"]),
             "options": inspect["Options"] or {},

@@ -42,9 +42,13 @@ until_state() { # CONTAINER STATE
     done
 }
 background() { setsid "$@" </dev/null >/dev/null 2>&1 3>&1 & } # docker-proxy reports to 3
-killed() { # PID…: by SIGKILL, until no more than their exit status is left
+killed() { # PID…: by SIGKILL, until no more than their exit status is left; a leader may end before its threads
     kill -KILL "$@"
-    for pid; do while grep -qs '^State:.[^ZX]' "/proc/$pid/status"; do sleep 0.01; done; done
+    for pid; do
+        while grep -qs '^State:.[^ZX]' "/proc/$pid/status" || [ "$(ls "/proc/$pid/task" 2>/dev/null | wc -w)" -gt 1 ]; do
+            sleep 0.01
+        done
+    done
 }
 end() { killed $(pgrep -f -- "$1"); } # those with that in their command line
 until_line() { until grep -qs "$1" "$2"; do sleep 0.01; done; } # PATTERN FILE

@@ -45,9 +45,8 @@ background() { setsid "$@" </dev/null >/dev/null 2>&1 3>&1 & } # docker-proxy re
 killed() { # PID…: by SIGKILL, until no more than their exit status is left; a leader may end before its threads
     kill -KILL "$@"
     for pid; do
-        while grep -qs '^State:.[^ZX]' "/proc/$pid/status" || [ "$(ls "/proc/$pid/task" 2>/dev/null | wc -w)" -gt 1 ]; do
-            sleep 0.01
-        done
+        while grep -qs '^State:.[^ZX]' "/proc/$pid/status"; do sleep 0.01; done
+        while [ "$(ls "/proc/$pid/task" 2>/dev/null | wc -w)" -gt 1 ]; do sleep 0.01; done
     done
 }
 end() { killed $(pgrep -f -- "$1"); } # those with that in their command line

@@ -24,6 +24,7 @@ from hostinspect.render.view import (
     View,
     is_as_recorded,
     is_running,
+    misses_bridge,
     mount_key,
     network_of_mode,
     short_id,
@@ -177,7 +178,7 @@ class _Drawing:
         lines += [f"drift: {change.field}" for change in network.drift[:_FEW]]
         if network.driver == "bridge" and view.bridge_of(network) is None:
             known = view.knows("namespaces", "links")
-            if network.bridge is None and not network.drift and known:
+            if network.bridge is None and not misses_bridge(network) and known:
                 lines.append("its engine is at rest")
             else:
                 lines.append(f"{network.bridge or 'its bridge'} {'is not there' if known else 'was not seen'}")

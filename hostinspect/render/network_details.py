@@ -11,7 +11,7 @@ from hostinspect.render.layout import Branch, Item, Line, Span, detail, item
 from hostinspect.render.tables.links import other_end, told
 from hostinspect.render.tables.networks import flags
 from hostinspect.render.times import ago
-from hostinspect.render.view import short_id
+from hostinspect.render.view import misses_bridge, short_id
 from hostinspect.topology import Endpoint
 
 _KINDS = {"load-balancer": "load balancer", "ingress": "routing mesh"}
@@ -72,7 +72,7 @@ def _device(network: NetworkDetails, verbose: bool) -> Iterator[Line]:
     elif network.bridge:
         yield detail("bridge", item(network.bridge, ", which was not seen", style="warn"))
     elif network.driver == "bridge" and not network.config_only:
-        is_missed = any(change.field == "bridge" for change in network.drift)
+        is_missed = misses_bridge(network)
         words = "it is not there" if is_missed else "not made: its engine is at rest"
         yield detail("bridge", item(words, style="bad" if is_missed else "dim"))
     elif network.driver == "overlay" and network.netns is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hostinspect.render.containers import address_of, container_branch, drift_lines, mention
 from hostinspect.render.layout import Branch, Item, Line, Span, detail, item
-from hostinspect.render.view import GWBRIDGE, View, short_id
+from hostinspect.render.view import GWBRIDGE, View, misses_bridge, short_id
 from hostinspect.topology import Bridge, Container, Link, Network, NetworkNamespace
 
 _WIDEST_NAME = 24  # a longer name does not push the addresses of all others aside
@@ -68,7 +68,7 @@ def _kind(view: View, network: Network) -> Iterator[Item]:
     elif network.driver == "overlay":
         yield item("no namespace on this host: nothing here is on it", style="dim")
     elif network.driver == "bridge" and not network.config_only:
-        is_missed = any(change.field == "bridge" for change in network.drift)
+        is_missed = misses_bridge(network)
         yield item(
             "its bridge is not there" if is_missed else "its engine is at rest", style="bad" if is_missed else "dim"
         )

@@ -179,6 +179,11 @@ def network_of_mode(network_mode: str | None) -> str:
     return "bridge" if network_mode in (None, "", "default") else network_mode
 
 
+def misses_bridge(network: Network) -> bool:
+    """Whether a bridge should be there and is not; of a bridge network without one else, the engine is at rest."""
+    return any(change.field == "bridge" for change in network.drift)
+
+
 def mount_key(container: Container, mount: Mount) -> MountKey | None:
     """What two containers that share a mount have in common: the volume of an engine, or the directory of the host."""
     if mount.type == "volume" and mount.name:

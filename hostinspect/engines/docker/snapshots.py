@@ -49,34 +49,32 @@ def parse_snapshots(table: Bolt, home: str, roots: str, of: Container[str]) -> I
         container_id = _bare(key)
         if not is_id(container_id) or container_id not in of:
             continue
-        chain = [*_parents(snapshots, parent)]
-        if not chain or chain[-1] is None:
+        below = _parents(snapshots, parent)
+        if not below:
             continue
-        known = [found for found in chain if found is not None]
-        init = _bare(known[0]) == f"{container_id}-init"
-        image = next((_bare(found) for found in known if _bare(found).startswith("sha256:")), None)
+        has_init = _bare(below[0]) == f"{container_id}-init"
+        image = next((_bare(found) for found in below if _bare(found).startswith("sha256:")), None)
         yield LayerRecord(
             container_id=container_id,
             mount_id=str(number),
-            init_id=str(snapshots[known[0]][0]) if init else None,
+            init_id=str(snapshots[below[0]][0]) if has_init else None,
             parent=image,
-            lower=tuple(f"{home}/snapshots/{snapshots[found][0]}/fs" for found in known),
+            lower=tuple(f"{home}/snapshots/{snapshots[found][0]}/fs" for found in below),
             upper=f"{home}/snapshots/{number}/fs",
             work=f"{home}/snapshots/{number}/work",
             merged=f"{roots}/{container_id}",
         )
 
 
-def _parents(snapshots: dict[str, tuple[int, str]], key: str) -> Iterator[str | None]:
-    """The keys below a snapshot, topmost first; None at the end where one of them is not there, or too many are."""
-    for _ in range(_MAX_PARENTS):
-        if not key:
-            return
-        if key not in snapshots:
-            break
-        yield key
+def _parents(snapshots: dict[str, tuple[int, str]], key: str) -> list[str]:
+    """A parent `key` and the keys below it, topmost first; none where one of them is not there, or too many are."""
+    found: list[str] = []
+    while key:
+        found.append(key)
+        if key not in snapshots or len(found) == _MAX_PARENTS:
+            return []
         key = snapshots[key][1]
-    yield None
+    return found
 
 
 def _bare(key: str) -> str:

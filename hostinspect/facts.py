@@ -91,6 +91,11 @@ class Process(Record, frozen=True, kw_only=True):
     cgroups: tuple[str, ...] = ()  # distinct cgroup paths over all hierarchies, in /proc/PID/cgroup order
     cmdline: tuple[str, ...] | None = None  # read only for engine processes (dockerd, docker-proxy, shims)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is a zombie, or dead: it has no namespaces any more, and is listed for its parent alone."""
+        return self.state in "ZX"
+
 
 class FrozenCgroup(Record, frozen=True, kw_only=True):
     """A cgroup that the freezer has stopped: `docker pause`. v1 freezer.state, v2 cgroup.events `frozen 1`."""

@@ -74,7 +74,7 @@ def _engine(index: Index, engine: facts.Engine) -> Engine:
     process = index.processes.get(engine.pid or 0)
     if process is None and index.is_process_hidden:
         return Engine(name=engine.name, data_root=engine.data_root, daemon=None, version=engine.version)
-    if process is None or process.state in "ZX":
+    if process is None or process.has_ended:
         return Engine(name=engine.name, data_root=engine.data_root, daemon="stopped", version=engine.version)
     return Engine(
         name=engine.name,

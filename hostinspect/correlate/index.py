@@ -114,7 +114,7 @@ class Index:
 
     def _is_alive(self, pid: int | None) -> bool:
         process = self.processes.get(pid or 0)
-        return process is not None and process.state not in "ZX"
+        return process is not None and not process.has_ended
 
     @cached_property
     def frozen_paths(self) -> frozenset[str]:

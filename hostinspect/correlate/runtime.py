@@ -11,7 +11,6 @@ from hostinspect.correlate.index import Index, normal_run_path
 from hostinspect.facts import ContainerRecord, Process
 from hostinspect.topology import ContainerState, Drift
 
-_GONE = "ZX"  # zombie, dead: proc_pid_stat(5)
 _RUNC = "runc:["  # runc:[0:PARENT], [1:CHILD] and [2:INIT], until the last becomes the container's program
 
 
@@ -54,7 +53,7 @@ def _is_in(index: Index, record: ContainerRecord, process: Process) -> bool:
     """
     host_mntns = index.facts.host.mntns
     is_outside = process.mntns is not None and process.mntns == host_mntns and process.pid != record.pid
-    return process.state not in _GONE and not is_outside
+    return not process.has_ended and not is_outside
 
 
 def _of_disk(record: ContainerRecord) -> Runtime:

@@ -47,7 +47,7 @@ def stopped_with_process(patient: Patient) -> Checked:
     for record in patient.facts.containers:
         if recorded_state(record) in ("running", "paused", "restarting", "removing"):
             continue
-        alive = [p for p in patient.index.processes_by_container.get(record.id, ()) if p.state not in "ZX"]
+        alive = [p for p in patient.index.processes_by_container.get(record.id, ()) if not p.has_ended]
         if alive and not just_now(patient, record.finished_at):
             yield Found(
                 "container",

@@ -23,7 +23,7 @@ def zombie(patient: Patient) -> Checked:
     """
     for record in patient.facts.containers:
         process = patient.index.processes.get(record.pid or 0)
-        if process is None or process.state not in "ZX" or recorded_state(record) not in ("running", "paused"):
+        if process is None or not process.has_ended or recorded_state(record) not in ("running", "paused"):
             continue
         parent = patient.index.processes.get(process.ppid)
         who = f"pid {process.ppid} ({parent.comm}, state {parent.state})" if parent else f"pid {process.ppid}"

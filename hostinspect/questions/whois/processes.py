@@ -25,7 +25,7 @@ def by_pid(known: Known, key: Key) -> Iterator[Match]:
     if process is None:
         return
     summary, chain = of_process(known, process)
-    if process.state in "ZX":
+    if process.has_ended:
         chain = chain.after(
             f"{known.process_name(process.pid)} has ended, and its parent {process.ppid} has not noticed"
         )

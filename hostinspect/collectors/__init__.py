@@ -16,7 +16,12 @@ from hostinspect.collectors.found import Tour
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.host import collect_host
 from hostinspect.collectors.mounts import collect_host_mounts, collect_mounts, leads_to_namespaces
-from hostinspect.collectors.processes import collect_processes, container_cgroup, in_own_pid_namespace
+from hostinspect.collectors.processes import (
+    collect_processes,
+    container_cgroup,
+    in_own_pid_namespace,
+    still_there,
+)
 from hostinspect.collectors.sockets import OpenSockets
 from hostinspect.collectors.wanted import EVERYTHING, NETWORK, depth_of, is_enough
 from hostinspect.facts import HOLDERS_ON_HOST, ContainerRecord, Engine, Facts, Host, MountPoint, Process
@@ -58,7 +63,7 @@ def collect(
 
     gaps = GapLog()
     host = collect_host(gaps)
-    processes = _others(collect_processes(gaps, table=table))
+    processes = still_there(_others(collect_processes(gaps, table=table)), host)
     ahead = table["ahead"] if table else None
     host_mounts = collect_host_mounts(gaps, ahead=ahead)
 

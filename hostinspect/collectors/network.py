@@ -196,9 +196,9 @@ class _Tour:
         self.host, self.host_mntns = _host(visitor), host_mntns
         self.found: dict[int, netns.Found] = {}
         self.settled: set[int] = set()  # of which pids or paths turned out to be another namespace's
-        self.add(found)
         self.visited: set[int] = set()
         self.entered: set[int] = set()
+        self.add(found)
         self.vanished: set[int] = set()
         self.ended: list[int] = []  # processes that were in a namespace, and none of them is any more
         # Namespaces that could not be entered, by what the host answered and what to do about it.
@@ -219,6 +219,9 @@ class _Tour:
         """Let these be all the namespaces that there are, the host's first."""
         for inode in self.settled & self.found.keys():
             found[inode] = self.found[inode]  # what was left out of it is not to come back
+        for inode in (self.entered & found.keys()) - self.settled:
+            if found[inode].paths != self.found[inode].paths:
+                found[inode].paths = self._paths_by_now(found[inode])
         found.setdefault(self.visitor.home, netns.Found(self.visitor.home))
         first = found.pop(self.host)
         self.found = {self.host: first, **found}
@@ -364,7 +367,7 @@ class _Tour:
             self.ended += namespace.pids
             namespace.pids.clear()
             self.settled.add(inode)
-        if len(namespace.paths) > 1:
+        if namespace.pids or len(namespace.paths) > 1:
             now = self.visitor.paths_now(namespace)
             if now != namespace.paths:
                 namespace.paths = now
@@ -377,6 +380,18 @@ class _Tour:
                 return
             self.entered.add(inode)
             self._read(inode, fd)
+        finally:
+            os.close(fd)
+
+    def _paths_by_now(self, namespace: netns.Found) -> list[str]:
+        """Those of a namespace that was visited already, as far as it is that one still."""
+        before = self.found[namespace.inode].paths
+        try:
+            fd, same = self.visitor.reach(namespace)
+        except OSError:
+            return before
+        try:
+            return self.visitor.paths_now(namespace) if same else before
         finally:
             os.close(fd)
 

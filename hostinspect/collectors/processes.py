@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hostinspect.collectors.gaps import OTHER_PROC, PERMISSION, GapLog
@@ -56,6 +56,42 @@ def collect_processes(gaps: GapLog, proc: str = "/proc", table: Table | None = N
         if fd is None:
             return ()
         return _records(process_table.read(fd, ENGINE_COMMS), proc, gaps)
+
+
+def still_there(processes: Sequence[Process], host: Host, proc: str = "/proc") -> tuple[Process, ...]:
+    """`processes` without those that ended while others were listed, so far as others could be taken for them.
+
+    The number of a namespace is given to another as soon as it is gone: two processes whose namespaces have the same
+    are in the same one for certain where both are there afterwards. The host's namespaces are never gone; and in one
+    that only a container's processes are in, there is nobody to take for another.
+    """
+    container_of: dict[tuple[str, ...], str | None] = {}
+    inside: dict[int, dict[int, Process]] = {}  # by number, of either kind (nsfs numbers all of them), and pid
+    whose: dict[int, set[str | int]] = {}
+    of_host = (host.netns, host.mntns)
+    for process in processes:
+        for inode in (process.netns, process.mntns):
+            if inode is None or inode in of_host:
+                continue
+            if process.cgroups not in container_of:
+                ids = [id_ for path in process.cgroups for id_ in CONTAINER_ID.findall(path)]
+                container_of[process.cgroups] = ids[0] if ids else None
+            inside.setdefault(inode, {})[process.pid] = process
+            whose.setdefault(inode, set()).add(container_of[process.cgroups] or process.pid)
+    in_doubt = {pid: one for inode, members in inside.items() if len(whose[inode]) > 1 for pid, one in members.items()}
+    ended = {pid for pid, process in in_doubt.items() if _has_ended(process, proc)}
+    return tuple(process for process in processes if process.pid not in ended)
+
+
+def _has_ended(process: Process, proc: str) -> bool:
+    """Whether it is gone, or a zombie, which has no namespaces any more."""
+    try:
+        now = procfs.stat_of(process.pid, proc)
+    except procfs.GONE:
+        return True
+    except (OSError, ValueError):
+        return False
+    return now.starttime != process.starttime or now.has_ended
 
 
 def in_own_pid_namespace(

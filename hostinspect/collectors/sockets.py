@@ -90,6 +90,6 @@ class OpenSockets:
 
     def _is_same(self, pid: int) -> bool:
         try:
-            return procfs.starttime(pid, self._proc) == self._starttimes[pid]
+            return procfs.stat_of(pid, self._proc).starttime == self._starttimes[pid]
         except (OSError, ValueError):
             return False

@@ -250,10 +250,10 @@ class Visitor:
         fd = os.open(f"{self.proc}/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             # The start time after the namespace was opened: what was so before and is so now was so all the time.
-            if os.fstat(fd).st_ino == namespace.inode and procfs.starttime(pid, self.proc) == namespace.starttimes.get(
-                pid
-            ):
-                return fd
+            if os.fstat(fd).st_ino == namespace.inode:
+                starttime = procfs.stat_of(pid, self.proc).starttime
+                if starttime == namespace.starttimes.get(pid):
+                    return fd
         except BaseException:
             os.close(fd)
             raise
@@ -263,8 +263,8 @@ class Visitor:
     def paths_now(self, namespace: Found) -> list[str]:
         """Those of its paths that lead to a namespace with its inode now, or of which that cannot be told from here.
 
-        A table of mounts is not read at one moment: an inode may be in it twice, for a namespace that went while it was
-        read, and for one that came.
+        Tables of mounts are read before, and not at one moment: an inode may be in one for a namespace that has gone
+        since, and twice, for that and for one that came.
         """
         return [path for path in namespace.paths if _may_lead_to(namespace, path)]
 

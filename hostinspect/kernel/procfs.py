@@ -42,6 +42,11 @@ class Stat:
         self.flags = flags  # PF_*
         self.starttime = starttime  # clock ticks since boot
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is a zombie, or dead."""
+        return self.state in "ZX"
+
 
 def open_proc(proc: str = "/proc") -> int:
     """A descriptor of the proc file system mounted at `proc`. Close it. Raises OSError."""
@@ -80,14 +85,14 @@ def stat(process: int) -> Stat:
     return parse_stat(read("stat", process, 1024))
 
 
-def starttime(pid: int, proc: str = "/proc") -> int:
-    """The start time alone, in clock ticks since boot, of whichever process has this pid now. Raises as `stat`.
+def stat_of(pid: int, proc: str = "/proc") -> Stat:
+    """The same, of whichever process has this pid now.
 
     A process that was seen before with this pid and start time is the same one, and was there all the while.
     """
     fd = os.open(f"{proc}/{pid}/stat", _READ)
     try:
-        return parse_stat(os.read(fd, 1024)).starttime
+        return parse_stat(os.read(fd, 1024))
     finally:
         os.close(fd)
 

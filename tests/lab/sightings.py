@@ -275,9 +275,11 @@ class Check:
 
     def _holds(self, so: bool, what: str, instance: Instance) -> None:
         self.correlations += 1
-        overlaps = instance.began <= self._now.done and instance.ended >= self._now.begun
-        if not (so and overlaps):
+        if not (so and self._overlaps(instance)):
             self.wrong.append(f"[{self._now.begun}, {self._now.done}] {what} of {instance}")
+
+    def _overlaps(self, instance: Instance) -> bool:
+        return instance.began <= self._now.done and instance.ended >= self._now.begun
 
     def _container(self, container: Container, instance: Instance) -> None:
         def holds(so: bool, what: str) -> None:
@@ -331,7 +333,7 @@ class Check:
             self._holds(instance.netns == namespace.inode, f"{namespace}", instance)
             self._holds(instance.id == of[0].id, f"{namespace}", instance)
             for pid in namespace.pids:
-                main = [one for one in self.by_pid[pid] if one.netns == namespace.inode]
+                main = [one for one in self.by_pid[pid] if one.netns == namespace.inode and self._overlaps(one)]
                 self._holds(not main or instance in main, f"{namespace}", instance)
 
     def _whole(self, told: dict[str, Container]) -> None:

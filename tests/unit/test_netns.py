@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hostinspect.collectors.gaps import GapLog
 from hostinspect.collectors.network import collect_network
@@ -147,3 +148,20 @@ def test_the_way_back_is_barred(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(netns, "setns", lambda fd, nstype: None)
         visitor.enter(0, 5)
         monkeypatch.setattr(netns, "setns", refuse)
+
+
+def test_a_path_of_mountinfo_that_leads_elsewhere_by_now_is_none_of_the_namespace() -> None:
+    pid = os.getpid()
+    here = Path("/proc/self/ns/net").stat().st_ino
+    ours = replace(process(pid, here), starttime=procfs.stat_of(pid).starttime)
+    true, gone = nsfs("/proc/self/ns/net", f"net:[{here}]"), nsfs("/run/netns/that-is-gone", f"net:[{here}]")
+
+    def paths(mounts: list[MountPoint], later: list[MountPoint]) -> tuple[str, ...]:
+        found = collect_network([ours], mounts, GapLog(), later=lambda: later).network_namespaces
+        return next(namespace.paths for namespace in found if namespace.inode == here)
+
+    assert paths([true], []) == (true.mount_point,)
+    assert paths([gone], []) == ()
+    assert paths([gone, true], []) == (true.mount_point,)
+    assert paths([], [gone, true]) == (true.mount_point,)
+    assert paths([true], [gone]) == (true.mount_point,)

@@ -39,14 +39,14 @@ def fields(stat: procfs.Stat) -> tuple[int, bytes, str, int, int, int]:
 
 def test_the_start_time_alone(tmp_path: Path) -> None:
     process = os.open("/proc/self", os.O_PATH)
-    assert procfs.starttime(os.getpid()) == procfs.stat(process).starttime
+    assert procfs.stat_of(os.getpid()).starttime == procfs.stat(process).starttime
     os.close(process)
     (tmp_path / "7").mkdir()
     (tmp_path / "7/stat").write_bytes(b"7 (a) R (b) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 431 0 0 ")
-    assert procfs.starttime(7, str(tmp_path)) == 431
+    assert procfs.stat_of(7, str(tmp_path)).starttime == 431
     (tmp_path / "7/stat").write_bytes(b"7 (a) S 1")
     with pytest.raises(ValueError, match="not the form"):
-        procfs.starttime(7, str(tmp_path))
+        procfs.stat_of(7, str(tmp_path))
 
 
 def test_stat() -> None:

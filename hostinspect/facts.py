@@ -468,45 +468,51 @@ class ImageRecord(Record, frozen=True, kw_only=True):
 
 
 class ImageLayerRecord(Record, frozen=True, kw_only=True):
-    """layerdb/sha256/CHAIN/*: a read-only layer, of an image or kept by the build cache."""
+    """layerdb/sha256/CHAIN/*, or a committed snapshot: a read-only layer, of an image or kept by the build cache."""
 
     data_root: str
-    chain_id: str  # sha256:…
-    cache_id: str  # its directory in the driver's home, overlay2/CACHE-ID
-    parent: str | None = None  # chain id of the layer below
+    chain_id: str  # sha256:…; of containerd the snapshot's key, which is another one for what is between layers
+    cache_id: str  # its directory in the driver's home, overlay2/CACHE-ID; of containerd the snapshot's number
+    parent: str | None = None  # chain id, or key, of the layer below
     diff_id: str | None = None  # sha256:… of its tar archive
-    size: int | None = None  # bytes of the files in that archive
+    size: int | None = None  # bytes of the files in that archive; of containerd on disk
     removing: bool = False  # CHAIN-RANDOM-removing: its removal was begun, and not ended
 
 
 class BuildCacheRecord(Record, frozen=True, kw_only=True):
-    """A bucket of buildkit/snapshots.db: a snapshot of the build cache."""
+    """A bucket of buildkit/snapshots.db: a snapshot of the build cache; of containerd a lease of it."""
 
     data_root: str
-    id: str  # 25 of base 36; its directory in the driver's home is called so, unless `committed` or `chain_id` tells
+    id: str  # 25 of base 36; its directory in the driver's home is called so, unless `committed` or `chain_id` tells,
+    # or it is containerd's (`LayerHomeRecord.build_mounts`)
     parent: str | None = None  # another snapshot's id, or a chain id
     committed: str | None = None  # the snapshot that it was made of, whose directory it has
     chain_id: str | None = None  # the layer that it has become, or that it stands for
 
 
 class LayerDirectoryRecord(Record, frozen=True, kw_only=True):
-    """A directory in the home of overlay2."""
+    """A directory in the home of overlay2, or of containerd's snapshotter."""
 
-    name: str  # mount id, mount id and "-init", cache id, or anything
+    name: str  # mount id, mount id and "-init", cache id, or anything; of containerd the snapshot's number
     link: str | None = None  # its short name, from its file `link`
     has_diff: bool = True
     modified: int | None = None  # seconds since the epoch, st_mtime
+    snapshot: str | None = None  # containerd's name of it: NAMESPACE/KEY, the namespace of Docker's being moby
 
 
 class LayerHomeRecord(Record, frozen=True, kw_only=True):
-    """overlay2/ under the data root, the storage driver's home, as it was listed before whose each directory is."""
+    """overlay2/ under the data root, the storage driver's home, as it was listed before whose each directory is.
+
+    With the containerd image store, snapshots/ of its snapshotter.
+    """
 
     data_root: str
     path: str
     directories: tuple[LayerDirectoryRecord, ...] = ()
     short_names: tuple[str, ...] = ()  # l/*: symbolic links to ../NAME/diff
-    build_mounts: tuple[str, ...] = ()  # mount ids of layerdb/mounts/ that BuildKit has while it builds
-    writing: tuple[int, ...] = ()  # st_mtime of layerdb/tmp/*: layers being written, or that a daemon died of writing
+    build_mounts: tuple[str, ...] = ()  # mount ids of layerdb/mounts/ that BuildKit has while it builds; its snapshots
+    writing: tuple[int, ...] = ()  # st_mtime of layerdb/tmp/*: layers being written, or that a daemon died of writing;
+    # of containerd when each lease began that is neither a container's nor BuildKit's
 
 
 class ImageStep(Record, frozen=True, kw_only=True, omit_defaults=False):

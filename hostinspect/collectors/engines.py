@@ -6,12 +6,14 @@ An engine is found by its daemon's command line, by /etc/docker/daemon.json, or 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 from msgspec import Struct, field
 
+from hostinspect.collectors.containerd_store import ContainerdStore
 from hostinspect.collectors.gaps import PERMISSION, GapLog
 from hostinspect.collectors.processes import container_cgroup
 from hostinspect.collectors.wanted import EVERYTHING
@@ -400,20 +402,20 @@ def collect_records(
                 homes = tuple(read_layer_homes(files, data_root, notes["layers"]))  # before whose they are
                 chains = tuple(read_image_layers(files, data_root, notes["layers"]))
                 build_cache = tuple(read_build_cache(files, data_root, notes["layers"]))
+            stores = partial(containerd_stores, files, data_root, root, mounts)
+            store = ContainerdStore(stores, data_root, notes, families, image_layers=image_layers)
             if containers is None:
                 containers = read_containers(files, engine.name, data_root, notes["containers"], at_rest=bool(root))
             containers = tuple(containers)
             theirs = tuple(container for container in containers if layers_of is None or container.id in layers_of)
-            stored: _Stored | None = None
-            if any(container.driver == CONTAINERD_DRIVER for container in theirs):
-                stored = _stored(files, data_root, theirs, notes, root, mounts, families)
+            stored = store.of(theirs, only=not files.exists("image"))
             layers: tuple[LayerRecord, ...] = ()
             if "layers" in families:
                 from hostinspect.engines.docker.layers import read_layers
 
                 layers = tuple(read_layers(files, data_root, notes["layers"], layers_of))
-                layers += stored.layers if stored else ()
-                has_names = stored is not None and stored.images is not None
+                layers += stored.layers
+                has_names = stored.images is not None
                 _note_unknown_layers(files, theirs, layers, gaps, data_root, has_names=has_names, of_disk=bool(root))
             table: NetworkTable | None = None
             swarm: dict[str, NetworkRecord] = {}
@@ -433,7 +435,7 @@ def collect_records(
                 from hostinspect.engines.docker.images import read_images
 
                 images = tuple(read_images(files, data_root, notes["images"], layers=image_layers))
-                images += (stored.images or ()) if stored else ()
+                images += stored.images or ()
     except PermissionError as error:
         _Notes("engines", data_root, gaps)(data_root, error)
         return EngineRecords()
@@ -451,9 +453,9 @@ def collect_records(
         sandboxes=tuple(table.sandboxes.values()) if table else (),
         volumes=volumes,
         images=images,
-        image_layers=chains,
-        build_cache=build_cache,
-        layer_homes=homes,
+        image_layers=chains + stored.image_layers,
+        build_cache=build_cache + stored.build_cache,
+        layer_homes=homes + stored.homes,
     )
 
 
@@ -463,43 +465,7 @@ def _networks(table: NetworkTable | None, swarm: dict[str, NetworkRecord]) -> It
         yield network
 
 
-class _Stored(Struct, frozen=True):
-    """What a containerd keeps for an engine; `images` is None where it does not say."""
-
-    layers: tuple[LayerRecord, ...]
-    images: tuple[ImageRecord, ...] | None
-
-
-def _stored(
-    files: Directory,
-    data_root: str,
-    containers: Iterable[ContainerRecord],
-    notes: Mapping[str, _Notes],
-    root: str,
-    mounts: Sequence[MountPoint],
-    families: Container[object],
-) -> _Stored | None:
-    """What the containerd keeps that has these containers' snapshots, else the first one; None without any, or where
-    neither layers nor images are of the `families`.
-    """
-    if "layers" not in families and "images" not in families:
-        return None
-    from hostinspect.engines.docker.snapshots import read_snapshots, read_stored_images
-
-    of = {container.id for container in containers if container.driver == CONTAINERD_DRIVER}
-    found = None
-    for store, path in _containerd_stores(files, data_root, root, mounts):
-        layers = read_snapshots(store, path, data_root, notes["layers"], of)
-        if layers or found is None:
-            is_asked = "images" in families
-            images = read_stored_images(store, path, data_root, notes["images"]) if is_asked else ()
-            found = _Stored(layers, images)
-        if layers:
-            break
-    return found
-
-
-def _containerd_stores(
+def containerd_stores(
     files: Directory, data_root: str, root: str, mounts: Sequence[MountPoint]
 ) -> Iterator[tuple[Directory, str]]:
     """The directories, with their paths, of the engine's own containerd and of the host's, where they are there.

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from hostinspect.correlate.runtime import recorded_state
-from hostinspect.doctor.check import Checked, Doubt, Found, Severity, check, word
+from hostinspect.doctor.check import Checked, Found, Severity, check, word
 from hostinspect.doctor.containers import just_now
 from hostinspect.doctor.patient import LAYER_HOMES, RECORDS, Patient
 from hostinspect.facts import ContainerRecord, FileSystemSpace, HeldFile, MountPoint
-from hostinspect.questions.layers import UPPER_OF_CONTAINERD
+from hostinspect.questions.layers import LayerDirectory
 
 LAYERS = (*RECORDS, "layers", "images")
 _MOUNTS = (*LAYERS, "mounts", LAYER_HOMES)
@@ -19,6 +19,7 @@ _MOUNTS = (*LAYERS, "mounts", LAYER_HOMES)
 _GB = 1_000_000_000
 _LARGE = 100_000_000  # bytes that a file without a name holds, to be worth a warning
 _NOTABLE = 1_000_000
+_UPPER_OF_CONTAINERD = "/fs"
 _SETTLED = 60  # seconds after which a directory that the engine makes has its record
 
 
@@ -27,8 +28,8 @@ def _overlay_home(patient: Patient, upper: str | None, owners: Mapping[str, Cont
 
     The latter only of those that have `owners`: others may be mounted for a moment, or are not Docker's.
     """
-    if upper and upper in owners and upper.endswith(UPPER_OF_CONTAINERD):
-        return upper.removesuffix(UPPER_OF_CONTAINERD)
+    if upper and upper in owners and upper.endswith(_UPPER_OF_CONTAINERD):
+        return upper.removesuffix(_UPPER_OF_CONTAINERD)
     for engine in patient.facts.engines:
         home = f"{engine.data_root}/overlay2/"
         if upper and upper.startswith(home):
@@ -149,12 +150,18 @@ def layer_of_nothing(patient: Patient) -> Checked:
                 "directory",
                 directory.path,
                 f"{directory.path} belongs to nothing",
-                f"hostinspect layers --orphans --size; then, with the engine stopped: rm -r {word(directory.path)}",
+                _remedy(directory),
                 tuple(filter(None, (directory.why, directory.modified and f"last changed {directory.modified}"))),
                 None if directory.kind == "nothing" else "info",
             )
-    if any(layer.upper.endswith(UPPER_OF_CONTAINERD) for layer in patient.facts.layers):
-        yield Doubt("containerd's snapshots", "whose each of them is is not read", "docker system df")
+
+
+def _remedy(directory: LayerDirectory) -> str:
+    look = "hostinspect layers --orphans --size"
+    if directory.snapshot is None:
+        return f"{look}; then, with the engine stopped: rm -r {word(directory.path)}"
+    namespace, _, key = directory.snapshot.partition("/")
+    return f"{look}; then ctr --namespace {namespace} snapshots remove {word(key)}, with --address of its socket"
 
 
 @check("container-directory-of-nothing", "warning", needs=(*RECORDS, "paths"))

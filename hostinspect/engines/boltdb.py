@@ -33,7 +33,7 @@ from hostinspect.kernel import tape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # names are completed with next to nothing loaded (`hostinspect.cli.names`)
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MAX_SIZE = 64 << 20  # bytes; a local-kv.db of 1,000 networks is about 2 MiB
 MAX_DEPTH = 64  # of branch pages; a tree of 2**64 keys is not that deep
@@ -153,17 +153,18 @@ class Bolt:
             if is_bucket:
                 yield key, _items(self._open_bucket(value, walk))
 
-    def within(self, name: bytes, *path: bytes) -> Iterator[tuple[bytes, Iterator[Item]]]:
-        """As `buckets`, with the items of the bucket `name` in each; one without that is left out."""
-        walk = _Walk(len(self._content), len(path) + 2)
+    def within(self, inner: Sequence[bytes], *path: bytes) -> Iterator[tuple[bytes, Iterator[Item]]]:
+        """As `buckets`, with the items of the bucket at `inner` in each; none of one without that."""
+        walk = _Walk(len(self._content), len(path) + 1 + len(inner))
         for key, value, is_bucket in self._bucket_at(path, walk):
-            elements = self._open_bucket(value, walk) if is_bucket else ()
-            inner = next((value for called, value, is_inner in elements if is_inner and called == name), None)
-            if inner is not None:
-                yield key, _items(self._open_bucket(inner, walk))
+            if is_bucket:
+                yield key, _items(self._below(self._open_bucket(value, walk), inner, walk))
 
-    def _bucket_at(self, path: tuple[bytes, ...], walk: _Walk) -> Iterator[_Element]:
-        elements = self._tree(self._meta.root, walk)
+    def _bucket_at(self, path: Sequence[bytes], walk: _Walk) -> Iterator[_Element]:
+        return self._below(self._tree(self._meta.root, walk), path, walk)
+
+    def _below(self, elements: Iterator[_Element], path: Sequence[bytes], walk: _Walk) -> Iterator[_Element]:
+        """What is in the bucket at `path` from that of these `elements` on."""
         for name in path:
             value = next((value for key, value, is_bucket in elements if is_bucket and key == name), None)
             if value is None:

@@ -32,11 +32,12 @@ _OWNERS = ("engines", "containers", "layers", "images")  # a hole in these may b
 _NOT_READ = "which directories are whose"
 
 LowerKind = Literal["init", "image", "unknown"]
-Owner = Literal["container", "init", "image", "build cache", "being removed", "no image", "nothing", "unknown"]
+Owner = Literal[
+    "container", "init", "image", "build cache", "being removed", "other namespace", "no image", "nothing", "unknown"
+]
 ORPHANS: tuple[Owner, ...] = ("nothing", "no image", "unknown")
 
-UPPER_OF_CONTAINERD = "/fs"
-
+_OF_DOCKER = "moby/"  # of snapshots of containerd's
 _BUILD_CACHE = "build cache"  # beside ids of containers
 _SETTLED = 10  # seconds after which what a running daemon makes has its record
 
@@ -78,6 +79,7 @@ class LayerDirectory(Node, frozen=True, kw_only=True):
     chain_id: str | None
     recorded_size: int | None  # bytes, as layerdb has it of a layer of an image
     short_name: str | None  # l/SHORT leads here
+    snapshot: str | None  # what containerd calls it: NAMESPACE/KEY
     modified: str | None
     why: str | None  # what speaks for nothing, or against telling
     size: Size | None
@@ -103,7 +105,7 @@ def list_layers(
     mounted = {mount.mount_point for mount in host_mounts if mount.fstype == "overlay"} if host_mounts else None
     chosen = topology.containers if containers is None else containers
     described = tuple(_container(owners, container, mounted, sizes) for container in chosen)
-    directories = sorted(owners.directories(sizes), key=lambda directory: directory.path)
+    directories = sorted(owners.directories(sizes), key=lambda directory: _order(directory.path))
     strays = owners.stray_links()
     if containers is not None:
         wanted = {container.id for container in chosen}
@@ -120,11 +122,9 @@ def list_layers(
 def has_homes(facts: Facts) -> bool:
     """Whether facts were collected with the homes of layers, or there is none that would have been read.
 
-    Upper directories are called so by the driver overlay and by containerd, whose homes are not.
+    Upper directories are called so by the driver overlay, whose homes are not.
     """
-    return bool(facts.layer_homes) or all(
-        layer.upper.endswith(("/upper", UPPER_OF_CONTAINERD)) for layer in facts.layers
-    )
+    return bool(facts.layer_homes) or all(layer.upper.endswith("/upper") for layer in facts.layers)
 
 
 def with_history(layers: Layers, history: Mapping[str, tuple[ImageStep, ...]], gaps: Sequence[Gap]) -> Layers:
@@ -161,13 +161,13 @@ def _container(owners: _Owners, container: Container, mounted: set[str] | None, 
         merged=merged,
         mounted=merged in mounted if mounted is not None else None,
         lower=tuple(owners.lower(path, sizes, container.id) for path in (overlay.lower if overlay else ())),
-        size=sizes.of(_parent(upper)) if upper else None,
+        size=sizes.of(parent(upper)) if upper else None,
         history=None,
     )
 
 
-def _parent(path: str) -> str:
-    """overlay2/ID of overlay2/ID/diff."""
+def parent(path: str) -> str:
+    """overlay2/ID of overlay2/ID/diff, snapshots/ID of snapshots/ID/fs."""
     return path.rpartition("/")[0]
 
 
@@ -185,9 +185,9 @@ class _Owners:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._containers = {record.id for record in facts.containers}
-        self._mounts = {_parent(layer.upper): layer for layer in facts.layers}
-        self._inits = {f"{_parent(path)}/{layer.init_id}": layer for path, layer in self._mounts.items()}
+        self._containers = {record.id: record for record in facts.containers}
+        self._mounts = {parent(layer.upper): layer for layer in facts.layers}
+        self._inits = {f"{parent(path)}/{layer.init_id}": layer for path, layer in self._mounts.items()}
         self._layers = dict(self._image_layers())
         self._now = _seconds(facts.host.collected_at)
 
@@ -219,8 +219,9 @@ class _Owners:
     def _users(self) -> Iterator[tuple[str, str, str | None]]:
         """Who keeps a layer, and with it all below: a container, or the build cache; data root; chain id."""
         for layer in self._facts.layers:
-            if layer.container_id in self._containers:
-                yield layer.container_id, _data_root(layer.upper), layer.parent
+            record = self._containers.get(layer.container_id)
+            if record is not None:
+                yield record.id, record.data_root, layer.parent
         for snapshot in self._facts.build_cache:
             yield _BUILD_CACHE, snapshot.data_root, snapshot.chain_id
             yield _BUILD_CACHE, snapshot.data_root, snapshot.parent
@@ -242,7 +243,7 @@ class _Owners:
 
         With containerd an image that was committed has the init layer of the container that it was made of.
         """
-        directory = _parent(path)
+        directory = parent(path)
         layer = self._layers.get(directory)
         init = self._inits.get(directory)
         is_own = init is not None and init.container_id == container
@@ -250,7 +251,7 @@ class _Owners:
         return Lower(
             path=path,
             kind=kind,
-            chain_id=layer.record.chain_id if layer else None,
+            chain_id=_chain_id(layer),
             diff_id=layer.record.diff_id if layer else None,
             images=layer.images if layer else (),
             size=sizes.of(directory),
@@ -271,9 +272,10 @@ class _Owners:
             kind=kind,
             containers=(mount.container_id,) if mount else layer.containers if layer else (),
             images=layer.images if layer else (),
-            chain_id=layer.record.chain_id if layer else None,
+            chain_id=_chain_id(layer),
             recorded_size=layer.record.size if layer else None,
             short_name=record.link,
+            snapshot=record.snapshot,
             modified=_time(record.modified),
             why=why,
             size=sizes.of(path),
@@ -284,6 +286,8 @@ class _Owners:
     ) -> tuple[Owner, str | None]:
         if mount is not None and mount.container_id in self._containers:
             return ("container" if record.name == mount.mount_id else "init"), None
+        if record.snapshot is not None and not record.snapshot.startswith(_OF_DOCKER):
+            return "other namespace", f"a snapshot of containerd's namespace {record.snapshot.partition('/')[0]}"
         if layer is not None and layer.record.removing:
             return "being removed", "its removal was begun; the daemon ends it when it starts"
         if layer is not None and (layer.images or layer.containers):
@@ -310,7 +314,7 @@ class _Owners:
 
     def _doubt(self, home: LayerHomeRecord, record: LayerDirectoryRecord) -> str | None:
         """Why a directory that seems to be nobody's may be somebody's."""
-        if home.data_root in self._unread:
+        if home.path in self._unread:
             return "not all records could be read, so that one of them may name it"
         started = self._daemons.get(home.data_root)
         if started is None or record.modified is None:
@@ -323,10 +327,13 @@ class _Owners:
 
     @cached_property
     def _unread(self) -> set[str]:
-        """Data roots with a hole in what says whose a directory is."""
+        """Homes with a hole in what says whose a directory is: in the data root, or where containerd's tables are."""
         holes = [gap.subject for gap in self._facts.gaps if gap.collector in _OWNERS]
-        roots = {home.data_root for home in self._facts.layer_homes}
-        return {root for root in roots if any(hole == root or hole.startswith(f"{root}/") for hole in holes)}
+        return {
+            home.path
+            for home in self._facts.layer_homes
+            if any(f"{hole}/".startswith((f"{home.data_root}/", *_tables_of(home))) for hole in holes)
+        }
 
     @cached_property
     def _daemons(self) -> dict[str, float]:
@@ -345,7 +352,7 @@ class _Owners:
         found = []
         for home in self._facts.layer_homes:
             known = {record.link for record in home.directories if record.has_diff}
-            if home.data_root not in self._unread:
+            if home.path not in self._unread:
                 found += [f"{home.path}/l/{name}" for name in home.short_names if name not in known]
         return tuple(sorted(found))
 
@@ -361,15 +368,31 @@ class _Owners:
         )
 
 
+def _order(path: str) -> tuple[str, int, str]:
+    """Of directories with numbers for names 9 is before 10."""
+    home, _, name = path.rpartition("/")
+    return home, len(name) if name.isdecimal() else 0, name
+
+
+def _tables_of(home: LayerHomeRecord) -> tuple[str, ...]:
+    """DIR/ of DIR/io.containerd.snapshotter.v1.overlayfs/snapshots."""
+    return (f"{parent(parent(home.path))}/",) if is_containerds(home.path) else ()
+
+
+def is_containerds(path: str) -> bool:
+    """Whether a directory is containerd's, or in one of its."""
+    return "/io.containerd.snapshotter.v1." in path
+
+
+def _chain_id(layer: _Layer | None) -> str | None:
+    """None of the init layer that an image has between its own, with containerd."""
+    return layer.record.chain_id if layer and layer.record.chain_id.startswith("sha256:") else None
+
+
 def _image_names(image: ImageRecord) -> tuple[str, ...]:
     """Its names, without the digests that it was pulled by where it has others; else its id."""
     tags = tuple(name for name in image.names if "@" not in name)
     return tags or image.names or (image.id,)
-
-
-def _data_root(upper: str) -> str:
-    """DIR of DIR/overlay2/ID/diff."""
-    return upper.rsplit("/", 3)[0]
 
 
 def _seconds(moment: str) -> float:

@@ -22,6 +22,7 @@ from hostinspect.collectors.engines import parse_config
 from hostinspect.engines.boltdb import Bolt, BoltError
 from hostinspect.engines.docker import build_cache, containers, images, networks, swarm, volumes
 from hostinspect.engines.docker import snapshots as store
+from hostinspect.engines.docker import stored_images as stored
 from hostinspect.engines.docker.record import RecordError
 from hostinspect.engines.protobuf import ProtobufError
 from hostinspect.facts import Facts
@@ -242,11 +243,13 @@ def _of_engines() -> list[Target]:
         Target("task", lambda raw: list(swarm.parse_task(raw, _ENGINE, _ROOT)), (ProtobufError,), each_task),
         Target(
             "containerd-snapshots",
-            lambda raw: list(store.parse_snapshots(Bolt(raw), "/store", "/roots", (containerd.ID,))),
+            lambda raw: list(store.layers_of(store.parse_snapshots(Bolt(raw)), "/h", "/roots", (containerd.ID,))),
             bolt,
             (containerd.file_of(containerd.snapshots()),),
         ),
-        Target("containerd-images", lambda raw: store.parse_images(Bolt(raw), _ROOT), bolt, (containerd.IMAGES_FILE,)),
+        Target("containerd-leases", lambda raw: store.parse_leases(Bolt(raw)), bolt, (containerd.LEASES_FILE,)),
+        Target("containerd-images", lambda raw: stored.parse_images(Bolt(raw), _ROOT), bolt, (containerd.IMAGES_FILE,)),
+        Target("manifest", stored.parse_manifest, refused, (containerd.INDEX, containerd.MANIFEST)),
         Target("build-cache", lambda raw: list(build_cache.parse_snapshots(Bolt(raw), _ROOT)), bolt, snapshots),
         Target(
             "daemon-cmdline",

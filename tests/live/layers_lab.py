@@ -10,7 +10,7 @@ BEGUN = "cd" * 32  # of a layer whose removal was begun
 LAYER = "ef" * 32  # of a layer that no image has
 STRAY = "ZZZZZZZZZZZZZZZZZZZZZZZZZZ"  # a link in l/ that leads nowhere
 
-_SCRIPT = r"""
+_IMAGES = r"""
 set -eu
 work=$(mktemp -d)
 mkdir -p "$work/bin"
@@ -46,7 +46,10 @@ docker create --network none --name bare lab/removed >/dev/null
 docker rmi -f lab/removed >/dev/null
 
 rm -r "$work"
+"""
 
+_SCRIPT = r"""
+set -eu
 # What is left of containers that somebody removed by hand, while the daemon does not run to know better.
 left=$(docker create --network none --name left lab/base)
 gone=$(docker create --network none --name gone lab/base)
@@ -76,9 +79,15 @@ find overlay2 -mindepth 1 -maxdepth 1 -exec touch -d '1 hour ago' {} +
 """
 
 
+def make_images(host: LabHost) -> None:
+    """Images that were imported, built, committed and removed, and containers of them, on an empty host."""
+    host.run(["sh", "-c", _IMAGES])
+
+
 def make_layers(host: LabHost) -> None:
     """Fill an empty host."""
     names = {"nobodys": NOBODYS, "by_hand": BY_HAND, "begun": BEGUN, "layer": LAYER, "stray": STRAY}
+    make_images(host)
     host.run(["sh", "-c", _SCRIPT])
     host.start_dockerd()
     host.run(["sh", "-c", _LEAVINGS % names])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from msgspec.structs import replace
 
+from hostinspect.questions.layers import parent
 from hostinspect.questions.whois.answer import Match, Ref
 from hostinspect.questions.whois.chain import short
 from hostinspect.questions.whois.images import Images
@@ -122,7 +123,7 @@ def _gone(known: Known, prefix: str) -> Iterator[Match]:
     for sandbox in known.facts.sandboxes:
         trace(sandbox.container_id, lambda s=sandbox: f"sandbox {short(s.id)} is recorded for it")  # type: ignore[misc]
     for layer in known.facts.layers:
-        trace(layer.container_id, lambda la=layer: f"its layer directory is {la.upper.removesuffix('/diff')}")  # type: ignore[misc]
+        trace(layer.container_id, lambda la=layer: f"its layer directory is {parent(la.upper)}")  # type: ignore[misc]
     for container in known.topology.containers:
         trace(container.shares_netns_with, lambda c=container: f"{c.name} was started in its namespace")  # type: ignore[misc]
     for id_ in _starting(prefix, traces):
@@ -137,9 +138,9 @@ def _layers(known: Known, images: Images, prefix: str) -> Iterator[Match]:
     for name in _starting(bare, (name for name in every if name.endswith("-init") == init)):
         summary, chain = of_directory(known, images, every[name])
         yield chain.match("layer id", summary, Ref(kind="layer", id=every[name]))
-    for layer in known.facts.image_layers:
-        directory = every.get(layer.cache_id)
-        if directory and len(prefix) >= _SURE and layer.chain_id.removeprefix("sha256:").startswith(prefix):
-            summary, chain = of_directory(known, images, directory)
-            chain = chain.after(f"{short(layer.chain_id)} is a chain id; its directory is {directory}")
-            yield chain.match("chain id", summary, Ref(kind="layer", id=directory))
+    for path, directory in known.layer_directories.items():
+        chain_id = directory.chain_id
+        if chain_id and len(prefix) >= _SURE and chain_id.removeprefix("sha256:").startswith(prefix):
+            summary, chain = of_directory(known, images, path)
+            chain = chain.after(f"{short(chain_id)} is a chain id; its directory is {path}")
+            yield chain.match("chain id", summary, Ref(kind="layer", id=path))

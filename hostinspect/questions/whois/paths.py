@@ -21,6 +21,7 @@ from hostinspect.questions.whois.known import Known
 from hostinspect.questions.whois.layers import directories, of_directory
 
 _HOMES = ("overlay2", "fuse-overlayfs")
+_SNAPSHOT = re.compile(r"(.*/io\.containerd\.snapshotter\.v1\.[^/]+/snapshots)/([^/]+)((?:/.*)?)")
 _OWN = (*_HOMES, "volumes", "containers", "image", "network", "swarm", "buildkit", "plugins")
 _ENGINE_FILES = ("/run/docker.sock", "/run/docker.pid", "/run/docker", "/run/docker/netns", "/run/docker/containerd")
 # Of these there is one, and a container that has it has it from docker, not from the path on the host.
@@ -38,7 +39,7 @@ def by_path(known: Known, key: Key) -> Iterator[Match]:
     for path in _absolute(known, key):
         found = [*_in_data_roots(known, images, path)]
         found += _binds(known, path, own=bool(found))
-        found = found or [*_layers(known, path)]
+        found = found or [*_layers(known, images, path)]
         found = found or [*_runtime(known, path)]
         found = found or [*_elsewhere(known, images, path)] or [*_of_engine(known, path)]
         yield from found
@@ -135,8 +136,10 @@ def _home(known: Known, images: Images, path: str, home: str, parts: list[str]) 
     if inner:
         kind = "path in a layer"
         inside = "/" + "/".join(inner[1:])
+        files = f"{inside} in {summary}" if len(inner) > 1 else f"the files of {summary}"
         where = {
-            "diff": f"{inside} in {summary}" if len(inner) > 1 else f"the files of {summary}",
+            "diff": files,
+            "fs": files,
             "merged": f"{inside} as seen in the container" if len(inner) > 1 else "the root of the container",
             "work": f"overlayfs's own work directory of {summary}",
         }.get(inner[0])
@@ -193,8 +196,8 @@ def _image_store(known: Known, images: Images, path: str, parts: list[str]) -> M
         case ["layerdb", "mounts", id_, *_]:
             return _of_container(known, path, id_, "layerdb/mounts/ says which layer directory is whose")
         case ["layerdb", "sha256", chain_id, *_]:
-            record = next((la for la in known.facts.image_layers if la.chain_id == f"sha256:{chain_id}"), None)
-            directory = directories(known).get(record.cache_id) if record else None
+            every = known.layer_directories
+            directory = next((path for path in every if every[path].chain_id == f"sha256:{chain_id}"), None)
             if directory is None:
                 return None
             summary, chain = of_directory(known, images, directory)
@@ -291,8 +294,13 @@ def host_mount(known: Known, path: str) -> MountPoint | None:
 # --- layers elsewhere, and what runtimes keep -------------------------------------------------------------------------
 
 
-def _layers(known: Known, path: str) -> Iterator[Match]:
-    """Directories of overlay mounts that are in no home of Docker's: containerd's snapshots."""
+def _layers(known: Known, images: Images, path: str) -> Iterator[Match]:
+    """Containerd's snapshots, and directories of overlay mounts that are in no home of Docker's."""
+    snapshot = _SNAPSHOT.fullmatch(path)
+    if snapshot is not None and f"{snapshot[1]}/{snapshot[2]}" in known.layer_directories:
+        match = _home(known, images, path, snapshot[1], [snapshot[2], *snapshot[3].split("/")[1:]])
+        yield from (match,) if match else ()
+        return
     for container in known.topology.containers:
         overlay = container.overlay
         if overlay is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from hostinspect.facts import ImageStep
-from hostinspect.questions.layers import ContainerLayers, LayerDirectory, Layers, Lower
+from hostinspect.questions.layers import ContainerLayers, LayerDirectory, Layers, Lower, is_containerds
 from hostinspect.questions.sizes import Size
 from hostinspect.render.containers import volume_name
 from hostinspect.render.layout import Item, item
@@ -127,6 +127,7 @@ def directory_rows(layers: Layers) -> Iterator[LayerDirectory]:
             chain_id=None,
             recorded_size=None,
             short_name=None,
+            snapshot=None,
             modified=None,
             why="a link that leads to no layer",
             size=None,
@@ -164,6 +165,7 @@ def directory_columns(
         Column("RECORDED", lambda d: _bytes(d.recorded_size), shown=False, sort=lambda d: d.recorded_size),
         Column("LINK", lambda d: d.short_name, shown=False),
         Column("CHAIN", lambda d: d.chain_id, shown=False),
+        Column("SNAPSHOT", lambda d: d.snapshot, shown=False),
     ]
     if sizes:
         columns += size_columns(lambda d: d.size)
@@ -196,9 +198,11 @@ def _users(directory: LayerDirectory, names: Mapping[str, str], verbose: bool) -
 
 
 def _short(path: str | None, data_roots: Sequence[str]) -> str | None:
-    """`overlay2/3fe0a1b2c3d4…/diff`."""
+    """`overlay2/3fe0a1b2c3d4…/diff`, `snapshots/33/fs`."""
     if path is None:
         return None
+    if is_containerds(path):
+        return path.partition("/io.containerd.snapshotter.v1.")[2].partition("/")[2]
     for data_root in data_roots:
         path = path.removeprefix(data_root.rstrip("/") + "/")
     return "/".join(_short_part(part) for part in path.split("/"))

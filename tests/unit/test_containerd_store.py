@@ -201,6 +201,16 @@ def test_without_a_place_for_snapshots_there_is_no_home(tmp_path: Path) -> None:
     assert notes.told == []
 
 
+@pytest.mark.parametrize("gone", [f"{_HOME}/metadata.db", METADATA])
+def test_a_table_that_is_gone_is_told_where_there_are_snapshots(tmp_path: Path, gone: str) -> None:
+    home(tmp_path, snapshots())
+    (tmp_path / gone).unlink()
+    notes = Notes()
+    with Directory(str(tmp_path)) as files:
+        read_home(files, "/s", "/d", notes)
+    assert notes.told == [f"/s/{gone}: it is not there, and 8 snapshots are"]
+
+
 def test_damaged_tables_are_told_and_the_directories_are_listed(tmp_path: Path) -> None:
     home(tmp_path, snapshots())
     for damaged in (f"{_HOME}/metadata.db", METADATA):
@@ -314,8 +324,28 @@ def test_an_index_has_the_platforms_that_are_there_and_nothing_that_is_attested(
     index = content.index(here, f"sha256:{'9' * 64}", also, attested=content.manifest(f"sha256:{'3' * 64}"))
     assert content.layers(index)[0].layers == (DIFFS[1], BOTTOM, TOP)
     assert content.layers(content.index(f"sha256:{'9' * 64}"))[0].layers == ()
-    assert content.layers(f"sha256:{'9' * 64}")[0].layers == ()
     assert content.notes.told == []
+
+
+def test_an_image_that_lost_its_content_is_told(content: Content) -> None:
+    """Else its layers would seem to be nobody's."""
+    lost = f"sha256:{'9' * 64}"
+    for image in (
+        lost,
+        content.add({"config": {"digest": lost}}),
+        content.index(content.add({"config": {"digest": lost}})),
+    ):
+        content.notes.told.clear()
+        assert content.layers(image)[0].layers == ()
+        assert content.notes.told == [f"/s/{_BLOBS}: {image}: the image has a name, and its content is not there"]
+
+
+def test_one_that_was_removed_meanwhile_is_not(content: Content) -> None:
+    (content.store / METADATA).write_bytes(named({}))
+    images = (ImageRecord(data_root="/d", id=f"sha256:{'9' * 64}"),)
+    with Directory(str(content.store)) as files:
+        (image,), _ = read_stored_layers(files, "/s", images, (), content.notes)
+    assert (image.layers, content.notes.told) == ((), [])
 
 
 @pytest.mark.parametrize(

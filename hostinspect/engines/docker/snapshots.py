@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from hostinspect.engines.boltdb import Bolt, BoltError
 from hostinspect.engines.docker.layers import EXPECTED, is_layer_id, say
 from hostinspect.engines.docker.naming import CONTAINERD_DRIVER, is_id
-from hostinspect.engines.docker.record import MAX_ENTRIES, Note
+from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note
 from hostinspect.engines.docker.table import read_table
 from hostinspect.facts import (
     BuildCacheRecord,
@@ -194,6 +194,9 @@ def read_home(store: Directory, path: str, data_root: str, note: Note) -> Home |
     except OSError as error:
         note(where, error)
         return None
+    for table in (METADATA, _TABLE):
+        if listed and not store.exists(table):
+            note(f"{path}/{table}", f"it is not there, and {len(listed)} snapshots are", DAMAGED)
     leases = read_table(store, METADATA, path, note, parse_leases) or ()
     snapshots = (read_table(store, _TABLE, path, note, parse_snapshots) or {}).values()
     return home_of(LayerHomeRecord(data_root=data_root, path=where, directories=listed), [*snapshots], leases)

@@ -30,6 +30,7 @@ _BLOBS = "io.containerd.content.v1.content/blobs/sha256"
 _DANGLING = "moby-dangling@"  # what docker calls an image without a name
 _FAMILIAR = ("docker.io/library/", "docker.io/")  # what docker leaves out of a name
 _ATTESTATION = "vnd.docker.reference.type"  # an annotation of BuildKit's
+_PULL_AGAIN = "docker pull or build it again"
 _MAX_MANIFESTS = 256  # an image of all of Go's platforms has some 50
 
 
@@ -86,14 +87,16 @@ def read_stored_layers(
     """These images with the layers of each, and these layers with their diff ids, as far as there are configurations.
 
     An image of several platforms has the layers of all that are there, those of the first one last. Beside those of its
-    configuration it has whatever else is between: the init layer of a container that it was made of.
+    configuration it has whatever else is between: the init layer of a container that it was made of. One that has lost
+    its configuration is noted, since any layer may be one of its.
     """
+    blobs = _Blobs(store, path, note)
     parents = {layer.chain_id: layer.parent for layer in layers}
     diff_of: dict[str, str] = {}
     found = []
     for image in images:
         chains: list[tuple[str, ...]] = []
-        for digest, content in _configurations(store, image.id, path, note):
+        for digest, content in blobs.configurations(image.id):
             try:
                 diff_ids = parse_diff_ids(content)
             except RecordError as error:
@@ -103,6 +106,10 @@ def read_stored_layers(
             diff_of.update(zip(chain, diff_ids, strict=True))
             chains.append(tuple(_with_what_is_between(chain, parents)))
         found.append(replace(image, layers=tuple(dict.fromkeys(chain for one in chains[::-1] for chain in one))))
+    if blobs.lost:
+        there = {image.id for image in read_table(store, METADATA, path, note, lambda t: parse_images(t, "")) or ()}
+        for image_id in there.intersection(blobs.lost):  # of which some were removed meanwhile
+            note(f"{path}/{_BLOBS}: {image_id}", "the image has a name, and its content is not there", _PULL_AGAIN)
     return tuple(found), tuple(replace(layer, diff_id=diff_of.get(layer.chain_id)) for layer in layers)
 
 
@@ -119,23 +126,9 @@ def read_stored_history(store: Directory, path: str, image_id: str, note: Note) 
 
     Raises `RecordError`, OSError: FileNotFoundError where it is not there.
     """
-    for _, content in _configurations(store, image_id, path, note):
+    for _, content in _Blobs(store, path, note).configurations(image_id):
         return parse_history(content)
     raise FileNotFoundError(image_id)
-
-
-def _configurations(store: Directory, image_id: str, path: str, note: Note) -> Iterator[tuple[str, bytes]]:
-    """The configuration of each platform that is there, with its digest; what cannot be read is noted."""
-    top = _manifest(store, image_id, path, note)
-    manifests = [top] if top else []
-    for descriptor in ((top and top.manifests) or ())[:_MAX_MANIFESTS]:
-        if _ATTESTATION not in (descriptor.annotations or {}):
-            inner = _manifest(store, descriptor.digest, path, note)
-            manifests += [inner] if inner else []
-    for manifest in manifests:
-        content = _blob(store, manifest.config.digest, path, note) if manifest.config else None
-        if manifest.config and content is not None:
-            yield manifest.config.digest, content
 
 
 def parse_manifest(content: bytes) -> Manifest:
@@ -143,25 +136,51 @@ def parse_manifest(content: bytes) -> Manifest:
     return decode(_decoder, content)
 
 
-def _manifest(store: Directory, digest: str, path: str, note: Note) -> Manifest | None:
-    content = _blob(store, digest, path, note)
-    try:
-        return None if content is None else parse_manifest(content)
-    except RecordError as error:
-        note(f"{path}/{_BLOBS}: {digest}", str(error), DAMAGED)
-    return None
+class _Blobs:
+    """What a containerd keeps by its digest; what cannot be read is noted."""
 
+    def __init__(self, store: Directory, path: str, note: Note) -> None:
+        self._store, self._path, self._note = store, path, note
+        self.lost: list[str] = []  # ids of images that were asked for, and of which something is not there
 
-def _blob(store: Directory, digest: str, path: str, note: Note) -> bytes | None:
-    """None where it is not there: of another platform, or removed since."""
-    hexadecimal = digest.removeprefix("sha256:")
-    if digest == hexadecimal or not is_id(hexadecimal):
-        note(f"{path}/{_BLOBS}", f"{digest!r} is no digest that is looked for", DAMAGED)
-        return None
-    try:
-        return store.read(f"{_BLOBS}/{hexadecimal}", MAX_FILE)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        note(f"{path}/{_BLOBS}/{hexadecimal}", error)
-    return None
+    def configurations(self, image_id: str) -> Iterator[tuple[str, bytes]]:
+        """That of each platform that is there, with its digest."""
+        top = self._read(image_id)
+        if top is None:
+            self.lost.append(image_id)
+            return
+        manifest = self._manifest(image_id, top)
+        manifests = [manifest]
+        for descriptor in (manifest.manifests or ())[:_MAX_MANIFESTS]:
+            content = None if _ATTESTATION in (descriptor.annotations or {}) else self._read(descriptor.digest)
+            if content is not None:
+                manifests.append(self._manifest(descriptor.digest, content))
+        for manifest in manifests:
+            if manifest.config is not None:
+                content = self._read(manifest.config.digest)
+                if content is None:
+                    self.lost.append(image_id)
+                else:
+                    yield manifest.config.digest, content
+
+    def _manifest(self, digest: str, content: bytes) -> Manifest:
+        try:
+            return parse_manifest(content)
+        except RecordError as error:
+            self._note(f"{self._path}/{_BLOBS}: {digest}", str(error), DAMAGED)
+        return Manifest()
+
+    def _read(self, digest: str) -> bytes | None:
+        """None where it is not there: of another platform, or removed since. One of nothing where that was noted."""
+        hexadecimal = digest.removeprefix("sha256:")
+        subject = f"{self._path}/{_BLOBS}"
+        if digest == hexadecimal or not is_id(hexadecimal):
+            self._note(subject, f"{digest!r} is no digest that is looked for", DAMAGED)
+            return b"{}"
+        try:
+            return self._store.read(f"{_BLOBS}/{hexadecimal}", MAX_FILE)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._note(f"{subject}/{hexadecimal}", error)
+        return b"{}"

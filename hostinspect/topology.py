@@ -20,7 +20,7 @@ SCHEMA_VERSION = "1.0"
 ContainerState = Literal["running", "paused", "restarting", "created", "exited", "dead", "removing"]
 DaemonState = Literal["running", "not responding", "stopped"]
 Via = Literal["dnat", "proxy", "host"]
-NetnsRole = Literal["host", "container", "overlay", "ingress", "load-balancer", "other"]
+NetnsRole = Literal["host", "engine", "container", "overlay", "ingress", "load-balancer", "other"]
 
 
 class Node(Struct, frozen=True, kw_only=True, gc=False):
@@ -197,11 +197,11 @@ class Network(Node, frozen=True, kw_only=True):
     config_only: bool  # a template that other networks are created from, never a network itself
     created: str | None
     subnets: tuple[Subnet, ...]
-    bridge: str | None  # in the host's namespace; for overlay in `netns`
+    bridge: str | None  # in the host's namespace, unless `netns` says another
     parent: str | None
     mode: str | None  # macvlan, ipvlan
     vxlan_ids: tuple[int, ...]  # overlay: the VNIs
-    netns: int | None  # overlay: its hidden namespace
+    netns: int | None  # overlay: its hidden namespace; bridge: a rootless engine's
     options: dict[str, str]
     labels: dict[str, str]
     containers: tuple[str, ...]  # ids of those that are on it now

@@ -50,7 +50,7 @@ def correlate(collected: facts.Facts, index: Index | None = None) -> Topology:
         links=links,
         netns=networks.describe_namespaces(members),
         nat_chains=describe_chains(index, chains),
-        nat_rules=describe_rules(index, chains, networks, _by_address(containers), owners),
+        nat_rules=describe_rules(index, chains, networks, _by_address(index, containers), owners),
         volumes=describe_volumes(collected.volumes, containers),
         gaps=(*collected.gaps, *_unknown_containers(index), *networks.gaps()),
     )
@@ -99,8 +99,8 @@ def _container(
     overlay, overlay_drift = join_overlay(index, record, mntns)
     ports: tuple[PublishedPort, ...] = ()
     port_drift: tuple[Drift, ...] = ()
-    if runtime.netns is not None and runtime.netns == index.host_netns:
-        ports = host_ports(listeners)
+    if runtime.netns is not None and runtime.netns == index.engine_netns(record.data_root):
+        ports = host_ports(listeners) if runtime.netns == index.host_netns else ()
     elif runtime.main is not None:  # one that does not run has no port; its record may still list the last run's
         ports, port_drift = join_ports(index, record, runtime.netns, endpoints, forwarding)
     elif runtime.as_recorded:
@@ -146,10 +146,10 @@ def _members(containers: Iterable[Container]) -> dict[int, list[str]]:
 
 
 def _owners(index: Index, containers: Iterable[Container]) -> dict[int, str]:
-    """Whose each namespace is: of those in it, the one that was not told to join another's. The host's is nobody's."""
+    """Whose each namespace is: of those in it, the one that was not told to join another's. An engine's is nobody's."""
     owners: dict[int, str] = {}
     for container in containers:
-        if container.netns is None or container.netns == index.host_netns:
+        if container.netns is None or container.netns == index.engine_netns(container.data_root):
             continue
         if container.shares_netns_with is None:
             owners[container.netns] = container.id
@@ -158,14 +158,14 @@ def _owners(index: Index, containers: Iterable[Container]) -> dict[int, str]:
     return owners
 
 
-def _by_address(containers: Iterable[Container]) -> dict[str, str]:
-    """The running container that has an address; one that two have decides nothing."""
-    claimed: dict[str, set[str]] = defaultdict(set)
+def _by_address(index: Index, containers: Iterable[Container]) -> dict[tuple[int | None, str], str]:
+    """The running container that has an address, for an engine's namespace; one that two have decides nothing."""
+    claimed: dict[tuple[int | None, str], set[str]] = defaultdict(set)
     for container in containers:
         if container.pid is not None:
             for endpoint in container.endpoints:
                 for address in filter(None, (endpoint.ip, endpoint.ip6)):
-                    claimed[address].add(container.id)
+                    claimed[index.engine_netns(container.data_root), address].add(container.id)
     return {address: next(iter(ids)) for address, ids in claimed.items() if len(ids) == 1}
 
 

@@ -25,7 +25,7 @@ def join_endpoints(
     alone; so has one whose namespace could not be entered.
     """
     namespace = index.netns.get(runtime.netns or 0)
-    own = namespace is not None and namespace.entered and namespace.inode != index.host_netns
+    own = namespace is not None and namespace.entered and namespace.inode != index.engine_netns(record.data_root)
     if not own or namespace is None or (record.network_mode or "").startswith("container:"):
         told = (*record.endpoints, *(_stored_besides(index, record) if runtime.as_recorded else ()))
         recorded_only = (replace(_recorded_only(e), dns_names=_dns_names(index, e)) for e in told)

@@ -112,6 +112,25 @@ class Index:
         used = {self.records[id_].data_root for id_ in self.processes_by_container if id_ in self.records}
         return frozenset(engine.data_root for engine in self.facts.engines) - daemons - used
 
+    def engine_netns(self, data_root: str | None) -> int | None:
+        """The namespace in which an engine, by its data root, has its bridges and rules: the host's, unless it is known
+        to be another.
+        """
+        return self.netns_elsewhere.get(data_root or "", self.host_netns)
+
+    @cached_property
+    def netns_elsewhere(self) -> dict[str, int]:
+        """Where that is for engines whose daemon is in a network and mount namespace of its own: rootless ones.
+
+        A daemon that has the host's mounts may be in a container's network namespace for a moment.
+        """
+        found = {}
+        for engine in self.facts.engines:
+            process = self.processes.get(engine.pid or 0)
+            if process and process.netns and process.mntns not in (None, self.facts.host.mntns):
+                found[engine.data_root] = process.netns
+        return {data_root: netns for data_root, netns in found.items() if netns != self.host_netns}
+
     def _is_alive(self, pid: int | None) -> bool:
         process = self.processes.get(pid or 0)
         return process is not None and not process.has_ended
@@ -155,7 +174,12 @@ class Index:
     @cached_property
     def host_links(self) -> dict[str, Link]:
         """The host's own links by name."""
-        return {link.ifname: link for link in self.links.get(self.host_netns or 0, {}).values()}
+        return self.links_by_name.get(self.host_netns or 0, {})
+
+    @cached_property
+    def links_by_name(self) -> dict[int, dict[str, Link]]:
+        """Links by namespace, then name."""
+        return {netns: {link.ifname: link for link in links.values()} for netns, links in self.links.items()}
 
     @cached_property
     def nsids(self) -> dict[tuple[int, int], int]:

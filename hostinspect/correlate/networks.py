@@ -46,23 +46,26 @@ class Networks:
         return tuple(sorted(networks, key=lambda network: (network.name or "", network.id)))
 
     @cached_property
-    def by_bridge(self) -> dict[str, str]:
-        """Ids of the networks by their bridge in the host's namespace."""
-        return {n.bridge: n.id for n in self.networks if n.bridge and n.netns is None}
+    def by_bridge(self) -> dict[tuple[int | None, str], str]:
+        """Ids of the networks by their bridge, and the namespace it is in."""
+        host = self._index.host_netns
+        return {(host if n.netns is None else n.netns, n.bridge): n.id for n in self.networks if n.bridge}
 
     @cached_property
-    def by_subnet(self) -> dict[str, str]:
-        """Ids of the networks by subnet; a subnet that several have, as null or overlay networks may, is left out.
+    def by_subnet(self) -> dict[tuple[int | None, str], str]:
+        """Ids of the networks by subnet, and their engine's namespace; a subnet that several have there, as null or
+        overlay networks may, is left out.
 
         What an engine at rest has recorded, and is not there, counts for nothing.
         """
-        subnets: dict[str, str | None] = {}
+        subnets: dict[tuple[int | None, str], str | None] = {}
         for network in self.networks:
             if network.bridge is None and network.data_root in self._index.roots_at_rest:
                 continue
             for pool in network.subnets:
-                subnets[pool.subnet] = None if pool.subnet in subnets else network.id
-        return {subnet: id_ for subnet, id_ in subnets.items() if id_ is not None}
+                key = self._index.engine_netns(network.data_root), pool.subnet
+                subnets[key] = None if key in subnets else network.id
+        return {key: id_ for key, id_ in subnets.items() if id_ is not None}
 
     @cached_property
     def overlay_netns(self) -> dict[str, int]:
@@ -75,7 +78,8 @@ class Networks:
 
     def _recorded(self, record: facts.NetworkRecord) -> Network:
         bridge, drift = self._bridge(record)
-        netns = self.overlay_netns.get(record.id[:10]) if record.driver == "overlay" else None
+        netns = self._index.netns_elsewhere.get(record.data_root) if record.driver == "bridge" else None
+        hidden = self.overlay_netns.get(record.id[:10]) if record.driver == "overlay" else None
         subnets = [Subnet(subnet=s.subnet, gateway=s.gateway, ip_range=s.ip_range) for s in record.subnets]
         return Network(
             id=record.id,
@@ -90,11 +94,11 @@ class Networks:
             config_only=record.config_only,
             created=record.created,
             subnets=tuple(subnets),
-            bridge=self._hidden_bridge(netns) if netns else bridge,
+            bridge=self._hidden_bridge(hidden) if hidden else bridge,
             parent=record.parent,
             mode=record.mode,
-            vxlan_ids=self._vxlan_ids(netns),
-            netns=netns,
+            vxlan_ids=self._vxlan_ids(hidden),
+            netns=hidden or netns,
             options=dict(record.options),
             labels=dict(record.labels),
             containers=tuple(sorted(self._members[record.id])),
@@ -109,9 +113,10 @@ class Networks:
         if record.driver != "bridge":
             return None, []
         name = _bridge_name(record)
-        if self._index.host_netns not in self._index.links:
+        links = self._index.links_by_name.get(self._index.engine_netns(record.data_root) or 0)
+        if links is None:
             return name, []
-        link = self._index.host_links.get(name)
+        link = links.get(name)
         if record.data_root in self._index.roots_at_rest:
             is_left = link is not None and link.kind == "bridge" and name not in self._bridges_in_use
             return (name if is_left else None), []
@@ -193,7 +198,7 @@ class Networks:
         """Overlay networks of which the kernel shows the hidden namespace, and no file the name, or not even the id."""
         if not self._index.facts.networks:
             return ()  # no engine's records were read at all, which has a gap of its own
-        networks = {network.netns: network for network in self.networks if network.netns is not None}
+        networks = self._by_hidden_netns
         gaps = []
         for prefix, inode in sorted(self.overlay_netns.items()):
             network = networks.get(inode)
@@ -239,13 +244,12 @@ class Networks:
             if link.master is not None:
                 port = topology.BridgePort(link=link.ifname, container=link.container)
                 ports[link.netns, link.master].append(port)
-        network_by_netns = {network.netns: network.id for network in self.networks if network.netns is not None}
         bridges = []
         for link in links:
             if link.kind != "bridge":
                 continue
             record = self._index.links[link.netns][link.ifindex]
-            on_host = link.netns == self._index.host_netns
+            hidden = self._by_hidden_netns.get(link.netns)
             bridges.append(
                 topology.Bridge(
                     name=link.ifname,
@@ -254,7 +258,7 @@ class Networks:
                     netns=link.netns,
                     addresses=link.addresses,
                     ports=tuple(sorted(ports[link.netns, link.ifname], key=lambda port: port.link)),
-                    network=self.by_bridge.get(link.ifname) if on_host else network_by_netns.get(link.netns),
+                    network=hidden.id if hidden else self.by_bridge.get((link.netns, link.ifname)),
                 )
             )
         bridges.sort(key=lambda bridge: (bridge.netns != self._index.host_netns, bridge.netns, bridge.name))
@@ -262,11 +266,10 @@ class Networks:
 
     def describe_namespaces(self, members: Mapping[int, list[str]]) -> tuple[topology.NetworkNamespace, ...]:
         """Every namespace with its purpose; `members` are the containers in each, by inode."""
-        network_by_netns = {network.netns: network for network in self.networks if network.netns is not None}
         described = []
         for namespace in self._index.facts.network_namespaces:
             containers = tuple(sorted(members.get(namespace.inode, ())))
-            role, network = self._role(namespace, bool(containers), network_by_netns)
+            role, network = self._role(namespace, bool(containers))
             described.append(
                 topology.NetworkNamespace(
                     inode=namespace.inode,
@@ -281,13 +284,19 @@ class Networks:
         described.sort(key=lambda namespace: (not namespace.host, namespace.inode))
         return tuple(described)
 
-    def _role(
-        self, namespace: facts.NetworkNamespace, occupied: bool, network_by_netns: Mapping[int, Network]
-    ) -> tuple[topology.NetnsRole, str | None]:
+    @cached_property
+    def _by_hidden_netns(self) -> dict[int, Network]:
+        """Overlay networks by their hidden namespace."""
+        hidden = set(self.overlay_netns.values())
+        return {network.netns: network for network in self.networks if network.netns in hidden}
+
+    def _role(self, namespace: facts.NetworkNamespace, occupied: bool) -> tuple[topology.NetnsRole, str | None]:
         if namespace.inode == self._index.host_netns:
             return "host", None
-        if namespace.inode in network_by_netns:
-            return "overlay", network_by_netns[namespace.inode].id
+        if namespace.inode in self._index.netns_elsewhere.values():
+            return "engine", None
+        if namespace.inode in self._by_hidden_netns:
+            return "overlay", self._by_hidden_netns[namespace.inode].id
         names = [path.rsplit("/", 1)[-1] for path in namespace.paths]
         if any(map(_of_overlay, names)):
             return "overlay", None

@@ -35,7 +35,7 @@ class Proxy(Struct, frozen=True):
 
 
 class Dnat(Struct, frozen=True):
-    """A DNAT rule of the host that leads to one address and port."""
+    """A DNAT rule that leads to one address and port."""
 
     rule: Rule
     first_port: int
@@ -44,35 +44,37 @@ class Dnat(Struct, frozen=True):
 
 
 class Forwarding:
-    """Every DNAT rule and docker-proxy of the host, by target."""
+    """Every DNAT rule and docker-proxy by target, of each namespace that an engine has them in."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
 
     @cached_property
-    def rules(self) -> dict[tuple[str, str], list[Dnat]]:
-        """DNAT rules by (protocol, address they lead to)."""
-        rules: dict[tuple[str, str], list[Dnat]] = defaultdict(list)
+    def rules(self) -> dict[tuple[int, str, str], list[Dnat]]:
+        """DNAT rules by (namespace, protocol, address they lead to)."""
+        rules: dict[tuple[int, str, str], list[Dnat]] = defaultdict(list)
+        places = {self._index.host_netns, *self._index.netns_elsewhere.values()}
         for rule in self._index.facts.rules:
-            dnat = parse_dnat(rule) if rule.netns == self._index.host_netns else None
+            dnat = parse_dnat(rule) if rule.netns in places else None
             if dnat is not None:
-                rules[dnat.target.proto, dnat.target.address].append(dnat)
+                rules[rule.netns, dnat.target.proto, dnat.target.address].append(dnat)
         return dict(rules)
 
-    def rules_to(self, addresses: Iterable[str]) -> Iterator[Dnat]:
-        """Every DNAT rule that leads to one of `addresses`."""
+    def rules_to(self, netns: int | None, addresses: Iterable[str]) -> Iterator[Dnat]:
+        """Every DNAT rule of a namespace that leads to one of `addresses`."""
         for address in addresses:
             for proto in ("tcp", "udp", "sctp"):
-                yield from self.rules.get((proto, address), ())
+                yield from self.rules.get((netns or 0, proto, address), ())
 
     @cached_property
-    def proxies(self) -> dict[Target, list[Proxy]]:
-        proxies: dict[Target, list[Proxy]] = defaultdict(list)
+    def proxies(self) -> dict[tuple[int | None, Target], list[Proxy]]:
+        """docker-proxies by namespace, the host's where it could not be read, and target."""
+        proxies: dict[tuple[int | None, Target], list[Proxy]] = defaultdict(list)
         for process in self._index.facts.processes:
             if process.comm == "docker-proxy" and process.cmdline and self._index.container_of(process) is None:
                 proxy = parse_proxy(process.pid, process.cmdline)
                 if proxy is not None:
-                    proxies[proxy.target].append(proxy)
+                    proxies[process.netns or self._index.host_netns, proxy.target].append(proxy)
         return dict(proxies)
 
 
@@ -123,15 +125,16 @@ def join_ports(
     ports: list[PublishedPort] = []
     drift: list[Drift] = []
     used: set[int] = set()
+    is_on_host = index.engine_netns(record.data_root) == index.host_netns
     for recorded in record.ports:
-        port, rules = _recorded(index, recorded, netns, addresses, forwarding)
+        port, rules = _recorded(index, record, recorded, netns, addresses, forwarding)
         if port is None:
             continue
         ports.append(port)
         used.update(map(id, rules))
         if not port.via and index.facts.chains:
             drift.append(Drift(field=_field(port), recorded=str(port.container_port), effective=None))
-    for dnat in forwarding.rules_to(addresses):
+    for dnat in forwarding.rules_to(index.host_netns, addresses) if is_on_host else ():
         if id(dnat.rule) not in used and dnat.first_port == dnat.last_port:
             port = _unrecorded(index, dnat, netns, addresses)
             ports.append(port)
@@ -177,22 +180,31 @@ def host_ports(listeners: Iterable[Listener]) -> tuple[PublishedPort, ...]:
 
 
 def _recorded(
-    index: Index, recorded: RecordedPort, netns: int | None, addresses: list[str], forwarding: Forwarding
+    index: Index,
+    record: ContainerRecord,
+    recorded: RecordedPort,
+    netns: int | None,
+    addresses: list[str],
+    forwarding: Forwarding,
 ) -> tuple[PublishedPort | None, list[Rule]]:
     if recorded.host_port is None:
         return None, []
+    place = index.engine_netns(record.data_root)
+    # Within a rootless engine's namespace a proxy listens on loopback, for rootlesskit to lead there from the host.
+    loopback = "::1" if ":" in recorded.host_ip else "127.0.0.1"
+    listens = (recorded.host_ip, loopback) if place != index.host_netns else (recorded.host_ip,)
     targets = [Target(recorded.proto, address, recorded.container_port) for address in addresses]
     rules = [
         dnat.rule
         for target in targets
-        for dnat in forwarding.rules.get((target.proto, target.address), ())
+        for dnat in forwarding.rules.get((place or 0, target.proto, target.address), ())
         if _serves(dnat, recorded.host_ip, recorded.host_port, recorded.container_port)
     ]
     proxies = [
         proxy
         for target in targets
-        for proxy in forwarding.proxies.get(target, ())
-        if (proxy.host_ip, proxy.host_port) == (recorded.host_ip, recorded.host_port)
+        for proxy in forwarding.proxies.get((place, target), ())
+        if proxy.host_ip in listens and proxy.host_port == recorded.host_port
     ]
     via: list[Via] = []
     if rules:
@@ -205,7 +217,7 @@ def _recorded(
         host_ip=recorded.host_ip,
         host_port=recorded.host_port,
         via=tuple(via),
-        rules=tuple(map(_ref, rules)),
+        rules=tuple(map(_ref, rules)) if place == index.host_netns else (),  # a reference is to one of the host's
         proxy_pid=proxies[0].pid if proxies else None,
         listening=who_listens(index, netns, recorded.proto, recorded.container_port, addresses),
     )

@@ -97,12 +97,12 @@ def describe_rules(
     index: Index,
     chains: Collection[ChainKey],
     networks: Networks,
-    by_address: Mapping[str, str],
+    by_address: Mapping[tuple[int | None, str], str],
     owners: Mapping[int, str],
 ) -> tuple[NatRule, ...]:
     """The rules of these chains, the host's first, in the order in which each chain is walked.
 
-    `by_address` gives the container of an address, `owners` that of a namespace.
+    `by_address` gives the container of an address as an engine in that namespace has it, `owners` that of a namespace.
     """
     described = [
         _describe(index, rule, networks, by_address, owners)
@@ -116,14 +116,19 @@ def describe_rules(
 
 
 def _describe(
-    index: Index, rule: Rule, networks: Networks, by_address: Mapping[str, str], owners: Mapping[int, str]
+    index: Index,
+    rule: Rule,
+    networks: Networks,
+    by_address: Mapping[tuple[int | None, str], str],
+    owners: Mapping[int, str],
 ) -> NatRule:
     container = network = None
-    if rule.netns != index.host_netns:
+    if rule.netns not in (index.host_netns, *index.netns_elsewhere.values()):
         container = owners.get(rule.netns)
     elif rule.exact:
         named = (split_address(rule.to)[0] if rule.to else None, _host(rule.src), _host(rule.dst))
-        container = next((by_address[address] for address in named if address and address in by_address), None)
+        found = (by_address.get((rule.netns, address)) for address in named if address)
+        container = next(filter(None, found), None)
         network = _network(rule, networks)
     return NatRule(
         netns=rule.netns,
@@ -159,10 +164,10 @@ def _host(address: str | None) -> str | None:
 
 def _network(rule: Rule, networks: Networks) -> str | None:
     for subnet in (rule.src, rule.dst):
-        if subnet and subnet in networks.by_subnet:
-            return networks.by_subnet[subnet]
+        if subnet and (rule.netns, subnet) in networks.by_subnet:
+            return networks.by_subnet[rule.netns, subnet]
     for interface in (rule.in_interface, rule.out_interface):
         bare = (interface or "").removeprefix("!").strip()
-        if bare in networks.by_bridge:
-            return networks.by_bridge[bare]
+        if (rule.netns, bare) in networks.by_bridge:
+            return networks.by_bridge[rule.netns, bare]
     return None

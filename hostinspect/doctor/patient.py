@@ -126,13 +126,7 @@ class Patient:
     def is_elsewhere(self, network: Network) -> bool:
         """Whether its engine has a network namespace of its own, as a rootless one has."""
         record = self.index.network_records.get(network.id)
-        return record is not None and record.data_root in self._elsewhere
-
-    @cached_property
-    def _elsewhere(self) -> frozenset[str]:
-        """Data roots of engines that are not in the host's network namespace."""
-        daemons = ((engine.data_root, self.index.processes.get(engine.pid or 0)) for engine in self.facts.engines)
-        return frozenset(root for root, p in daemons if p and p.netns not in (None, self.index.host_netns))
+        return record is not None and record.data_root in self.index.netns_elsewhere
 
     @property
     def uses_bridges(self) -> bool:

@@ -249,6 +249,8 @@ def _keys_of_namespaces(topology: Topology) -> dict[int, str]:
 def _key_of_namespace(netns: NetworkNamespace, owners: Mapping[int, str]) -> str:
     if netns.host:
         return _HOST
+    if netns.role == "engine":
+        return "a rootless engine"
     if netns.inode in owners:
         return f"container {owners[netns.inode]}"
     if netns.network is not None:

@@ -30,7 +30,7 @@ class Places:
         if namespace.host:
             return HOST
         members = self.members(inode)
-        if members:
+        if members and namespace.role != "engine":
             return members[0].name
         return namespace_file(namespace) or f"net:[{inode}]"
 

@@ -43,8 +43,13 @@ _FEW = 4
 _COLUMN = 4  # of containers, from the networks: bridge, link, and interface are between
 
 # From the outside to the inside, so that wires lead to the right.
-_DEPTH = {"host": 0, "overlay": 1, "ingress": 2, "load-balancer": 2, "other": 2, "container": 3}
-_ROLES = {"overlay": "hidden namespace", "ingress": "routing mesh", "load-balancer": "load balancer"}
+_DEPTH = {"host": 0, "engine": 1, "overlay": 1, "ingress": 2, "load-balancer": 2, "other": 2, "container": 3}
+_ROLES = {
+    "engine": "rootless engine's",
+    "overlay": "hidden namespace",
+    "ingress": "routing mesh",
+    "load-balancer": "load balancer",
+}
 
 
 class Node(NamedTuple):

@@ -65,7 +65,8 @@ def _device(network: NetworkDetails, verbose: bool) -> Iterator[Line]:
     if bridge is not None:
         items = [item(bridge.name), *map(item, told(bridge.prefixes, every=verbose)), _operstate(bridge.operstate)]
         if network.namespace:
-            items.insert(1, item(f"in hidden namespace {network.namespace} ({network.netns})"))
+            hidden = f"hidden namespace {network.namespace} ({network.netns})"
+            items.insert(1, item(f"in {hidden if network.driver == 'overlay' else network.namespace}"))
         if bridge.id:
             items.append(item(bridge.id))
         yield detail("bridge", *items, item(f"STP {'on' if bridge.stp else 'off'}"))

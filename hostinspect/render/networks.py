@@ -61,7 +61,7 @@ def _kind(view: View, network: Network) -> Iterator[Item]:
         yield item(pool.subnet)
     if network.parent:
         yield item(f"parent {network.parent}")
-    if network.netns is not None:
+    if network.netns is not None and network.driver != "bridge":
         yield from _tunnel(view, network)
     elif network.bridge:
         yield from _bridge(view, network, view.bridge_of(network))
@@ -80,7 +80,8 @@ def _bridge(view: View, network: Network, bridge: Bridge | None) -> Iterator[Ite
     if bridge is None:
         yield item(f"on {network.bridge}", *([] if view.is_disk else [Span(", which was not seen", "warn")]))
         return
-    yield item(f"on {' '.join((bridge.name, *_told(bridge.addresses)))}")
+    where = f" in {view.namespace_name(bridge.netns)}" if network.netns is not None else ""
+    yield item(f"on {' '.join((bridge.name, *_told(bridge.addresses)))}{where}")
     link = view.links_by_name.get((bridge.netns, bridge.name))
     if link is not None and link.operstate in ("down", "lowerlayerdown") and network.containers:
         yield item(f"{bridge.name} is {link.operstate}", style="bad")

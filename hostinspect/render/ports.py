@@ -93,6 +93,8 @@ def _way_in(view: View, group: PortGroup) -> Iterator[Item]:
     rules = {rule: None for port in group.entries for rule in port.rules}
     if rules:
         ways.append(_rules(view, list(rules)))
+    elif any("dnat" in port.via for port in group.entries):
+        ways.append("DNAT")  # in a rootless engine's namespace
     if "proxy" in group.first.via or any("proxy" in port.via for port in group.entries):
         pids = [str(port.proxy_pid) for port in group.entries if port.proxy_pid]
         ways.append(f"docker-proxy {', '.join(pids)}" if view.verbose and pids else "proxy")

@@ -97,6 +97,8 @@ def _foreign_namespaces(view: View) -> Iterator[Branch]:
         items = [item(view.namespace_name(namespace.inode))]
         if left_over:
             items.append(item("left over: no container and no process is in it", style="warn"))
+        elif namespace.role == "engine":
+            items.append(item("a rootless engine's", style="dim"))
         elif namespace.role != "other":
             items.append(item("swarm's", style="dim"))
         elif namespace.pids:
@@ -146,7 +148,7 @@ def _nat(view: View) -> Iterator[Branch]:
     if not words:
         words = [item("no rule" if view.knows("rules", "namespaces") else "no rule seen")]
     if inside:
-        words.append(item(f"{inside} more in containers' namespaces", style="dim"))
+        words.append(item(f"{inside} more in other namespaces", style="dim"))
     yield Branch(
         Line([item("nat", style="name"), *words]),
         [*_masquerade(view, rules), *_dead_ends(view, rules), *_texts(view, rules)],

@@ -34,6 +34,9 @@ need jq tool jq
 need debootstrap tool debootstrap
 need procps tool pgrep
 need curl tool curl
+need rootlesskit tool rootlesskit # these three are what an engine without root needs
+need slirp4netns tool slirp4netns
+need uidmap tool newuidmap
 need graphviz tool dot # these three draw what the report writes
 need nodejs tool node
 need npm tool npm

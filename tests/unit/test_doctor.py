@@ -608,7 +608,8 @@ FINE: dict[str, Facts] = {
             EndpointRecord(id="3" * 64, network_id="7" * 64), EndpointRecord(id="4" * 64, network_id="9" * 64))),
     "a-rootless-engine": healthy(
         sysctls=sysctl("net.ipv4.ip_forward", "0"), links=(ETH0, replace(LINKS[3], link=None)), rules=(), chains=(),
-        containers=(record(),), processes=(host_process(), replace(PROCESSES[1], netns=55), web_process(), SHIM)),
+        containers=(record(),),
+        processes=(host_process(), replace(PROCESSES[1], netns=55, mntns=56), web_process(), SHIM)),
     "an-api-with-certificates": replace(
         with_health(settings=(DaemonSettings(data_root=ROOT, hosts=("tcp://0.0.0.0:2376",), tlsverify=True),)),
         listening_sockets=(LISTENS, replace(API, port=2376)), socket_holders=(HELD, SocketHolder(inode=99, pid=300))),

@@ -436,7 +436,7 @@ def test_namespaces_and_veths_of_nobody() -> None:
 def test_nat_in_short_and_rule_by_rule() -> None:
     text = render_tree(demo())
     assert _section(text, "nat") == [
-        "nat  7 IPv4 rules (nft)  1 more in containers' namespaces",
+        "nat  7 IPv4 rules (nft)  1 more in other namespaces",
         "   out      MASQUERADE for bridge, my_net, docker_gwbridge",
         "   rule     DOCKER 6: tcp 9090 → 172.17.0.77:90 leads to nobody",
     ]

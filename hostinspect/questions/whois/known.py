@@ -117,7 +117,7 @@ class Known(Lookups):
     def namespace_owner(self, inode: int | None) -> str | None:
         """The container whose network namespace it is: of those in it the one that did not join another's."""
         described = self.namespaces.get(inode or 0)
-        if described is None or described.host or not described.containers:
+        if described is None or described.role in ("host", "engine") or not described.containers:
             return None
         for id_ in described.containers:
             if self.containers[id_].shares_netns_with is None:
@@ -152,6 +152,11 @@ class Known(Lookups):
             text = f"namespace {inode} is {purpose.get(described.role, 'the ingress one of its network')}"
             return self.network(described.network).after(Reason(text=text, about=ref))
         pinned = f", pinned by {listed(described.paths)}" if described.paths else ""
+        for data_root, netns in self.index.netns_elsewhere.items():
+            if netns == inode:
+                engine = Ref(kind="engine", id=data_root, name="docker")
+                text = f"namespace {inode} is that of the rootless engine in {data_root}"
+                return Chain((Reason(text=text, about=engine),), owner=engine)
         if described.role in ("overlay", "ingress", "load-balancer"):
             text = f"namespace {inode} is a swarm's, {described.role}{pinned}; its network is not known here"
             return Chain((Reason(text=text, about=ref),))

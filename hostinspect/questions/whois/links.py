@@ -135,6 +135,9 @@ def whose(known: Known, netns: int) -> str:
         return f"namespace {netns}"
     if described.host:
         return "the host"
+    for data_root, inode in known.index.netns_elsewhere.items():
+        if inode == netns:
+            return f"the rootless engine in {data_root}"
     if described.network is not None:
         role = "hidden" if described.role == "overlay" else described.role
         return f"the {role} namespace of network {known.network_name(described.network)}"

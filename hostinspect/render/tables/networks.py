@@ -51,7 +51,7 @@ def flags(network: Network) -> Iterator[str]:
 
 
 def _device(network: NetworkDetails) -> Item | None:
-    """The bridge, for an overlay network with the hidden namespace that it is in; or the parent."""
+    """The bridge, with the namespace that it is in if that is not the host's; or the parent."""
     if network.bridge and network.namespace:
         return item(f"{network.bridge} in {network.namespace}")
     if network.bridge and network.bridge_details is None:

@@ -63,7 +63,8 @@ class ContainerLayers(Node, frozen=True, kw_only=True):
     upper: str | None
     work: str | None
     merged: str | None
-    mounted: bool | None  # whether the host sees an overlay on `merged`; None: its mounts could not be read
+    mounted: bool | None  # whether the host sees an overlay on `merged`; None: its mounts could not be read, or the
+    # engine is rootless and has mounts of its own
     lower: tuple[Lower, ...]  # topmost first
     size: Size | None  # of the whole overlay2/ID that upper and work are in
     history: tuple[ImageStep, ...] | None  # of its image, the oldest first; None unless asked for, or not known
@@ -104,7 +105,11 @@ def list_layers(
     host_mounts = inspection.index.mounts.get(facts.host.mntns or 0)
     mounted = {mount.mount_point for mount in host_mounts if mount.fstype == "overlay"} if host_mounts else None
     chosen = topology.containers if containers is None else containers
-    described = tuple(_container(owners, container, mounted, sizes) for container in chosen)
+    elsewhere = inspection.index.netns_elsewhere
+    described = tuple(
+        _container(owners, container, None if container.data_root in elsewhere else mounted, sizes)
+        for container in chosen
+    )
     directories = sorted(owners.directories(sizes), key=lambda directory: _order(directory.path))
     strays = owners.stray_links()
     if containers is not None:

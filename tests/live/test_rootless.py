@@ -192,6 +192,22 @@ def test_volumes_of_one_name_are_two(told: Any) -> None:
     assert users == {"/var/lib/docker": [of_root], _ROOT: [_containers(told)["web1"]["id"]]}
 
 
+def test_where_a_root_is_mounted_is_not_seen_from_the_host(host: LabHost) -> None:
+    answer = json.loads(hostinspect(host, "layers", "-o", "json").stdout)
+    mounted = {one["name"]: one["mounted"] for one in answer["containers"]}
+    assert {mounted[name] for name in ("web1", "web2", "done")} == {None}
+    assert mounted["of-root"] is True
+
+
+def test_what_a_container_changed_is_as_its_engine_has_it(host: LabHost) -> None:
+    """Its layers have user.overlay.* for trusted.overlay.*."""
+    change = "echo x >/new; rm -r /www; mkdir /www; echo y >/www/z"
+    host.run([*_CLIENT, "exec", "web1", "/busybox", "sh", "-c", change])
+    done = hostinspect(host, "diff", "web1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.splitlines()) == sorted(host.run([*_CLIENT, "diff", "web1"]).stdout.splitlines())
+
+
 def test_nothing_is_wrong(host: LabHost) -> None:
     done = hostinspect(host, "doctor", "-o", "json")
     answer = json.loads(done.stdout)

@@ -192,6 +192,11 @@ class Index:
         return _grouped(self.facts.addresses, lambda a: (a.netns, a.ifindex))
 
     @cached_property
+    def with_chains(self) -> frozenset[int | None]:
+        """Namespaces of which there are chains: that there is no rule says nothing in another."""
+        return frozenset(chain.netns for chain in self.facts.chains)
+
+    @cached_property
     def default_routes(self) -> dict[int, list[Route]]:
         """Default routes by namespace."""
         return _grouped((r for r in self.facts.routes if r.dst is None), lambda r: r.netns)

@@ -125,16 +125,16 @@ def join_ports(
     ports: list[PublishedPort] = []
     drift: list[Drift] = []
     used: set[int] = set()
-    is_on_host = index.engine_netns(record.data_root) == index.host_netns
+    place = index.engine_netns(record.data_root)
     for recorded in record.ports:
-        port, rules = _recorded(index, record, recorded, netns, addresses, forwarding)
+        port, rules = _recorded(index, recorded, place, netns, addresses, forwarding)
         if port is None:
             continue
         ports.append(port)
         used.update(map(id, rules))
-        if not port.via and index.facts.chains:
+        if not port.via and place in index.with_chains:
             drift.append(Drift(field=_field(port), recorded=str(port.container_port), effective=None))
-    for dnat in forwarding.rules_to(index.host_netns, addresses) if is_on_host else ():
+    for dnat in forwarding.rules_to(place, addresses) if place == index.host_netns else ():
         if id(dnat.rule) not in used and dnat.first_port == dnat.last_port:
             port = _unrecorded(index, dnat, netns, addresses)
             ports.append(port)
@@ -181,15 +181,15 @@ def host_ports(listeners: Iterable[Listener]) -> tuple[PublishedPort, ...]:
 
 def _recorded(
     index: Index,
-    record: ContainerRecord,
     recorded: RecordedPort,
+    place: int | None,
     netns: int | None,
     addresses: list[str],
     forwarding: Forwarding,
 ) -> tuple[PublishedPort | None, list[Rule]]:
+    """A port, and the rules that lead there: of `place`, its engine's namespace. `netns` is the container's."""
     if recorded.host_port is None:
         return None, []
-    place = index.engine_netns(record.data_root)
     # Within a rootless engine's namespace a proxy listens on loopback, for rootlesskit to lead there from the host.
     loopback = "::1" if ":" in recorded.host_ip else "127.0.0.1"
     listens = (recorded.host_ip, loopback) if place != index.host_netns else (recorded.host_ip,)

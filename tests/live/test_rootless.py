@@ -192,6 +192,14 @@ def test_volumes_of_one_name_are_two(told: Any) -> None:
     assert users == {"/var/lib/docker": [of_root], _ROOT: [_containers(told)["web1"]["id"]]}
 
 
+def test_a_question_about_one_sees_as_much(host: LabHost) -> None:
+    for question in (["containers"], *(["container", name] for name in ("web1", "web2", "hostnet"))):
+        done = hostinspect(host, *question, "-o", "json")
+        assert (done.returncode, done.stderr) == (0, "")
+        every = json.loads(done.stdout)["containers"]
+        assert every and [container["drift"] for container in every] == [[]] * len(every)
+
+
 def test_where_a_root_is_mounted_is_not_seen_from_the_host(host: LabHost) -> None:
     answer = json.loads(hostinspect(host, "layers", "-o", "json").stdout)
     mounted = {one["name"]: one["mounted"] for one in answer["containers"]}

@@ -581,6 +581,39 @@ class TestAnEngineAtRest:
             assert [change.field for change in network.drift] == ["bridge"]
 
 
+class TestAnEngineElsewhere:
+    """A rootless engine's daemon is in a network and a mount namespace of its own; real ones are in tests/live."""
+
+    OWN = 55
+
+    def _facts(self, mntns: int, *links: Link, **changes: object) -> Facts:
+        daemon = host_process(300, comm="dockerd", netns=self.OWN, mntns=mntns)
+        fields = {"processes": (host_process(), daemon, web_process()), "links": (*links, WEB_ETH0), **changes}
+        return host_with_web(**fields)
+
+    def test_its_bridges_are_in_its_namespace(self) -> None:
+        own = replace(DOCKER0, netns=self.OWN)
+        (network,) = correlate(self._facts(56, DOCKER0, own, addresses=())).networks
+        assert (network.bridge, network.netns) == ("docker0", self.OWN)
+        (network,) = correlate(self._facts(56, DOCKER0, replace(own, ifname="tap0"))).networks
+        assert (network.bridge, [change.field for change in network.drift]) == (None, ["bridge"])
+        (network,) = correlate(self._facts(56, DOCKER0)).networks
+        assert (network.bridge, network.drift) == ("docker0", ()), "it was not looked into"
+
+    def test_a_daemon_with_the_hosts_mounts_is_on_the_host_wherever_its_first_thread_is(self) -> None:
+        (network,) = correlate(self._facts(HOST_MNTNS, DOCKER0)).networks
+        assert (network.bridge, network.netns) == ("docker0", None)
+
+    def test_a_port_has_drift_where_the_rules_were_read(self) -> None:
+        port = RecordedPort(proto="tcp", container_port=80, host_ip="0.0.0.0", host_port=8080)
+        for netns, drift in ((HOST_NETNS, []), (self.OWN, ["ports[0.0.0.0:8080/tcp]"])):
+            chain = Chain(netns=netns, family="ipv4", backend="nft", table="nat", name="DOCKER")
+            facts = self._facts(
+                56, replace(DOCKER0, netns=self.OWN), chains=(chain,), containers=(record(ports=(port,)),)
+            )
+            assert [change.field for change in only_container(facts).drift if "ports" in change.field] == drift
+
+
 class TestNetworks:
     def test_members_bridge_and_ports(self) -> None:
         topology = correlate(host_with_web())

@@ -468,7 +468,7 @@ class ImageRecord(Record, frozen=True, kw_only=True):
 
 
 class ImageLayerRecord(Record, frozen=True, kw_only=True):
-    """layerdb/sha256/CHAIN/*, or a committed snapshot: a read-only layer, of an image or kept by the build cache."""
+    """layerdb/sha256/CHAIN/*, or a snapshot of containerd: a layer, of an image or kept by the build cache."""
 
     data_root: str
     chain_id: str  # sha256:…; of containerd the snapshot's key, which is another one for what is between layers

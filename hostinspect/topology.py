@@ -72,7 +72,9 @@ class Endpoint(Node, frozen=True, kw_only=True):
     gateway6: str | None
     mac: str | None
     host_link: str | None  # veth: the other end; macvlan and ipvlan: the lower device
-    host_link_netns: int | None  # where host_link is: the host's, or a hidden one of an overlay network
+    host_link_netns: (
+        int | None
+    )  # where host_link is: the host's, a rootless engine's, or a hidden one of an overlay network
     bridge: str | None  # that host_link is a port of, in host_link's namespace
     aliases: tuple[str, ...] = ()
     dns_names: tuple[str, ...] = ()  # what the embedded DNS answers for it on this network, where recorded

@@ -27,8 +27,8 @@ _INTO_THE_HOST = (
     "or, with the host's /proc at DIR, by nsenter --mount=DIR/1/ns/mnt --net=DIR/1/ns/net --uts=DIR/1/ns/uts"
 )
 
-CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_CONTAINER_CGROUP = re.compile(rf".*{CONTAINER_ID.pattern}[^/]*", re.DOTALL)
+_CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_CONTAINER_CGROUP = re.compile(rf".*{_CONTAINER_ID.pattern}[^/]*", re.DOTALL)
 
 
 def container_cgroup(path: str) -> str | None:
@@ -41,6 +41,11 @@ def container_cgroup(path: str) -> str | None:
     """
     found = _CONTAINER_CGROUP.match(path)
     return found.group() if found else None
+
+
+def container_ids(cgroups: Iterable[str]) -> list[str]:
+    """The 64-hex ids in cgroup paths, the outermost of each path first."""
+    return [id_ for path in cgroups for id_ in _CONTAINER_ID.findall(path)]
 
 
 def collect_processes(gaps: GapLog, proc: str = "/proc", table: Table | None = None) -> tuple[Process, ...]:
@@ -74,8 +79,7 @@ def still_there(processes: Sequence[Process], host: Host, proc: str = "/proc") -
             if inode is None or inode in of_host:
                 continue
             if process.cgroups not in container_of:
-                ids = [id_ for path in process.cgroups for id_ in CONTAINER_ID.findall(path)]
-                container_of[process.cgroups] = ids[0] if ids else None
+                container_of[process.cgroups] = next(iter(container_ids(process.cgroups)), None)
             inside.setdefault(inode, {})[process.pid] = process
             whose.setdefault(inode, set()).add(container_of[process.cgroups] or process.pid)
     in_doubt = {pid: one for inode, members in inside.items() if len(whose[inode]) > 1 for pid, one in members.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable
 from msgspec import Struct
 
 from hostinspect.collectors.found import NetworkFacts
-from hostinspect.collectors.processes import CONTAINER_ID
+from hostinspect.collectors.processes import container_ids
 from hostinspect.facts import ContainerRecord, Process
 
 NETWORK = frozenset(("namespaces", "links", "addresses", "routes", "sockets", "rules", "nsids", "sysctls"))
@@ -51,7 +51,7 @@ def depth_of(
     strangers: set[int | None] = set()
     for process in processes:
         if process.cgroups not in container_of:
-            ids = [id_ for path in process.cgroups for id_ in CONTAINER_ID.findall(path)]
+            ids = container_ids(process.cgroups)
             container_of[process.cgroups] = next((id_ for id_ in ids if id_ in known), ids[0] if ids else None)
         container = container_of[process.cgroups]
         if container not in known and (container is not None or process.pid in pids):

@@ -131,6 +131,16 @@ class Index:
                 found[engine.data_root] = process.netns
         return {data_root: netns for data_root, netns in found.items() if netns != self.host_netns}
 
+    @cached_property
+    def roots_by_netns(self) -> dict[int, str]:
+        """The same the other way round: by namespace, the data root of the engine."""
+        return {netns: data_root for data_root, netns in self.netns_elsewhere.items()}
+
+    @cached_property
+    def netns_of_engines(self) -> frozenset[int | None]:
+        """Every namespace that an engine may have its bridges and rules in: the host's, and those elsewhere."""
+        return frozenset((self.host_netns, *self.roots_by_netns))
+
     def _is_alive(self, pid: int | None) -> bool:
         process = self.processes.get(pid or 0)
         return process is not None and not process.has_ended
@@ -174,12 +184,16 @@ class Index:
     @cached_property
     def host_links(self) -> dict[str, Link]:
         """The host's own links by name."""
-        return self.links_by_name.get(self.host_netns or 0, {})
+        return self.links_of_engines.get(self.host_netns, {})
 
     @cached_property
-    def links_by_name(self) -> dict[int, dict[str, Link]]:
-        """Links by namespace, then name."""
-        return {netns: {link.ifname: link for link in links.values()} for netns, links in self.links.items()}
+    def links_of_engines(self) -> dict[int | None, dict[str, Link]]:
+        """Links by name, of each namespace that an engine may have its bridges in."""
+        return {
+            netns: {link.ifname: link for link in links.values()}
+            for netns, links in self.links.items()
+            if netns in self.netns_of_engines
+        }
 
     @cached_property
     def nsids(self) -> dict[tuple[int, int], int]:

@@ -113,7 +113,7 @@ class Networks:
         if record.driver != "bridge":
             return None, []
         name = _bridge_name(record)
-        links = self._index.links_by_name.get(self._index.engine_netns(record.data_root) or 0)
+        links = self._index.links_of_engines.get(self._index.engine_netns(record.data_root))
         if links is None:
             return name, []
         link = links.get(name)
@@ -293,7 +293,7 @@ class Networks:
     def _role(self, namespace: facts.NetworkNamespace, occupied: bool) -> tuple[topology.NetnsRole, str | None]:
         if namespace.inode == self._index.host_netns:
             return "host", None
-        if namespace.inode in self._index.netns_elsewhere.values():
+        if namespace.inode in self._index.roots_by_netns:
             return "engine", None
         if namespace.inode in self._by_hidden_netns:
             return "overlay", self._by_hidden_netns[namespace.inode].id

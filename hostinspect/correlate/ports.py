@@ -53,9 +53,8 @@ class Forwarding:
     def rules(self) -> dict[tuple[int, str, str], list[Dnat]]:
         """DNAT rules by (namespace, protocol, address they lead to)."""
         rules: dict[tuple[int, str, str], list[Dnat]] = defaultdict(list)
-        places = {self._index.host_netns, *self._index.netns_elsewhere.values()}
         for rule in self._index.facts.rules:
-            dnat = parse_dnat(rule) if rule.netns in places else None
+            dnat = parse_dnat(rule) if rule.netns in self._index.netns_of_engines else None
             if dnat is not None:
                 rules[rule.netns, dnat.target.proto, dnat.target.address].append(dnat)
         return dict(rules)

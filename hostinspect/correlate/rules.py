@@ -123,7 +123,7 @@ def _describe(
     owners: Mapping[int, str],
 ) -> NatRule:
     container = network = None
-    if rule.netns not in (index.host_netns, *index.netns_elsewhere.values()):
+    if rule.netns not in index.netns_of_engines:
         container = owners.get(rule.netns)
     elif rule.exact:
         named = (split_address(rule.to)[0] if rule.to else None, _host(rule.src), _host(rule.dst))

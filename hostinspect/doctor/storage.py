@@ -11,7 +11,7 @@ from hostinspect.doctor.check import Checked, Found, Severity, check, word
 from hostinspect.doctor.containers import just_now
 from hostinspect.doctor.patient import LAYER_HOMES, RECORDS, Patient
 from hostinspect.facts import ContainerRecord, FileSystemSpace, HeldFile, MountPoint
-from hostinspect.questions.layers import LayerDirectory
+from hostinspect.questions.layers import LayerDirectory, is_containerds, parent
 
 LAYERS = (*RECORDS, "layers", "images")
 _MOUNTS = (*LAYERS, "mounts", LAYER_HOMES)
@@ -19,7 +19,6 @@ _MOUNTS = (*LAYERS, "mounts", LAYER_HOMES)
 _GB = 1_000_000_000
 _LARGE = 100_000_000  # bytes that a file without a name holds, to be worth a warning
 _NOTABLE = 1_000_000
-_UPPER_OF_CONTAINERD = "/fs"
 _SETTLED = 60  # seconds after which a directory that the engine makes has its record
 
 
@@ -28,8 +27,8 @@ def _overlay_home(patient: Patient, upper: str | None, owners: Mapping[str, Cont
 
     The latter only of those that have `owners`: others may be mounted for a moment, or are not Docker's.
     """
-    if upper and upper in owners and upper.endswith(_UPPER_OF_CONTAINERD):
-        return upper.removesuffix(_UPPER_OF_CONTAINERD)
+    if upper and upper in owners and is_containerds(upper):
+        return parent(upper)
     for engine in patient.facts.engines:
         home = f"{engine.data_root}/overlay2/"
         if upper and upper.startswith(home):

@@ -152,11 +152,11 @@ class Known(Lookups):
             text = f"namespace {inode} is {purpose.get(described.role, 'the ingress one of its network')}"
             return self.network(described.network).after(Reason(text=text, about=ref))
         pinned = f", pinned by {listed(described.paths)}" if described.paths else ""
-        for data_root, netns in self.index.netns_elsewhere.items():
-            if netns == inode:
-                engine = Ref(kind="engine", id=data_root, name="docker")
-                text = f"namespace {inode} is that of the rootless engine in {data_root}"
-                return Chain((Reason(text=text, about=engine),), owner=engine)
+        data_root = self.index.roots_by_netns.get(inode)
+        if data_root is not None:
+            engine = Ref(kind="engine", id=data_root, name="docker")
+            text = f"namespace {inode} is that of the rootless engine in {data_root}"
+            return Chain((Reason(text=text, about=engine),), owner=engine)
         if described.role in ("overlay", "ingress", "load-balancer"):
             text = f"namespace {inode} is a swarm's, {described.role}{pinned}; its network is not known here"
             return Chain((Reason(text=text, about=ref),))

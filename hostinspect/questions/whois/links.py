@@ -135,9 +135,8 @@ def whose(known: Known, netns: int) -> str:
         return f"namespace {netns}"
     if described.host:
         return "the host"
-    for data_root, inode in known.index.netns_elsewhere.items():
-        if inode == netns:
-            return f"the rootless engine in {data_root}"
+    if netns in known.index.roots_by_netns:
+        return f"the rootless engine in {known.index.roots_by_netns[netns]}"
     if described.network is not None:
         role = "hidden" if described.role == "overlay" else described.role
         return f"the {role} namespace of network {known.network_name(described.network)}"

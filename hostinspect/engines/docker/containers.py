@@ -30,11 +30,11 @@ from msgspec import Struct, field
 from hostinspect.engines.docker.naming import is_id, is_name
 from hostinspect.engines.docker.record import (
     DAMAGED,
-    MAX_ENTRIES,
     MAX_FILE,
     Note,
     Number,
     RecordError,
+    at_most,
     decode,
     pairs,
     port,
@@ -346,9 +346,7 @@ def read_containers(
     try:
         with files.directory("containers") as containers:
             ids = [name for name in containers.listdir() if is_id(name)]
-            if len(ids) > MAX_ENTRIES:
-                note(path, f"{len(ids)} containers, the first {MAX_ENTRIES} are read")
-            for container_id in ids[:MAX_ENTRIES]:
+            for container_id in at_most(ids, "containers", path, note):
                 try:
                     yield _read_container(containers, container_id, engine, data_root, note)
                 except (FileNotFoundError, NotADirectoryError):

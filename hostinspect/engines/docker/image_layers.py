@@ -17,11 +17,11 @@ hexadecimal digits. Symbolic links in l/ are listed and not read (see `layers`):
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hostinspect.engines.docker.layers import DRIVERS, EXPECTED, is_layer_id, read_word, say
 from hostinspect.engines.docker.naming import is_id
-from hostinspect.engines.docker.record import MAX_ENTRIES, Note, RecordError
+from hostinspect.engines.docker.record import MAX_ENTRIES, Note, RecordError, at_most
 from hostinspect.facts import ImageLayerRecord, LayerDirectoryRecord, LayerHomeRecord
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import text
@@ -38,9 +38,7 @@ def read_image_layers(files: Directory, data_root: str, note: Note) -> Iterator[
         try:
             with files.directory(path) as chains:
                 names = [name for name in chains.listdir() if is_id(name[:64])]
-                if len(names) > MAX_ENTRIES:
-                    note(f"{data_root}/{path}", f"{len(names)} layers, the first {MAX_ENTRIES} are read")
-                for name in names[:MAX_ENTRIES]:
+                for name in at_most(names, "layers", f"{data_root}/{path}", note):
                     try:
                         yield _read_layer(chains, name, data_root)
                     except EXPECTED as error:
@@ -82,13 +80,11 @@ def read_layer_homes(files: Directory, data_root: str, note: Note) -> Iterator[L
         path = f"{data_root}/{driver}"
         try:
             with files.directory(driver) as home:
-                names = home.listdir()
-                if len(names) > MAX_ENTRIES:
-                    note(path, f"{len(names)} layers, the first {MAX_ENTRIES} are read")
+                names = at_most(home.listdir(), "layers", path, note)
                 yield LayerHomeRecord(
                     data_root=data_root,
                     path=path,
-                    directories=tuple(_directories(home, names[:MAX_ENTRIES], path, note)),
+                    directories=tuple(_directories(home, names, path, note)),
                     short_names=_short_names(home, path, note),
                     build_mounts=tuple(_build_mounts(files, driver, data_root, note)),
                     writing=_writing(files, driver, data_root, note),
@@ -99,7 +95,7 @@ def read_layer_homes(files: Directory, data_root: str, note: Note) -> Iterator[L
             note(path, error)
 
 
-def _directories(home: Directory, names: list[str], path: str, note: Note) -> Iterator[LayerDirectoryRecord]:
+def _directories(home: Directory, names: Sequence[str], path: str, note: Note) -> Iterator[LayerDirectoryRecord]:
     """Each directory but l/. backingFsBlockDev, which quotas on XFS need, is a device."""
     for name in names:
         try:

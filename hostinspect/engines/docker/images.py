@@ -20,10 +20,10 @@ from msgspec import Struct
 from hostinspect.engines.docker.naming import is_id
 from hostinspect.engines.docker.record import (
     DAMAGED,
-    MAX_ENTRIES,
     MAX_FILE,
     Note,
     RecordError,
+    at_most,
     decode,
     timestamp,
 )
@@ -222,9 +222,7 @@ def _with_layers(
     except OSError as error:
         note(f"{data_root}/{path}", error)
         ids = []
-    if len(ids) > MAX_ENTRIES:
-        note(f"{data_root}/{path}", f"{len(ids)} images, the first {MAX_ENTRIES} are read")
-    for hexadecimal in ids[:MAX_ENTRIES]:
+    for hexadecimal in at_most(ids, "images", f"{data_root}/{path}", note):
         layers: tuple[str, ...] = ()
         try:
             layers = chain_ids(parse_diff_ids(files.read(f"{path}/{hexadecimal}", MAX_FILE)))

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 
 from hostinspect.engines.docker.naming import is_id
-from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note, RecordError
+from hostinspect.engines.docker.record import DAMAGED, Note, RecordError, at_most
 from hostinspect.facts import LayerRecord
 from hostinspect.kernel.files import Directory
 from hostinspect.kernel.text import kept
@@ -171,10 +171,8 @@ def _read_mounts(
 ) -> dict[str, tuple[str, str | None]]:
     """mount-id and parent of each container `of` these ids."""
     names = [name for name in mounts.listdir() if is_id(name) and (of is None or name in of)]
-    if len(names) > MAX_ENTRIES:
-        note(path, f"{len(names)} containers, the first {MAX_ENTRIES} are read")
     found: dict[str, tuple[str, str | None]] = {}
-    for container_id in names[:MAX_ENTRIES]:
+    for container_id in at_most(names, "containers", path, note):
         try:
             found[container_id] = _read_mount(mounts, container_id)
         except EXPECTED as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Protocol, TypeVar
 
 import msgspec
@@ -30,6 +30,13 @@ class Note(Protocol):
     """Told of what could not be read: what, why (in words, or as the host said it), what to do about it."""
 
     def __call__(self, subject: str, why: str | OSError, remedy: str | None = None) -> None: ...
+
+
+def at_most(found: Sequence[T], things: str, subject: str, note: Note) -> Sequence[T]:
+    """As many of them as are read; that there are more is noted."""
+    if len(found) > MAX_ENTRIES:
+        note(subject, f"{len(found)} {things}, the first {MAX_ENTRIES} are read")
+    return found[:MAX_ENTRIES]
 
 
 def decode(decoder: msgspec.json.Decoder[T], content: bytes | str) -> T:

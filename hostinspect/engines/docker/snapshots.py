@@ -20,7 +20,7 @@ daemon/containerd, and daemon/snapshotter for where a root is mounted.
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from hostinspect.engines.boltdb import Bolt, BoltError
 from hostinspect.engines.docker.layers import EXPECTED, is_layer_id, say
 from hostinspect.engines.docker.naming import CONTAINERD_DRIVER, is_id
-from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, Note
+from hostinspect.engines.docker.record import DAMAGED, Note, at_most
 from hostinspect.engines.docker.table import read_table
 from hostinspect.facts import (
     BuildCacheRecord,
@@ -185,10 +185,8 @@ def read_home(store: Directory, path: str, data_root: str, note: Note) -> Home |
     where = f"{path}/{_SNAPSHOTS}"
     try:
         with store.directory(_SNAPSHOTS) as home:
-            names = home.listdir()
-            if len(names) > MAX_ENTRIES:
-                note(where, f"{len(names)} snapshots, the first {MAX_ENTRIES} are read")
-            listed = tuple(_directories(home, names[:MAX_ENTRIES], where, note))
+            names = at_most(home.listdir(), "snapshots", where, note)
+            listed = tuple(_directories(home, names, where, note))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -202,7 +200,7 @@ def read_home(store: Directory, path: str, data_root: str, note: Note) -> Home |
     return home_of(LayerHomeRecord(data_root=data_root, path=where, directories=listed), [*snapshots], leases)
 
 
-def _directories(home: Directory, names: list[str], path: str, note: Note) -> Iterator[LayerDirectoryRecord]:
+def _directories(home: Directory, names: Sequence[str], path: str, note: Note) -> Iterator[LayerDirectoryRecord]:
     for name in names:
         try:
             if home.is_dir(name):

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from hostinspect.engines.boltdb import Bolt
 from hostinspect.engines.docker.images import chain_ids, parse_diff_ids, parse_history
 from hostinspect.engines.docker.naming import is_id
-from hostinspect.engines.docker.record import DAMAGED, MAX_ENTRIES, MAX_FILE, Note, RecordError, decode
+from hostinspect.engines.docker.record import DAMAGED, MAX_FILE, Note, RecordError, at_most, decode
 from hostinspect.engines.docker.snapshots import METADATA, NAMESPACE, is_chain
 from hostinspect.engines.docker.table import read_table
 from hostinspect.facts import ImageLayerRecord, ImageRecord, ImageStep
@@ -76,9 +76,7 @@ def _familiar(name: str) -> str:
 def read_stored_images(store: Directory, path: str, data_root: str, note: Note) -> tuple[ImageRecord, ...] | None:
     """Every image that docker has in a containerd's opened directory, which is at `path`; None where it keeps none."""
     images = read_table(store, METADATA, path, note, lambda table: parse_images(table, data_root))
-    if images and len(images) > MAX_ENTRIES:
-        note(f"{path}/{METADATA}", f"{len(images)} images, the first {MAX_ENTRIES} are read")
-    return images if images is None else images[:MAX_ENTRIES]
+    return images if images is None else tuple(at_most(images, "images", f"{path}/{METADATA}", note))
 
 
 def read_stored_layers(

@@ -28,6 +28,7 @@ from hostinspect.engines.docker.record import (
     MAX_FILE,
     Note,
     RecordError,
+    at_most,
     decode,
     pairs,
 )
@@ -128,9 +129,7 @@ def read_volumes(
     for words in errors:
         note(f"{data_root}/{_TABLE}", words, DAMAGED)
     names = sorted(directories | metadata.keys())
-    if len(names) > MAX_ENTRIES:
-        note(f"{data_root}/volumes", f"{len(names)} volumes, the first {MAX_ENTRIES} are read")
-    for name in names[:MAX_ENTRIES]:
+    for name in at_most(names, "volumes", f"{data_root}/volumes", note):
         volume = _read_volume(files, name, metadata.get(name), engine, data_root, note, at_rest)
         if volume is not None:
             yield volume
